@@ -1,0 +1,26 @@
+//! The contract in Rust.
+//!
+//! - generated messages, clients, servers and proto JSON: [`cache`], [`common`], [`embedding`],
+//!   [`media`], [`search`]
+//! - [`id`]: typed identifiers
+//! - [`status`]: the one mapping from errors to gRPC status
+//! - [`time`]: conversions of timestamps and durations
+//! - [`page_token`]: opaque page tokens
+
+pub mod id;
+pub mod page_token;
+pub mod status;
+pub mod time;
+
+mod generated;
+
+pub use generated::{cache, common, embedding, media, search};
+pub use id::{JobId, MediaItemId, TenantId};
+pub use pbjson_types;
+pub use status::{Error, ErrorKind, Violations};
+
+pub use common::v1::ErrorReason;
+
+/// Every descriptor with its `google.api.http` annotations and comments, encoded; read by
+/// reflection and by the HTTP transcoder.
+pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
