@@ -1,0 +1,155 @@
+//! Full text, filters and embeddings: what the search service reads and writes.
+
+use async_trait::async_trait;
+use mediamesh_proto::{MediaItemId, TenantId};
+
+use crate::{error::Result, media::MediaItem};
+
+/// Leaves out items; every set field must hold.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Filter {
+    /// Any of these kinds, as numbers of the protocol.
+    pub kinds: Vec<i16>,
+    /// In this folder or below.
+    pub folder: String,
+    /// All of these.
+    pub tags: Vec<String>,
+    /// Date of the picture, microseconds since the epoch, inclusive.
+    pub min_time: Option<i64>,
+    /// Date of the picture, microseconds since the epoch, exclusive.
+    pub max_time: Option<i64>,
+    /// Bytes; 0 = any.
+    pub min_size_bytes: i64,
+    /// Bytes; 0 = any.
+    pub max_size_bytes: i64,
+    /// Upright pixels; 0 = any.
+    pub min_width_pixels: i32,
+    /// Upright pixels; 0 = any.
+    pub min_height_pixels: i32,
+    /// A dominant colour within this OKLab distance.
+    pub color: Option<ColorFilter>,
+    /// Any of these, as numbers of the protocol.
+    pub orientations: Vec<i16>,
+    /// Any of these MIME types.
+    pub content_types: Vec<String>,
+}
+
+impl Filter {
+    /// No field is set.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// A colour and how near is near.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ColorFilter {
+    /// Where, in OKLab.
+    pub oklab: [f32; 3],
+    /// How near, Euclidean in OKLab.
+    pub max_distance: f32,
+    /// Least share of the picture in [0, 1].
+    pub min_share: f32,
+}
+
+/// A hit of the full text.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct TextHit {
+    /// Item.
+    pub item_key: u32,
+    /// BM25, higher is better.
+    pub score: f32,
+}
+
+/// One row of the change log of a vector index.
+#[derive(Debug, Clone)]
+pub struct VectorChange {
+    /// Place in the log.
+    pub seq: u64,
+    /// Item.
+    pub item_key: u32,
+    /// f16 little endian; `None` = removed.
+    pub vector: Option<Vec<u8>>,
+}
+
+/// A vector index that exists in the database.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VectorSpace {
+    /// Owner.
+    pub tenant_id: TenantId,
+    /// Model key.
+    pub model: String,
+    /// Dimensions.
+    pub dims: usize,
+}
+
+/// Reads and writes what search needs. Every method is scoped by tenant.
+#[async_trait]
+pub trait SearchStore: Send + Sync {
+    /// Number that grows with every change a search of the tenant could see.
+    async fn corpus_version(&self, tenant: TenantId) -> Result<i64>;
+
+    /// Best `limit` items for the words of `query` that match the filter, best first.
+    ///
+    /// Errors: `NoWords` if nothing in `query` is a word.
+    async fn full_text(
+        &self,
+        tenant: TenantId,
+        query: &str,
+        filter: &Filter,
+        limit: i64,
+    ) -> Result<Vec<TextHit>>;
+
+    /// Keys of all items that match the filter, ascending.
+    async fn matching_keys(&self, tenant: TenantId, filter: &Filter) -> Result<Vec<u32>>;
+
+    /// Items that match the filter by date of the picture, a page of them.
+    async fn newest_keys(
+        &self,
+        tenant: TenantId,
+        filter: &Filter,
+        ascending: bool,
+        offset: i64,
+        limit: i64,
+    ) -> Result<Vec<u32>>;
+
+    /// Date of the picture of each of these items, microseconds since the epoch.
+    async fn media_times(&self, tenant: TenantId, keys: &[u32]) -> Result<Vec<(u32, i64)>>;
+
+    /// Reads items by key in one statement, in no order.
+    async fn items_by_key(&self, tenant: TenantId, keys: &[u32]) -> Result<Vec<MediaItem>>;
+
+    /// Keys of items by id; unknown ids are left out.
+    async fn keys_of(&self, tenant: TenantId, ids: &[MediaItemId]) -> Result<Vec<(MediaItemId, u32)>>;
+
+    /// Stores vectors (model key, f16 little endian) of one item; answers the last sequence
+    /// number, or `None` if there is no such item.
+    async fn put_embeddings(
+        &self,
+        tenant: TenantId,
+        id: MediaItemId,
+        vectors: Vec<(String, Vec<u8>)>,
+    ) -> Result<Option<u64>>;
+
+    /// Changes of one index after `after`, in order, at most `limit`.
+    async fn vector_changes(
+        &self,
+        tenant: TenantId,
+        model: &str,
+        after: u64,
+        limit: i64,
+    ) -> Result<Vec<VectorChange>>;
+
+    /// Every index that holds a vector.
+    async fn vector_spaces(&self) -> Result<Vec<VectorSpace>>;
+
+    /// Highest sequence number of one index; 0 if none.
+    async fn last_sequence(&self, tenant: TenantId, model: &str) -> Result<u64>;
+
+    /// Items ready but without a vector of `model`, at most `limit`, of all tenants.
+    async fn missing_embeddings(&self, model: &str, limit: i64) -> Result<Vec<(TenantId, MediaItemId)>>;
+
+    /// Items in the full text.
+    async fn document_count(&self, tenant: TenantId) -> Result<i64>;
+}

@@ -1,0 +1,11 @@
+DROP TRIGGER media_items_fts_update;
+DROP TRIGGER media_items_fts_delete;
+DROP TRIGGER media_items_fts_insert;
+DROP TABLE media_fts;
+DROP TABLE processing_jobs;
+DROP TABLE media_embeddings;
+DROP TABLE renditions;
+DROP TABLE media_colors;
+DROP TABLE media_tags;
+DROP TABLE media_items;
+DROP TABLE tenants;
