@@ -1,0 +1,108 @@
+//! `/metrics` and `/health` as an axum router, for every process.
+//!
+//! | path | answers |
+//! |---|---|
+//! | `/metrics` | OpenMetrics text |
+//! | `/health` | `{"status"}`; with `?detailed=true` every component |
+//! | `/health/live`, `/health/ready`, `/health/startup` | the three probes |
+//!
+//! 200 when the answer is yes, else 503.
+
+use axum::extract::{Query, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use mediamesh_telemetry::metrics::CONTENT_TYPE;
+use mediamesh_telemetry::{HealthRegistry, HealthSnapshot, HealthStatus, Metrics};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+/// Returns a router with all routes of this module, ready to be served or merged.
+pub fn router(metrics: Metrics, health: HealthRegistry) -> Router {
+    Router::new()
+        .merge(metrics_router(metrics))
+        .merge(health_router(health))
+}
+
+/// Returns a router with `/metrics` only.
+pub fn metrics_router(metrics: Metrics) -> Router {
+    Router::new()
+        .route("/metrics", get(serve_metrics))
+        .with_state(metrics)
+}
+
+/// Returns a router with the `/health` routes only.
+pub fn health_router(health: HealthRegistry) -> Router {
+    Router::new()
+        .route("/health", get(serve_health))
+        .route("/health/live", get(serve_live))
+        .route("/health/ready", get(serve_ready))
+        .route("/health/startup", get(serve_startup))
+        .with_state(health)
+}
+
+/// Query of [`serve_health`].
+#[derive(Debug, Default, Deserialize)]
+pub struct HealthQuery {
+    /// Adds every component to the answer.
+    #[serde(default)]
+    pub detailed: bool,
+}
+
+/// Handles `/health`; public so that it can be mounted under other paths too.
+pub async fn serve_health(
+    State(health): State<HealthRegistry>,
+    Query(query): Query<HealthQuery>,
+) -> Response {
+    let snapshot = health.snapshot();
+    let status = snapshot.status();
+    let body = if query.detailed {
+        detailed(&snapshot)
+    } else {
+        json!({ "status": status })
+    };
+    answer(status != HealthStatus::NotServing, body)
+}
+
+fn detailed(snapshot: &HealthSnapshot) -> Value {
+    json!({
+        "status": snapshot.status(),
+        "live": snapshot.is_live(),
+        "ready": snapshot.is_ready(),
+        "started": snapshot.started,
+        "draining": snapshot.draining,
+        "version": env!("CARGO_PKG_VERSION"),
+        "components": snapshot.components,
+    })
+}
+
+async fn serve_live(State(health): State<HealthRegistry>) -> Response {
+    probe("live", health.snapshot().is_live())
+}
+
+async fn serve_ready(State(health): State<HealthRegistry>) -> Response {
+    probe("ready", health.snapshot().is_ready())
+}
+
+async fn serve_startup(State(health): State<HealthRegistry>) -> Response {
+    probe("started", health.snapshot().started)
+}
+
+async fn serve_metrics(State(metrics): State<Metrics>) -> Response {
+    ([(header::CONTENT_TYPE, CONTENT_TYPE)], metrics.encode()).into_response()
+}
+
+fn probe(name: &str, yes: bool) -> Response {
+    answer(yes, json!({ name: yes }))
+}
+
+fn answer(yes: bool, body: Value) -> Response {
+    let status = if yes {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    // A cached probe answer is a wrong one.
+    (status, [(header::CACHE_CONTROL, "no-store")], Json(body)).into_response()
+}

@@ -1,0 +1,118 @@
+//! Body wrappers: who must know how a response ended, or hold something until it has.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::{Body as _, Frame, SizeHint};
+use tonic::{Code, Status, body::Body};
+
+use crate::Response;
+
+/// What watches a response until its end.
+pub(crate) trait Watch: Send + Unpin + 'static {
+    /// Runs around each poll of the body, e.g. to enter a span.
+    fn around<R>(&mut self, poll: impl FnOnce() -> R) -> R {
+        poll()
+    }
+
+    /// Called once with the final code; CANCELLED if the response was dropped before its end.
+    fn end(self, code: Code);
+}
+
+/// Lets `watch` follow `response` to its end.
+pub(crate) fn watch<W: Watch>(response: Response, watch: W) -> Response {
+    if let Some(code) = head_code(&response) {
+        watch.end(code);
+        return response;
+    }
+    response.map(|inner| {
+        if inner.is_end_stream() {
+            watch.end(Code::Unknown);
+            return inner;
+        }
+        Body::new(Watched {
+            inner,
+            watch: Some(watch),
+        })
+    })
+}
+
+/// Returns the code of a response that ends with its head ("trailers-only").
+pub(crate) fn head_code(response: &Response) -> Option<Code> {
+    code(response.headers()).or_else(|| {
+        // Not a gRPC answer at all, e.g. a proxy's 502.
+        (!response.status().is_success()).then_some(Code::Unknown)
+    })
+}
+
+fn code(headers: &HeaderMap) -> Option<Code> {
+    headers
+        .get("grpc-status")
+        .map(|value| Code::from_bytes(value.as_bytes()))
+}
+
+/// Returns a final frame that carries `status`.
+pub(crate) fn trailers(status: &Status) -> Frame<Bytes> {
+    let mut headers = HeaderMap::with_capacity(4);
+    if status.add_header(&mut headers).is_err() {
+        headers.insert("grpc-status", http::HeaderValue::from_static("13"));
+    }
+    Frame::trailers(headers)
+}
+
+struct Watched<W: Watch> {
+    inner: Body,
+    watch: Option<W>,
+}
+
+impl<W: Watch> Watched<W> {
+    fn end(&mut self, code: Code) {
+        if let Some(watch) = self.watch.take() {
+            watch.end(code);
+        }
+    }
+}
+
+impl<W: Watch> http_body::Body for Watched<W> {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let this = &mut *self;
+        let inner = Pin::new(&mut this.inner);
+        let polled = match &mut this.watch {
+            Some(watch) => watch.around(|| inner.poll_frame(cx)),
+            None => inner.poll_frame(cx),
+        };
+        match &polled {
+            Poll::Ready(Some(Ok(frame))) => {
+                if let Some(trailers) = frame.trailers_ref() {
+                    this.end(code(trailers).unwrap_or(Code::Unknown));
+                }
+            }
+            Poll::Ready(Some(Err(status))) => this.end(status.code()),
+            Poll::Ready(None) => this.end(Code::Unknown),
+            Poll::Pending => {}
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+impl<W: Watch> Drop for Watched<W> {
+    fn drop(&mut self) {
+        self.end(Code::Cancelled);
+    }
+}

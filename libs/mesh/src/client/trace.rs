@@ -1,0 +1,88 @@
+//! One span per call; its context goes into the request's headers.
+
+use std::convert::Infallible;
+use std::task::{Context, Poll};
+
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use mediamesh_telemetry::propagation;
+use tonic::Code;
+use tower::{Layer, Service};
+use tracing::{Instrument as _, Span, field};
+
+use crate::body::{Watch, watch};
+use crate::method::split_path;
+use crate::status::code_name;
+use crate::{Request, Response};
+
+/// Layer of [`ClientTrace`].
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ClientTraceLayer;
+
+impl<S> Layer<S> for ClientTraceLayer {
+    type Service = ClientTrace<S>;
+
+    fn layer(&self, inner: S) -> ClientTrace<S> {
+        ClientTrace { inner }
+    }
+}
+
+/// Runs each call in a client span.
+#[derive(Debug, Clone)]
+pub(crate) struct ClientTrace<S> {
+    inner: S,
+}
+
+impl<S> Service<Request> for ClientTrace<S>
+where
+    S: Service<Request, Response = Response, Error = Infallible>,
+    S::Future: Send + 'static,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Response, Infallible>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request) -> Self::Future {
+        let path = request.uri().path();
+        let (service, method) = split_path(path);
+        let span = tracing::info_span!(
+            "rpc.client",
+            otel.name = path.trim_start_matches('/'),
+            otel.kind = "client",
+            otel.status_code = field::Empty,
+            rpc.system = "grpc",
+            rpc.service = service,
+            rpc.method = method,
+            rpc.grpc.status_code = field::Empty,
+        );
+        propagation::inject_span(&span, request.headers_mut());
+        let call = span.in_scope(|| self.inner.call(request));
+        let end = EndSpan { span: span.clone() };
+        async move { Ok(watch(call.await?, end)) }
+            .instrument(span)
+            .boxed()
+    }
+}
+
+/// Keeps the span until the response has ended and notes how.
+struct EndSpan {
+    span: Span,
+}
+
+impl Watch for EndSpan {
+    fn around<R>(&mut self, poll: impl FnOnce() -> R) -> R {
+        self.span.in_scope(poll)
+    }
+
+    fn end(self, code: Code) {
+        self.span.record("rpc.grpc.status_code", code as i32);
+        if code != Code::Ok {
+            self.span.record("otel.status_code", "ERROR");
+            tracing::debug!(parent: &self.span, code = code_name(code), "call failed");
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! How the services of mediamesh call each other: one channel type, in process or over TCP.
+//!
+//! - [`channel`]: [`Channel`], the one type every generated client is built on
+//! - [`registry`]: answers a [`ServiceName`] with a channel, local or remote
+//! - [`client`]: the client stack, and [`client::connect`] for programs outside the mesh
+//! - [`server`]: the server stack, [`ServerBuilder`], [`Routes`], health and reflection
+//! - [`deadline`]: the time a call has left, inherited by the calls it makes
+//! - [`identity`]: who calls, and how that is found out
+//! - [`policy`]: deadlines and limits by service and method; [`policy::defaults`] has the numbers
+//! - [`admin`]: `/metrics` and `/health` as an axum router
+//! - [`shutdown`]: draining on the first signal, leaving on the second
+//! - `method`, `rpc_metrics`, `body`, `status`: paths, metrics, body wrappers, errors of the mesh
+
+pub mod admin;
+mod body;
+pub mod channel;
+pub mod client;
+pub mod deadline;
+pub mod identity;
+mod method;
+pub mod policy;
+pub mod registry;
+mod rpc_metrics;
+pub mod server;
+mod service_name;
+pub mod shutdown;
+pub mod status;
+
+pub use channel::Channel;
+pub use deadline::Deadline;
+pub use identity::{
+    AuthError, Authenticator, Identity, LOCAL_TENANT_ID, LocalAuthenticator, identity,
+};
+pub use method::{MethodKind, MethodTable};
+pub use policy::defaults::MAX_MESSAGE_BYTES;
+pub use policy::{Policy, PolicyOptions};
+pub use registry::Registry;
+pub use server::{Routes, ServeError, ServerBuilder, ServerDeps};
+pub use service_name::ServiceName;
+pub use shutdown::Shutdown;
+
+/// A request as it walks through the stacks.
+pub type Request = http::Request<tonic::body::Body>;
+/// A response as it walks through the stacks.
+pub type Response = http::Response<tonic::body::Body>;
+/// A boxed stack. Nothing in it fails: every error is a response with a gRPC status.
+pub type BoxService = tower::util::BoxCloneSyncService<Request, Response, std::convert::Infallible>;

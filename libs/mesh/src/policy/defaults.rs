@@ -1,0 +1,113 @@
+//! Every number of the mesh: value, unit, reason.
+
+use std::time::Duration;
+
+use super::Limits;
+use crate::ServiceName;
+use crate::method::MethodKind;
+
+// === deadlines ===
+
+/// Unary calls: longer than any healthy one by far, shorter than a person's patience with a spinner.
+pub const UNARY_DEADLINE: Duration = Duration::from_secs(30);
+/// Search: people have left after ten seconds; the target is 25 ms.
+pub const SEARCH_DEADLINE: Duration = Duration::from_secs(10);
+/// Embedding: a cold model load plus a full batch on a slow CPU.
+pub const EMBEDDING_DEADLINE: Duration = Duration::from_secs(60);
+/// Uploads and downloads: 2 GiB at 5 Mbit/s is just under an hour.
+pub const STREAM_DEADLINE: Duration = Duration::from_secs(3600);
+
+// === limits of one service in one process ===
+
+/// Calls that run at once: most wait for the database, so far more than cores.
+pub const MAX_RUNNING: usize = 256;
+/// Calls that run or wait: at 1 ms each the last one still starts within a few milliseconds.
+pub const MAX_IN_FLIGHT: usize = 1024;
+/// Embedding calls that run at once: the batcher merges them, beyond this only memory grows.
+pub const EMBEDDING_MAX_RUNNING: usize = 64;
+/// Cache calls that run at once: they take microseconds and are called by everybody.
+pub const CACHE_MAX_RUNNING: usize = 1024;
+/// Cache calls that run or wait.
+pub const CACHE_MAX_IN_FLIGHT: usize = 4096;
+/// Advice in a refusal: about the time in which a full queue drains.
+pub const SHED_RETRY_AFTER: Duration = Duration::from_millis(200);
+/// Advice when a service cannot be reached: about the time of a restart's first attempt.
+pub const UNAVAILABLE_RETRY_AFTER: Duration = Duration::from_secs(1);
+
+// === connections ===
+
+/// Connect timeout: one lost SYN (1 s) and its repetition.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// HTTP/2 PING interval: well below the 60 s after which NAT boxes forget idle connections.
+pub const HTTP2_KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(20);
+/// How long a PING may stay unanswered before the connection is given up.
+pub const HTTP2_KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+/// TCP keep-alive: catches peers that vanished while no stream was open.
+pub const TCP_KEEP_ALIVE: Duration = Duration::from_secs(30);
+/// Largest HTTP/2 frame, bytes: upload chunks of 256 KiB in four frames instead of sixteen.
+pub const MAX_FRAME_BYTES: u32 = 64 * 1024;
+/// Largest message, bytes: a batch of 1000 vectors of 1024 f32, with room; files are streamed.
+/// Services set it on their generated servers and clients (tonic's own default is 4 MiB).
+pub const MAX_MESSAGE_BYTES: usize = 16 * 1024 * 1024;
+/// Flow-control window of one stream, bytes: 2 MiB keep 1 Gbit/s busy at 16 ms round trip.
+pub const STREAM_WINDOW_BYTES: u32 = 2 * 1024 * 1024;
+/// Flow-control window of one connection, bytes: several full streams.
+pub const CONNECTION_WINDOW_BYTES: u32 = 8 * 1024 * 1024;
+/// Streams of one connection: above every in-flight limit, so that shedding answers, not silence.
+pub const MAX_STREAMS_PER_CONNECTION: u32 = 8192;
+/// How long running calls may take to finish at shutdown: below Kubernetes' 30 s grace.
+pub const DRAIN: Duration = Duration::from_secs(20);
+
+/// Services of the protocol itself (health, reflection): never limited, never authenticated,
+/// because probes must get through exactly when the rest does not.
+pub const UNLIMITED_PREFIX: &str = "grpc.";
+
+/// Methods the server builder adds itself.
+pub(super) const OWN_METHODS: [(&str, MethodKind); 4] = [
+    ("/grpc.health.v1.Health/Check", MethodKind::Unary),
+    ("/grpc.health.v1.Health/Watch", MethodKind::ServerStream),
+    (
+        "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+        MethodKind::Bidi,
+    ),
+    (
+        "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+        MethodKind::Bidi,
+    ),
+];
+
+/// Returns the deadline of a method by its service and kind.
+pub(super) fn deadline(
+    service: Option<ServiceName>,
+    kind: MethodKind,
+    limited: bool,
+) -> Option<Duration> {
+    match kind {
+        MethodKind::Unary => Some(match service {
+            Some(ServiceName::Search) => SEARCH_DEADLINE,
+            Some(ServiceName::Embedding) => EMBEDDING_DEADLINE,
+            _ => UNARY_DEADLINE,
+        }),
+        MethodKind::ClientStream | MethodKind::ServerStream | MethodKind::Bidi => {
+            limited.then_some(STREAM_DEADLINE)
+        }
+    }
+}
+
+/// Returns the limits of a service.
+pub(super) fn limits(service: Option<ServiceName>) -> Limits {
+    match service {
+        Some(ServiceName::Cache) => Limits {
+            max_running: CACHE_MAX_RUNNING,
+            max_in_flight: CACHE_MAX_IN_FLIGHT,
+        },
+        Some(ServiceName::Embedding) => Limits {
+            max_running: EMBEDDING_MAX_RUNNING,
+            max_in_flight: MAX_IN_FLIGHT,
+        },
+        _ => Limits {
+            max_running: MAX_RUNNING,
+            max_in_flight: MAX_IN_FLIGHT,
+        },
+    }
+}

@@ -1,0 +1,83 @@
+//! Answers a service name with a channel.
+//!
+//! Channels are handed out before the servers they lead to exist, so services may call each other
+//! in a circle: each channel holds its service's slot and looks into it at each call.
+
+use std::fmt;
+use std::sync::Arc;
+
+use arc_swap::ArcSwapOption;
+use mediamesh_telemetry::Metrics;
+use tower::Layer as _;
+
+use crate::client::remote::{EndpointError, Remote};
+use crate::client::resolve::Resolve;
+use crate::client::stack::ClientStack;
+use crate::policy::Policy;
+use crate::{BoxService, Channel, Routes, ServiceName};
+
+/// Where a service is; filled in after channels to it were handed out.
+pub(crate) type Slot = Arc<ArcSwapOption<BoxService>>;
+
+/// The services this process can reach; clones share one set.
+#[derive(Clone)]
+pub struct Registry {
+    slots: Arc<[Slot; ServiceName::ALL.len()]>,
+    stack: ClientStack,
+}
+
+impl Registry {
+    /// Returns a registry in which no service is registered yet.
+    pub fn new(policy: Policy, metrics: &Metrics) -> Self {
+        Self {
+            slots: Arc::new(Default::default()),
+            stack: ClientStack::new(policy, metrics),
+        }
+    }
+
+    /// Makes `name` a server in this process; replaces what was registered before.
+    pub fn register_local(&self, name: ServiceName, routes: Routes) {
+        self.slot(name).store(Some(Arc::new(routes.into_local())));
+    }
+
+    /// Makes `name` a server at `endpoint`, e.g. `http://10.0.0.7:50051`; connects at first call.
+    ///
+    /// Errors: an endpoint that does not parse. Must run inside a tokio runtime.
+    pub fn register_remote(&self, name: ServiceName, endpoint: &str) -> Result<(), EndpointError> {
+        let remote = Remote::connect_lazy(name.as_str(), endpoint)?;
+        self.slot(name)
+            .store(Some(Arc::new(BoxService::new(remote))));
+        Ok(())
+    }
+
+    /// Returns a channel to `name`, whether or not it is registered yet.
+    ///
+    /// Calls made before it is answer UNAVAILABLE and name the service.
+    pub fn channel(&self, name: ServiceName) -> Channel {
+        let resolve = Resolve::new(name, Arc::clone(self.slot(name)));
+        Channel::new(self.stack.layer(resolve))
+    }
+
+    /// Forgets every service; calls then answer UNAVAILABLE.
+    ///
+    /// Local servers hold channels to each other, a circle of references: without this they
+    /// would never be dropped.
+    pub fn close(&self) {
+        for slot in self.slots.iter() {
+            slot.store(None);
+        }
+    }
+
+    fn slot(&self, name: ServiceName) -> &Slot {
+        &self.slots[name.index()]
+    }
+}
+
+impl fmt::Debug for Registry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let registered = ServiceName::ALL.map(|name| (name, self.slot(name).load().is_some()));
+        f.debug_struct("Registry")
+            .field("registered", &registered)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,140 @@
+//! Turns panics, and errors nobody gave a shape, into INTERNAL with the trace id.
+//!
+//! The cause goes to the log under that id and never to the caller.
+
+use std::any::Any;
+use std::convert::Infallible;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use http_body::{Body as _, Frame, SizeHint};
+use tonic::{Code, Status, body::Body};
+use tonic_types::StatusExt as _;
+use tower::{Layer, Service};
+
+use crate::body::trailers;
+use crate::{Request, Response, status};
+
+/// Layer of [`Rescue`].
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RescueLayer;
+
+impl<S> Layer<S> for RescueLayer {
+    type Service = Rescue<S>;
+
+    fn layer(&self, inner: S) -> Rescue<S> {
+        Rescue { inner }
+    }
+}
+
+/// Catches panics of the handler and of the body it returned.
+#[derive(Debug, Clone)]
+pub(crate) struct Rescue<S> {
+    inner: S,
+}
+
+impl<S> Service<Request> for Rescue<S>
+where
+    S: Service<Request, Response = Response, Error = Infallible>,
+    S::Future: Send + 'static,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Response, Infallible>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        let path = request.uri().path().to_owned();
+        let call = self.inner.call(request);
+        async move {
+            let Ok(response) = AssertUnwindSafe(call).catch_unwind().await.map_err(|panic| {
+                log_panic(&path, &*panic);
+            }) else {
+                return Ok(status::internal().into_http());
+            };
+            let response = response?;
+            if let Some(status) = shapeless(&response) {
+                tracing::error!(path, code = ?status.code(), cause = status.message(), "call failed");
+                return Ok(status::internal().into_http());
+            }
+            Ok(response.map(|body| Caught::wrap(body, path)))
+        }
+        .boxed()
+    }
+}
+
+/// Returns the status of a response that fails with a text of unknown origin.
+fn shapeless(response: &Response) -> Option<Status> {
+    let status = Status::from_header_map(response.headers())?;
+    let unsafe_code = matches!(status.code(), Code::Unknown | Code::Internal);
+    (unsafe_code && status.get_details_error_info().is_none()).then_some(status)
+}
+
+fn log_panic(path: &str, panic: &(dyn Any + Send)) {
+    let cause = panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("not a text");
+    tracing::error!(path, cause, "handler panicked");
+}
+
+/// A body whose panics end it with INTERNAL.
+struct Caught {
+    inner: Option<Body>,
+    path: String,
+}
+
+impl Caught {
+    fn wrap(inner: Body, path: String) -> Body {
+        if inner.is_end_stream() {
+            inner
+        } else {
+            Body::new(Self {
+                inner: Some(inner),
+                path,
+            })
+        }
+    }
+}
+
+impl http_body::Body for Caught {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let Some(inner) = &mut self.inner else {
+            return Poll::Ready(None);
+        };
+        match catch_unwind(AssertUnwindSafe(|| Pin::new(inner).poll_frame(cx))) {
+            Ok(polled) => polled,
+            Err(panic) => {
+                log_panic(&self.path, &*panic);
+                self.inner = None;
+                Poll::Ready(Some(Ok(trailers(&status::internal()))))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner
+            .as_ref()
+            .is_none_or(http_body::Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner
+            .as_ref()
+            .map_or_else(|| SizeHint::with_exact(0), http_body::Body::size_hint)
+    }
+}

@@ -1,0 +1,114 @@
+//! A finished server: listen with it, or call it.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::future::Future;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use mediamesh_telemetry::HealthRegistry;
+use tokio::net::TcpListener;
+use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
+use tower::Service;
+
+use crate::policy::defaults;
+use crate::{BoxService, Request, Response};
+
+/// Why serving ended.
+#[derive(Debug, thiserror::Error)]
+#[error("grpc server failed")]
+pub struct ServeError(#[from] tonic::transport::Error);
+
+/// Services behind the server stack; clones share their limits.
+///
+/// It is a tower service itself, e.g. to be mounted in an axum router.
+#[derive(Clone)]
+pub struct Routes {
+    stack: BoxService,
+    drain_limit: Duration,
+    health: HealthRegistry,
+}
+
+impl Routes {
+    pub(super) fn new(stack: BoxService, drain_limit: Duration, health: HealthRegistry) -> Self {
+        Self {
+            stack,
+            drain_limit,
+            health,
+        }
+    }
+
+    /// Returns the stack itself, to be called in this process.
+    pub fn into_local(self) -> BoxService {
+        self.stack
+    }
+
+    /// Serves HTTP/2 on `listener` until `shutdown` completes and running calls have ended.
+    ///
+    /// Running calls get the policy's drain limit; what then still runs is cut off when the
+    /// runtime stops. Errors: the transport could not be set up; a bad connection is no error.
+    pub async fn serve(
+        self,
+        listener: TcpListener,
+        shutdown: impl Future<Output = ()>,
+    ) -> Result<(), ServeError> {
+        // Trap: on a listener bound before, `Server::tcp_nodelay` has no effect, and without
+        // TCP_NODELAY a 2 KB reply waits about 40 ms for the peer's delayed ACK.
+        let incoming = TcpIncoming::from(listener)
+            .with_nodelay(Some(true))
+            .with_keepalive(Some(defaults::TCP_KEEP_ALIVE));
+        let server = Server::builder()
+            .http2_keepalive_interval(Some(defaults::HTTP2_KEEP_ALIVE_INTERVAL))
+            .http2_keepalive_timeout(Some(defaults::HTTP2_KEEP_ALIVE_TIMEOUT))
+            .initial_stream_window_size(defaults::STREAM_WINDOW_BYTES)
+            .initial_connection_window_size(defaults::CONNECTION_WINDOW_BYTES)
+            .max_concurrent_streams(defaults::MAX_STREAMS_PER_CONNECTION)
+            .max_frame_size(defaults::MAX_FRAME_BYTES);
+        let (draining, drain_started) = tokio::sync::oneshot::channel();
+        let health = self.health;
+        let signal = async move {
+            shutdown.await;
+            health.set_draining();
+            // The receiver waits as long as the server does.
+            let _ = draining.send(());
+        };
+        let limit = self.drain_limit;
+        let cut = async move {
+            if drain_started.await.is_err() {
+                std::future::pending::<()>().await;
+            }
+            tokio::time::sleep(limit).await;
+        };
+        tokio::select! {
+            ended = server.serve_with_incoming_shutdown(self.stack, incoming, signal) => Ok(ended?),
+            () = cut => {
+                tracing::warn!(?limit, "calls still run at the drain limit and are cut off");
+                Ok(())
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Routes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Routes")
+            .field("drain_limit", &self.drain_limit)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Service<Request> for Routes {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Response, Infallible>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.stack.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        self.stack.call(request)
+    }
+}

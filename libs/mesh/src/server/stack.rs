@@ -1,0 +1,65 @@
+//! The order of the server layers.
+
+use std::convert::Infallible;
+
+use tower::{Layer, Service, ServiceBuilder};
+
+use super::auth::AuthLayer;
+use super::builder::ServerDeps;
+use super::concurrency::ConcurrencyLayer;
+use super::deadline::ServerDeadlineLayer;
+use super::limits::Limiters;
+use super::rescue::RescueLayer;
+use super::shed::ShedLayer;
+use super::trace::ServerTraceLayer;
+use crate::rpc_metrics::{RpcMetrics, RpcMetricsLayer};
+use crate::{BoxService, Request, Response};
+
+/// Wraps handlers in the server layers.
+pub(crate) struct ServerStack {
+    deps: ServerDeps,
+}
+
+impl ServerStack {
+    pub(crate) fn new(deps: ServerDeps) -> Self {
+        Self { deps }
+    }
+}
+
+impl<S> Layer<S> for ServerStack
+where
+    S: Service<Request, Response = Response, Error = Infallible> + Clone + Send + Sync + 'static,
+    S::Future: Send + 'static,
+{
+    type Service = BoxService;
+
+    fn layer(&self, handlers: S) -> BoxService {
+        let ServerDeps {
+            policy,
+            metrics,
+            authenticator,
+            ..
+        } = &self.deps;
+        let limiters = Limiters::new(policy);
+        let stack = ServiceBuilder::new()
+            // Outermost: every answer, refusals included, belongs to the caller's trace.
+            .layer(ServerTraceLayer)
+            // Counts what the caller sees, refusals and rescued panics included.
+            .layer(RpcMetricsLayer::new(RpcMetrics::server(
+                metrics,
+                policy.clone(),
+            )))
+            // Above everything that may panic, below what must note the outcome.
+            .layer(RescueLayer)
+            // Above the queue: time spent waiting counts, and a late call leaves the queue.
+            .layer(ServerDeadlineLayer::new(policy.clone()))
+            // Refuses before anything is spent on the call.
+            .layer(ShedLayer::new(limiters.clone()))
+            // The queue itself; only what was not shed may wait.
+            .layer(ConcurrencyLayer::new(limiters))
+            // Innermost: verifying credentials costs CPU, so it too has its turn.
+            .layer(AuthLayer::new(authenticator.clone()))
+            .service(handlers);
+        BoxService::new(stack)
+    }
+}

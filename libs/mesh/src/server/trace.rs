@@ -1,0 +1,97 @@
+//! Continues the caller's trace: one span per call, child of the caller's.
+
+use std::convert::Infallible;
+use std::task::{Context, Poll};
+
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use mediamesh_telemetry::propagation;
+use tonic::Code;
+use tower::{Layer, Service};
+use tracing::{Instrument as _, Span, field};
+
+use crate::body::{Watch, watch};
+use crate::method::split_path;
+use crate::{Request, Response};
+
+/// Layer of [`ServerTrace`].
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ServerTraceLayer;
+
+impl<S> Layer<S> for ServerTraceLayer {
+    type Service = ServerTrace<S>;
+
+    fn layer(&self, inner: S) -> ServerTrace<S> {
+        ServerTrace { inner }
+    }
+}
+
+/// Runs each call in a server span.
+#[derive(Debug, Clone)]
+pub(crate) struct ServerTrace<S> {
+    inner: S,
+}
+
+impl<S> Service<Request> for ServerTrace<S>
+where
+    S: Service<Request, Response = Response, Error = Infallible>,
+    S::Future: Send + 'static,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Response, Infallible>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        let path = request.uri().path();
+        let (service, method) = split_path(path);
+        let span = tracing::info_span!(
+            "rpc.server",
+            otel.name = path.trim_start_matches('/'),
+            otel.kind = "server",
+            otel.status_code = field::Empty,
+            rpc.system = "grpc",
+            rpc.service = service,
+            rpc.method = method,
+            rpc.grpc.status_code = field::Empty,
+        );
+        // Before the span is first entered: later its parent is fixed.
+        propagation::set_parent(&span, propagation::extract(request.headers()));
+        let call = span.in_scope(|| self.inner.call(request));
+        let end = EndSpan { span: span.clone() };
+        async move { Ok(watch(call.await?, end)) }
+            .instrument(span)
+            .boxed()
+    }
+}
+
+/// Keeps the span until the response has ended and notes how.
+struct EndSpan {
+    span: Span,
+}
+
+impl Watch for EndSpan {
+    fn around<R>(&mut self, poll: impl FnOnce() -> R) -> R {
+        self.span.in_scope(poll)
+    }
+
+    fn end(self, code: Code) {
+        self.span.record("rpc.grpc.status_code", code as i32);
+        // The caller's own mistakes are not errors of the server.
+        // Source: OpenTelemetry semantic conventions for gRPC, server status.
+        if matches!(
+            code,
+            Code::Unknown
+                | Code::DeadlineExceeded
+                | Code::Unimplemented
+                | Code::Internal
+                | Code::Unavailable
+                | Code::DataLoss
+        ) {
+            self.span.record("otel.status_code", "ERROR");
+        }
+    }
+}
