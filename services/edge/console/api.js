@@ -1,0 +1,107 @@
+// Every call the console makes to the edge. Errors arrive as RFC 9457 problems and
+// leave as ApiError, whose message is a sentence for people.
+
+/** A refused or failed call. */
+export class ApiError extends Error {
+  constructor(status, problem) {
+    super(problem.detail || problem.title || `the server answered ${status}`);
+    this.name = 'ApiError';
+    this.status = status;
+    this.reason = problem.reason || '';
+    this.traceId = problem.trace_id || '';
+    this.retryAfterSeconds = Number(problem.retry_after_seconds) || 0;
+  }
+
+  /** Whether the same call may succeed later. */
+  get transient() {
+    return this.status === 0 || this.status === 429 || this.status === 503 || this.status === 504;
+  }
+}
+
+async function call(method, path, { query, body, signal, type } = {}) {
+  const url = query ? `${path}?${query}` : path;
+  const headers = { accept: 'application/json' };
+  let payload;
+  if (body instanceof Blob) {
+    headers['content-type'] = type || body.type || 'application/octet-stream';
+    payload = body;
+  } else if (body !== undefined) {
+    headers['content-type'] = 'application/json';
+    payload = JSON.stringify(body);
+  }
+  let response;
+  try {
+    response = await fetch(url, { method, headers, body: payload, signal });
+  } catch (error) {
+    if (error.name === 'AbortError') throw error;
+    throw new ApiError(0, { detail: 'mediamesh does not answer' });
+  }
+  if (response.ok) return response.json();
+  throw new ApiError(response.status, await response.json().catch(() => ({})));
+}
+
+const item = (id) => `/v1/mediaItems/${encodeURIComponent(id)}`;
+
+export const listItems = (query, signal) => call('GET', '/v1/mediaItems', { query, signal });
+export const search = (request, signal) => call('POST', '/v1/mediaItems:search', { body: request, signal });
+export const getItem = (id, signal) => call('GET', item(id), { signal });
+export const deleteItem = (id, etag) => call('DELETE', item(id), { query: etag ? new URLSearchParams({ etag }) : '' });
+export const reprocess = (id) => call('POST', `${item(id)}:reprocess`, { body: {} });
+export const folders = () => call('GET', '/v1/folders');
+export const models = () => call('GET', '/v1/models');
+export const queueStats = () => call('GET', '/v1/queue/stats');
+
+/** Searches by a picture that is not stored. */
+export function searchByImage(image, request, signal) {
+  const query = new URLSearchParams({ search: JSON.stringify(request) });
+  return call('POST', '/v1/mediaItems:searchByImage', { query, body: image, signal });
+}
+
+/** Reads up to 1000 items; ids that are gone are left out. */
+export function batchGet(ids, signal) {
+  const query = new URLSearchParams(ids.map((id) => ['mediaItemIds', id]));
+  return call('GET', '/v1/mediaItems:batchGet', { query, signal });
+}
+
+/** Changes the named fields; the etag guards against overwriting someone's edit. */
+export function patchItem(id, fields, etag) {
+  const query = new URLSearchParams({ updateMask: Object.keys(fields).join(',') });
+  return call('PATCH', item(id), { query, body: { ...fields, etag } });
+}
+
+/** How many items are stored. */
+export async function totalItems() {
+  const page = await listItems(new URLSearchParams({ pageSize: '1' }));
+  return Number(page.totalSize) || 0;
+}
+
+/** Where a rendition's bytes are. */
+export const renditionUrl = (id, name) => `${item(id)}/renditions/${name}`;
+export const contentUrl = (id) => `${item(id)}/content`;
+export const downloadUrl = (id) => `${item(id)}/content?download=true`;
+
+/**
+ * Uploads one file as a raw body. XMLHttpRequest, because fetch cannot tell how much
+ * has been sent. `onProgress` hears bytes sent. Rejects with ApiError or AbortError.
+ */
+export function upload(file, { folder, signal, onProgress }) {
+  const query = new URLSearchParams({ displayName: file.name });
+  if (folder) query.set('folder', folder);
+  return new Promise((resolve, reject) => {
+    const request = new XMLHttpRequest();
+    request.open('POST', `/v1/mediaItems?${query}`);
+    request.responseType = 'json';
+    // The bytes decide what it is; a form type would be read as a form.
+    const form = /^(multipart\/form-data|application\/json)/i;
+    request.setRequestHeader('content-type', !file.type || form.test(file.type) ? 'application/octet-stream' : file.type);
+    request.upload.onprogress = (event) => onProgress(event.loaded);
+    request.onload = () => {
+      if (request.status < 300) resolve(request.response || {});
+      else reject(new ApiError(request.status, request.response || {}));
+    };
+    request.onerror = () => reject(new ApiError(0, { detail: 'the connection broke while sending' }));
+    request.onabort = () => reject(new DOMException('upload cancelled', 'AbortError'));
+    signal?.addEventListener('abort', () => request.abort(), { once: true });
+    request.send(file);
+  });
+}

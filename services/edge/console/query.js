@@ -1,0 +1,112 @@
+// Turns the state of the page into requests: a plain list while browsing, a search
+// as soon as words, a picture, an example or a filter that only search knows is set.
+
+import * as api from './api.js';
+import { image } from './state.js';
+
+/** Whether the list route can answer, which knows folder, tags, kind and state. */
+export function isBrowse(state) {
+  if (state.failed) return true;
+  return !state.q.trim() && !state.like && !image && !state.color && !state.orientation && !state.from && !state.to;
+}
+
+/** Filters that narrow the view, as removable chips: [{label, patch}]. */
+export function activeFilters(state) {
+  const chips = [];
+  if (state.failed) chips.push({ label: 'could not be read', patch: { failed: false } });
+  if (state.kind) chips.push({ label: state.kind === 'image' ? 'photos' : 'videos', patch: { kind: '' } });
+  if (state.orientation) chips.push({ label: state.orientation, patch: { orientation: '' } });
+  if (state.color) chips.push({ label: state.color, color: state.color, patch: { color: '' } });
+  if (state.folder) chips.push({ label: `in ${state.folder}`, patch: { folder: '' } });
+  for (const tag of state.tags) chips.push({ label: `#${tag}`, patch: { tags: state.tags.filter((t) => t !== tag) } });
+  if (state.from) chips.push({ label: `from ${state.from}`, patch: { from: '' } });
+  if (state.to) chips.push({ label: `until ${state.to}`, patch: { to: '' } });
+  return chips;
+}
+
+function filterOf(state) {
+  const filter = {};
+  if (state.kind) filter.kinds = [state.kind];
+  if (state.orientation) filter.orientations = [state.orientation];
+  if (state.color) filter.color = state.color;
+  if (state.folder) filter.folder = state.folder;
+  if (state.tags.length) filter.tags = state.tags;
+  if (state.from) filter.minTime = `${state.from}T00:00:00Z`;
+  if (state.to) filter.maxTime = new Date(Date.parse(`${state.to}T00:00:00Z`) + 86_400_000).toISOString();
+  return filter;
+}
+
+/** The SearchMediaRequest of a state. */
+export function searchRequest(state) {
+  const request = {};
+  if (state.q.trim()) request.query = state.q.trim();
+  if (state.like) request.examples = [{ mediaItemId: state.like }];
+  const filter = filterOf(state);
+  if (Object.keys(filter).length) request.filter = filter;
+  const relevant = request.query || request.examples || image;
+  if (state.order) request.order = `ORDER_${state.order.toUpperCase()}`;
+  else if (!relevant) request.order = 'ORDER_NEWEST';
+  if (state.explain) request.explain = true;
+  return request;
+}
+
+function listQuery(state, pageSize, pageToken) {
+  const query = new URLSearchParams({ pageSize });
+  if (pageToken) query.set('pageToken', pageToken);
+  if (state.order === 'oldest') query.set('order', 'ORDER_OLDEST');
+  if (state.folder) query.set('folder', state.folder);
+  state.tags.forEach((tag) => query.append('tags', tag));
+  if (state.kind) query.set('kind', `KIND_${state.kind.toUpperCase()}`);
+  if (state.failed) query.set('state', 'STATE_FAILED');
+  return query;
+}
+
+/** The little that a tile needs, whichever route it came from. */
+export function tileOf(raw) {
+  return {
+    id: raw.id,
+    name: raw.displayName || '',
+    width: raw.widthPixels || 0,
+    height: raw.heightPixels || 0,
+    video: raw.kind === 'KIND_VIDEO' || raw.kind === 'video',
+    time: raw.captureTime || raw.createTime || '',
+    thumbHash: raw.thumbHash || '',
+    tags: raw.tags || [],
+    // A hit has no state; it is ready if it has a thumbnail.
+    state: raw.state || (raw.thumbnailUrl ? 'STATE_READY' : 'STATE_PENDING'),
+    failure: raw.failureDetail || '',
+    failureReason: raw.failureReason || '',
+    score: raw.score,
+    parts: raw.explanation?.parts,
+  };
+}
+
+/** A function (token, first) -> {items, next, total, info} for PageSource. */
+export function pagesOf(state) {
+  if (isBrowse(state)) {
+    return async (token, signal) => {
+      // A small first page paints soon; large ones follow while scrolling.
+      const page = await api.listItems(listQuery(state, token ? 1000 : 120, token), signal);
+      return {
+        items: (page.mediaItems || []).map(tileOf),
+        next: page.nextPageToken || '',
+        total: page.totalSize === undefined && token ? undefined : Number(page.totalSize) || 0,
+        info: null,
+      };
+    };
+  }
+  const picture = image;
+  return async (token, signal) => {
+    const request = { ...searchRequest(state), limit: token ? 200 : 60 };
+    if (token) request.pageToken = token;
+    const answer = picture
+      ? await api.searchByImage(picture.blob, request, signal)
+      : await api.search(request, signal);
+    return {
+      items: (answer.results || []).map(tileOf),
+      next: answer.nextPageToken || '',
+      total: undefined,
+      info: answer,
+    };
+  };
+}
