@@ -176,7 +176,9 @@ pub struct NewMediaItem {
     pub size_bytes: i64,
     /// Of the bytes.
     pub sha256: [u8; 32],
-    /// Where the bytes lie, already published.
+    /// Where the bytes lie, already published. Unique to this item (it holds the item's id), never
+    /// shared or content-addressed: else removing one item's bytes would race with an upload of the
+    /// same bytes.
     pub blob_key: String,
 }
 
@@ -318,9 +320,9 @@ pub trait MediaStore: Send + Sync {
         patch: ItemPatch,
     ) -> Result<Option<MediaItem>>;
 
-    /// Removes an item with its renditions, embeddings, and waiting jobs, and queues `job` (which
-    /// removes the bytes) in the same transaction; answers the blob keys that were freed, or
-    /// `None` if there is no such item.
+    /// Removes an item with its renditions, embeddings and waiting jobs, and queues in the same
+    /// transaction a `DeleteBlobs` job with the payload `{"blob_keys": [..]}`; answers the blob
+    /// keys, or `None` if there is no such item.
     ///
     /// Errors: `EtagMismatch`.
     async fn delete_item(

@@ -1,0 +1,46 @@
+//! A span for every SQL statement, below the span of the request that runs it.
+
+use std::fmt::Write as _;
+
+use diesel::connection::{Instrumentation, InstrumentationEvent};
+use diesel_async::AsyncConnection as _;
+use tracing::Span;
+
+use super::Connection;
+
+/// Puts the spans of the statements to come below `parent`.
+pub(super) fn follow(conn: &mut Connection, parent: Span) {
+    conn.set_instrumentation(StatementSpans { parent, current: None });
+}
+
+struct StatementSpans {
+    parent: Span,
+    current: Option<Span>,
+}
+
+impl Instrumentation for StatementSpans {
+    fn on_connection_event(&mut self, event: InstrumentationEvent<'_>) {
+        match event {
+            InstrumentationEvent::StartQuery { query, .. } if !self.parent.is_disabled() => {
+                let mut text = String::new();
+                // Printing a query cannot fail; were it to, the span would only lack its text.
+                let _ = write!(text, "{query}");
+                // Bound values may be private: keep the statement only.
+                let statement = text.split(" -- binds:").next().unwrap_or_default();
+                self.current = Some(tracing::debug_span!(
+                    parent: &self.parent,
+                    "sql",
+                    otel.kind = "client",
+                    db.system.name = "sqlite",
+                    db.query.text = statement,
+                ));
+            }
+            InstrumentationEvent::FinishQuery { error, .. } => {
+                if let (Some(span), Some(error)) = (self.current.take(), error) {
+                    tracing::debug!(parent: &span, %error, "statement failed");
+                }
+            }
+            _ => {}
+        }
+    }
+}

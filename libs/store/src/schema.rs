@@ -1,0 +1,126 @@
+//! Tables as diesel sees them; `migrations/` is the truth.
+
+diesel::table! {
+    tenants (id) {
+        id -> Binary,
+        name -> Text,
+        corpus_version -> BigInt,
+        create_time -> BigInt,
+    }
+}
+
+diesel::table! {
+    media_items (item_key) {
+        item_key -> BigInt,
+        tenant_id -> Binary,
+        id -> Binary,
+        kind -> SmallInt,
+        state -> SmallInt,
+        failure_reason -> Text,
+        failure_detail -> Text,
+        display_name -> Text,
+        folder -> Text,
+        tags -> Text,
+        caption -> Text,
+        content_type -> Text,
+        size_bytes -> BigInt,
+        sha256 -> Binary,
+        width_pixels -> Integer,
+        height_pixels -> Integer,
+        orientation -> SmallInt,
+        capture_time -> Nullable<BigInt>,
+        media_time -> BigInt,
+        create_time -> BigInt,
+        update_time -> BigInt,
+        colors -> Text,
+        thumb_hash -> Nullable<Binary>,
+        blur_hash -> Text,
+        perceptual_hash -> Nullable<BigInt>,
+        exif -> Nullable<Text>,
+        search_text -> Text,
+        blob_key -> Text,
+        version -> BigInt,
+    }
+}
+
+diesel::table! {
+    media_tags (tenant_id, tag, item_key) {
+        tenant_id -> Binary,
+        tag -> Text,
+        item_key -> BigInt,
+    }
+}
+
+diesel::table! {
+    media_colors (tenant_id, item_key, position) {
+        tenant_id -> Binary,
+        item_key -> BigInt,
+        position -> SmallInt,
+        l -> Float,
+        a -> Float,
+        b -> Float,
+        share -> Float,
+    }
+}
+
+diesel::table! {
+    renditions (tenant_id, media_item_id, name) {
+        tenant_id -> Binary,
+        media_item_id -> Binary,
+        name -> Text,
+        content_type -> Text,
+        width_pixels -> Integer,
+        height_pixels -> Integer,
+        size_bytes -> BigInt,
+        sha256 -> Binary,
+        blob_key -> Text,
+    }
+}
+
+diesel::table! {
+    media_embeddings (seq) {
+        seq -> BigInt,
+        tenant_id -> Binary,
+        model -> Text,
+        item_key -> BigInt,
+        vector -> Nullable<Binary>,
+        create_time -> BigInt,
+    }
+}
+
+diesel::table! {
+    processing_jobs (id) {
+        id -> Binary,
+        tenant_id -> Binary,
+        kind -> SmallInt,
+        state -> SmallInt,
+        priority -> SmallInt,
+        order_key -> BigInt,
+        run_after -> BigInt,
+        attempts -> Integer,
+        max_attempts -> Integer,
+        unique_key -> Nullable<Text>,
+        payload -> Text,
+        media_item_id -> Nullable<Binary>,
+        progress -> Float,
+        progress_message -> Text,
+        last_error -> Text,
+        lease_token -> BigInt,
+        lease_expire -> BigInt,
+        worker -> Text,
+        traceparent -> Text,
+        create_time -> BigInt,
+        start_time -> Nullable<BigInt>,
+        end_time -> Nullable<BigInt>,
+    }
+}
+
+diesel::allow_tables_to_appear_in_same_query!(
+    tenants,
+    media_items,
+    media_tags,
+    media_colors,
+    renditions,
+    media_embeddings,
+    processing_jobs,
+);

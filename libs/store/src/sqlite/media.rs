@@ -1,0 +1,270 @@
+//! [`MediaStore`] on SQLite: reads here, writes in `media_write`.
+
+use std::collections::HashMap;
+
+use async_trait::async_trait;
+use diesel::{
+    BoolExpressionMethods as _, ExpressionMethods as _, OptionalExtension as _, QueryDsl as _,
+    SelectableHelper as _, dsl::count_star, sqlite::Sqlite,
+};
+use diesel_async::RunQueryDsl as _;
+use mediamesh_proto::{MediaItemId, TenantId};
+
+use super::{
+    SqliteStore, media_write as write,
+    rows::{ItemRow, RenditionRow, bytes},
+};
+use crate::{
+    error::Result,
+    job::{Lease, NewJob},
+    media::{
+        Folder, Inserted, ItemPatch, ListQuery, MediaItem, MediaStore, NewMediaItem, Processed,
+        Rendition,
+    },
+    schema::{media_items::dsl as m, media_tags, renditions::dsl as r},
+};
+
+type BoxedItems<'a> = crate::schema::media_items::BoxedQuery<'a, Sqlite>;
+
+/// First text after every path below `folder`: "/" is followed by "0" in ASCII.
+pub(super) fn folder_range(folder: &str) -> (String, String) {
+    (format!("{folder}/"), format!("{folder}0"))
+}
+
+fn selected(tenant: TenantId, query: &ListQuery) -> BoxedItems<'static> {
+    let mut items = m::media_items.filter(m::tenant_id.eq(bytes(tenant.0))).into_boxed();
+    if !query.folder.is_empty() {
+        let (from, to) = folder_range(&query.folder);
+        items = items
+            .filter(m::folder.eq(query.folder.clone()).or(m::folder.ge(from).and(m::folder.lt(to))));
+    }
+    if let Some(kind) = query.kind {
+        items = items.filter(m::kind.eq(kind));
+    }
+    if let Some(state) = query.state {
+        items = items.filter(m::state.eq(state));
+    }
+    for tag in &query.tags {
+        let tagged = media_tags::table
+            .filter(media_tags::tenant_id.eq(bytes(tenant.0)))
+            .filter(media_tags::tag.eq(tag.to_lowercase()))
+            .select(media_tags::item_key);
+        items = items.filter(m::item_key.eq_any(tagged));
+    }
+    items
+}
+
+#[async_trait]
+impl MediaStore for SqliteStore {
+    async fn insert_item(&self, item: NewMediaItem, job: NewJob) -> Result<Inserted> {
+        self.db.write("insert_item", |conn| Box::pin(write::insert(conn, item, job))).await
+    }
+
+    async fn find_by_sha256(&self, tenant: TenantId, sha256: [u8; 32]) -> Result<Option<MediaItem>> {
+        self.db
+            .read("find_item", move |conn| Box::pin(write::by_sha256(conn, tenant, sha256)))
+            .await
+    }
+
+    async fn get_items(&self, tenant: TenantId, ids: &[MediaItemId]) -> Result<Vec<MediaItem>> {
+        let ids: Vec<MediaItemId> = ids.to_vec();
+        self.db
+            .read("get_items", move |conn| {
+                Box::pin(async move {
+                    let rows: Vec<ItemRow> = m::media_items
+                        .filter(m::tenant_id.eq(bytes(tenant.0)))
+                        .filter(m::id.eq_any(ids.iter().map(|id| bytes(id.0))))
+                        .select(ItemRow::as_select())
+                        .load(conn)
+                        .await?;
+                    let items: Vec<MediaItem> =
+                        rows.into_iter().map(MediaItem::try_from).collect::<Result<_>>()?;
+                    let by_id: HashMap<_, _> = items.iter().map(|item| (item.id, item)).collect();
+                    Ok(ids.iter().filter_map(|id| by_id.get(id).map(|item| (*item).clone())).collect())
+                })
+            })
+            .await
+    }
+
+    async fn get_renditions(
+        &self,
+        tenant: TenantId,
+        ids: &[MediaItemId],
+    ) -> Result<Vec<(MediaItemId, Rendition)>> {
+        let ids: Vec<Vec<u8>> = ids.iter().map(|id| bytes(id.0)).collect();
+        self.db
+            .read("get_renditions", move |conn| {
+                Box::pin(async move {
+                    let rows: Vec<RenditionRow> = r::renditions
+                        .filter(r::tenant_id.eq(bytes(tenant.0)))
+                        .filter(r::media_item_id.eq_any(ids))
+                        .order((r::media_item_id, r::width_pixels, r::name))
+                        .select(RenditionRow::as_select())
+                        .load(conn)
+                        .await?;
+                    rows.into_iter().map(TryFrom::try_from).collect()
+                })
+            })
+            .await
+    }
+
+    async fn list_items(&self, tenant: TenantId, query: &ListQuery) -> Result<Vec<MediaItem>> {
+        let query = query.clone();
+        self.db
+            .read("list_items", move |conn| {
+                Box::pin(async move {
+                    let mut items = selected(tenant, &query).limit(query.limit);
+                    items = match (query.ascending, query.after) {
+                        (false, None) => items,
+                        (true, None) => items,
+                        (false, Some((time, id))) => items.filter(m::create_time.lt(time).or(
+                            m::create_time.eq(time).and(m::id.lt(bytes(id.0))),
+                        )),
+                        (true, Some((time, id))) => items.filter(m::create_time.gt(time).or(
+                            m::create_time.eq(time).and(m::id.gt(bytes(id.0))),
+                        )),
+                    };
+                    items = if query.ascending {
+                        items.order((m::create_time.asc(), m::id.asc()))
+                    } else {
+                        items.order((m::create_time.desc(), m::id.desc()))
+                    };
+                    let rows: Vec<ItemRow> = items.select(ItemRow::as_select()).load(conn).await?;
+                    rows.into_iter().map(MediaItem::try_from).collect()
+                })
+            })
+            .await
+    }
+
+    async fn count_items(&self, tenant: TenantId, query: &ListQuery) -> Result<i64> {
+        let query = query.clone();
+        self.db
+            .read("count_items", move |conn| {
+                Box::pin(async move {
+                    Ok(selected(tenant, &query).select(count_star()).first(conn).await?)
+                })
+            })
+            .await
+    }
+
+    async fn list_folders(&self, tenant: TenantId, after: Option<&str>, limit: i64) -> Result<Vec<Folder>> {
+        let after = after.map(str::to_owned);
+        self.db
+            .read("list_folders", move |conn| {
+                Box::pin(async move {
+                    let mut folders = m::media_items
+                        .filter(m::tenant_id.eq(bytes(tenant.0)))
+                        .group_by(m::folder)
+                        .order(m::folder)
+                        .limit(limit)
+                        .select((m::folder, count_star()))
+                        .into_boxed();
+                    if let Some(after) = after {
+                        folders = folders.filter(m::folder.gt(after));
+                    }
+                    let rows: Vec<(String, i64)> = folders.load(conn).await?;
+                    Ok(rows.into_iter().map(|(path, count)| Folder { path, count }).collect())
+                })
+            })
+            .await
+    }
+
+    async fn update_item(
+        &self,
+        tenant: TenantId,
+        id: MediaItemId,
+        version: Option<i64>,
+        patch: ItemPatch,
+    ) -> Result<Option<MediaItem>> {
+        self.db
+            .write("update_item", move |conn| {
+                Box::pin(write::update(conn, tenant, id, version, patch))
+            })
+            .await
+    }
+
+    async fn delete_item(
+        &self,
+        tenant: TenantId,
+        id: MediaItemId,
+        version: Option<i64>,
+    ) -> Result<Option<Vec<String>>> {
+        self.db
+            .write("delete_item", move |conn| Box::pin(write::delete(conn, tenant, id, version)))
+            .await
+    }
+
+    async fn start_processing(&self, tenant: TenantId, id: MediaItemId) -> Result<()> {
+        self.db
+            .write("start_processing", move |conn| Box::pin(write::start(conn, tenant, id)))
+            .await
+    }
+
+    async fn finish_processing(
+        &self,
+        lease: &Lease,
+        tenant: TenantId,
+        id: MediaItemId,
+        processed: Processed,
+        follow_up: Option<NewJob>,
+    ) -> Result<()> {
+        let lease = *lease;
+        self.db
+            .write("finish_processing", move |conn| {
+                Box::pin(write::finish(conn, lease, tenant, id, processed, follow_up))
+            })
+            .await
+    }
+
+    async fn fail_item(
+        &self,
+        tenant: TenantId,
+        id: MediaItemId,
+        reason: &str,
+        detail: &str,
+    ) -> Result<()> {
+        let (reason, detail) = (reason.to_owned(), detail.to_owned());
+        self.db
+            .write("fail_item", move |conn| {
+                Box::pin(write::fail(conn, tenant, id, reason, detail))
+            })
+            .await
+    }
+
+    async fn unreferenced_blobs(&self, blob_keys: Vec<String>) -> Result<Vec<String>> {
+        self.db
+            .read("unreferenced_blobs", move |conn| {
+                Box::pin(async move {
+                    let mut known: Vec<String> = m::media_items
+                        .filter(m::blob_key.eq_any(&blob_keys))
+                        .select(m::blob_key)
+                        .load(conn)
+                        .await?;
+                    let derived: Vec<String> = r::renditions
+                        .filter(r::blob_key.eq_any(&blob_keys))
+                        .select(r::blob_key)
+                        .load(conn)
+                        .await?;
+                    known.extend(derived);
+                    Ok(blob_keys.into_iter().filter(|key| !known.contains(key)).collect())
+                })
+            })
+            .await
+    }
+}
+
+/// Reads one item inside a running transaction.
+pub(super) async fn item(
+    conn: &mut crate::database::Connection,
+    tenant: TenantId,
+    id: MediaItemId,
+) -> Result<Option<MediaItem>> {
+    let row: Option<ItemRow> = m::media_items
+        .filter(m::tenant_id.eq(bytes(tenant.0)))
+        .filter(m::id.eq(bytes(id.0)))
+        .select(ItemRow::as_select())
+        .first(conn)
+        .await
+        .optional()?;
+    row.map(MediaItem::try_from).transpose()
+}

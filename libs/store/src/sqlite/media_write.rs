@@ -1,0 +1,307 @@
+//! Writes of [`crate::MediaStore`], each inside one transaction.
+
+use diesel::{
+    ExpressionMethods as _, OptionalExtension as _, QueryDsl as _, SelectableHelper as _,
+};
+use diesel_async::RunQueryDsl as _;
+use mediamesh_proto::{JobId, MediaItemId, TenantId, time::now_micros};
+
+use super::{
+    jobs,
+    media::item,
+    rows::{ItemRow, NewItemRow, RenditionRow, bytes, json},
+};
+use crate::{
+    database::Connection,
+    error::{Error, Result},
+    job::{JobKind, JobState, Lease, NewJob},
+    media::{
+        Color, Inserted, ItemPatch, MediaItem, NewMediaItem, Orientation, Processed, State,
+    },
+    schema::{
+        media_colors, media_embeddings::dsl as e, media_items::dsl as m, media_tags,
+        processing_jobs::dsl as j, renditions::dsl as r, tenants::dsl as t,
+    },
+};
+
+/// Makes every cached search of the tenant stale, from the end of this transaction on.
+pub(super) async fn bump_corpus(conn: &mut Connection, tenant: TenantId) -> Result<()> {
+    let bumped = diesel::update(t::tenants.filter(t::id.eq(bytes(tenant.0))))
+        .set(t::corpus_version.eq(t::corpus_version + 1))
+        .execute(conn)
+        .await?;
+    if bumped == 0 {
+        diesel::insert_into(t::tenants)
+            .values((
+                t::id.eq(bytes(tenant.0)),
+                t::name.eq(""),
+                t::corpus_version.eq(1),
+                t::create_time.eq(now_micros()),
+            ))
+            .execute(conn)
+            .await?;
+    }
+    Ok(())
+}
+
+pub(super) async fn by_sha256(
+    conn: &mut Connection,
+    tenant: TenantId,
+    sha256: [u8; 32],
+) -> Result<Option<MediaItem>> {
+    let row: Option<ItemRow> = m::media_items
+        .filter(m::tenant_id.eq(bytes(tenant.0)))
+        .filter(m::sha256.eq(sha256.to_vec()))
+        .select(ItemRow::as_select())
+        .first(conn)
+        .await
+        .optional()?;
+    row.map(MediaItem::try_from).transpose()
+}
+
+pub(super) async fn insert(
+    conn: &mut Connection,
+    new: NewMediaItem,
+    job: NewJob,
+) -> Result<Inserted> {
+    if let Some(existing) = by_sha256(conn, new.tenant_id, new.sha256).await? {
+        return Ok(Inserted::Duplicate(Box::new(existing)));
+    }
+    let now = now_micros();
+    let row: ItemRow = diesel::insert_into(m::media_items)
+        .values(NewItemRow::new(&new, now))
+        .returning(ItemRow::as_returning())
+        .get_result(conn)
+        .await?;
+    let item = MediaItem::try_from(row)?;
+    set_tags(conn, new.tenant_id, item.item_key, &new.tags).await?;
+    let job_id = jobs::enqueue(conn, job, now).await?;
+    bump_corpus(conn, new.tenant_id).await?;
+    Ok(Inserted::New { item: Box::new(item), job_id })
+}
+
+async fn set_tags(conn: &mut Connection, tenant: TenantId, key: i64, tags: &[String]) -> Result<()> {
+    diesel::delete(media_tags::table.filter(media_tags::item_key.eq(key))).execute(conn).await?;
+    let mut rows: Vec<String> = tags.iter().map(|tag| tag.to_lowercase()).collect();
+    rows.sort();
+    rows.dedup();
+    for tag in rows {
+        diesel::insert_into(media_tags::table)
+            .values((
+                media_tags::tenant_id.eq(bytes(tenant.0)),
+                media_tags::tag.eq(tag),
+                media_tags::item_key.eq(key),
+            ))
+            .execute(conn)
+            .await?;
+    }
+    Ok(())
+}
+
+async fn set_colors(conn: &mut Connection, tenant: TenantId, key: i64, colors: &[Color]) -> Result<()> {
+    let stored = media_colors::table
+        .filter(media_colors::tenant_id.eq(bytes(tenant.0)))
+        .filter(media_colors::item_key.eq(key));
+    diesel::delete(stored).execute(conn).await?;
+    for (position, color) in (0_i16..).zip(colors) {
+        let [l, a, b] = color.oklab;
+        diesel::insert_into(media_colors::table)
+            .values((
+                media_colors::tenant_id.eq(bytes(tenant.0)),
+                media_colors::item_key.eq(key),
+                media_colors::position.eq(position),
+                media_colors::l.eq(l),
+                media_colors::a.eq(a),
+                media_colors::b.eq(b),
+                media_colors::share.eq(color.share),
+            ))
+            .execute(conn)
+            .await?;
+    }
+    Ok(())
+}
+
+fn check_version(item: &MediaItem, version: Option<i64>) -> Result<()> {
+    match version {
+        Some(version) if version != item.version => {
+            Err(Error::EtagMismatch { current: item.version })
+        }
+        _ => Ok(()),
+    }
+}
+
+pub(super) async fn update(
+    conn: &mut Connection,
+    tenant: TenantId,
+    id: MediaItemId,
+    version: Option<i64>,
+    patch: ItemPatch,
+) -> Result<Option<MediaItem>> {
+    let Some(mut current) = item(conn, tenant, id).await? else { return Ok(None) };
+    check_version(&current, version)?;
+    current.display_name = patch.display_name.unwrap_or(current.display_name);
+    current.folder = patch.folder.unwrap_or(current.folder);
+    current.caption = patch.caption.unwrap_or(current.caption);
+    if let Some(tags) = patch.tags {
+        set_tags(conn, tenant, current.item_key, &tags).await?;
+        current.tags = tags;
+    }
+    let row: ItemRow = diesel::update(m::media_items.filter(m::item_key.eq(current.item_key)))
+        .set((
+            m::display_name.eq(current.display_name),
+            m::folder.eq(current.folder),
+            m::caption.eq(current.caption),
+            m::tags.eq(json(&current.tags)),
+            m::update_time.eq(now_micros()),
+            m::version.eq(m::version + 1),
+        ))
+        .returning(ItemRow::as_returning())
+        .get_result(conn)
+        .await?;
+    bump_corpus(conn, tenant).await?;
+    MediaItem::try_from(row).map(Some)
+}
+
+pub(super) async fn delete(
+    conn: &mut Connection,
+    tenant: TenantId,
+    id: MediaItemId,
+    version: Option<i64>,
+) -> Result<Option<Vec<String>>> {
+    let Some(current) = item(conn, tenant, id).await? else { return Ok(None) };
+    check_version(&current, version)?;
+    let derived = r::renditions
+        .filter(r::tenant_id.eq(bytes(tenant.0)))
+        .filter(r::media_item_id.eq(bytes(id.0)));
+    let mut blob_keys: Vec<String> =
+        diesel::delete(derived).returning(r::blob_key).get_results(conn).await?;
+    blob_keys.push(current.blob_key.clone());
+
+    forget_vectors(conn, tenant, current.item_key).await?;
+    set_tags(conn, tenant, current.item_key, &[]).await?;
+    set_colors(conn, tenant, current.item_key, &[]).await?;
+    let waiting = j::processing_jobs
+        .filter(j::tenant_id.eq(bytes(tenant.0)))
+        .filter(j::media_item_id.eq(bytes(id.0)))
+        .filter(j::state.eq(JobState::Queued as i16));
+    diesel::update(waiting)
+        .set((j::state.eq(JobState::Cancelled as i16), j::end_time.eq(now_micros())))
+        .execute(conn)
+        .await?;
+    diesel::delete(m::media_items.filter(m::item_key.eq(current.item_key))).execute(conn).await?;
+
+    let job = NewJob {
+        id: JobId::generate(),
+        tenant_id: tenant,
+        kind: JobKind::DeleteBlobs,
+        priority: 9,
+        max_attempts: 10,
+        unique_key: None,
+        payload: serde_json::json!({ "blob_keys": blob_keys }).to_string(),
+        media_item_id: Some(id),
+        traceparent: String::new(),
+    };
+    jobs::enqueue(conn, job, now_micros()).await?;
+    bump_corpus(conn, tenant).await?;
+    Ok(Some(blob_keys))
+}
+
+/// Replaces the vectors of an item by rows without one, which take them out of the indexes.
+async fn forget_vectors(conn: &mut Connection, tenant: TenantId, key: i64) -> Result<()> {
+    let vectors = e::media_embeddings.filter(e::item_key.eq(key));
+    let models: Vec<String> = vectors.select(e::model).load(conn).await?;
+    diesel::delete(vectors).execute(conn).await?;
+    for model in models {
+        diesel::insert_into(e::media_embeddings)
+            .values((
+                e::tenant_id.eq(bytes(tenant.0)),
+                e::model.eq(model),
+                e::item_key.eq(key),
+                e::vector.eq(None::<Vec<u8>>),
+                e::create_time.eq(now_micros()),
+            ))
+            .execute(conn)
+            .await?;
+    }
+    Ok(())
+}
+
+pub(super) async fn start(conn: &mut Connection, tenant: TenantId, id: MediaItemId) -> Result<()> {
+    let target = m::media_items
+        .filter(m::tenant_id.eq(bytes(tenant.0)))
+        .filter(m::id.eq(bytes(id.0)))
+        .filter(m::state.eq(State::Pending as i16));
+    diesel::update(target).set(m::state.eq(State::Processing as i16)).execute(conn).await?;
+    Ok(())
+}
+
+pub(super) async fn finish(
+    conn: &mut Connection,
+    lease: Lease,
+    tenant: TenantId,
+    id: MediaItemId,
+    found: Processed,
+    follow_up: Option<NewJob>,
+) -> Result<()> {
+    jobs::check_lease(conn, lease).await?;
+    // Deleted meanwhile: nothing to finish, and the sweeper takes the new renditions.
+    let Some(current) = item(conn, tenant, id).await? else { return Ok(()) };
+    let stored = r::renditions
+        .filter(r::tenant_id.eq(bytes(tenant.0)))
+        .filter(r::media_item_id.eq(bytes(id.0)));
+    diesel::delete(stored).execute(conn).await?;
+    for rendition in found.renditions {
+        let row = RenditionRow::new(tenant, id, rendition);
+        diesel::insert_into(r::renditions).values(row).execute(conn).await?;
+    }
+    set_colors(conn, tenant, current.item_key, &found.colors).await?;
+    let orientation = Orientation::of(found.width_pixels, found.height_pixels);
+    diesel::update(m::media_items.filter(m::item_key.eq(current.item_key)))
+        .set((
+            m::state.eq(State::Ready as i16),
+            m::failure_reason.eq(""),
+            m::failure_detail.eq(""),
+            m::width_pixels.eq(found.width_pixels),
+            m::height_pixels.eq(found.height_pixels),
+            m::orientation.eq(orientation as i16),
+            m::capture_time.eq(found.capture_time),
+            m::media_time.eq(found.capture_time.unwrap_or(current.create_time)),
+            m::colors.eq(json(&found.colors)),
+            m::thumb_hash.eq(Some(found.thumb_hash).filter(|hash| !hash.is_empty())),
+            m::blur_hash.eq(found.blur_hash),
+            m::perceptual_hash.eq(Some(found.perceptual_hash.cast_signed())),
+            m::exif.eq(found.exif.as_ref().map(json)),
+            m::search_text.eq(found.search_text),
+            m::update_time.eq(now_micros()),
+            m::version.eq(m::version + 1),
+        ))
+        .execute(conn)
+        .await?;
+    if let Some(job) = follow_up {
+        jobs::enqueue(conn, job, now_micros()).await?;
+    }
+    bump_corpus(conn, tenant).await
+}
+
+pub(super) async fn fail(
+    conn: &mut Connection,
+    tenant: TenantId,
+    id: MediaItemId,
+    reason: String,
+    detail: String,
+) -> Result<()> {
+    let target = m::media_items
+        .filter(m::tenant_id.eq(bytes(tenant.0)))
+        .filter(m::id.eq(bytes(id.0)));
+    diesel::update(target)
+        .set((
+            m::state.eq(State::Failed as i16),
+            m::failure_reason.eq(reason),
+            m::failure_detail.eq(detail),
+            m::update_time.eq(now_micros()),
+            m::version.eq(m::version + 1),
+        ))
+        .execute(conn)
+        .await?;
+    bump_corpus(conn, tenant).await
+}

@@ -1,0 +1,299 @@
+//! Rows of the tables and their domain types.
+
+use diesel::{Insertable, Queryable, Selectable};
+use mediamesh_proto::{JobId, MediaItemId, TenantId};
+use uuid::Uuid;
+
+use crate::{
+    error::{Error, Result},
+    job::{AGING_PER_PRIORITY, Job, JobKind, JobState, NewJob},
+    media::{Kind, MediaItem, NewMediaItem, Orientation, Rendition, State},
+    schema::{media_items, processing_jobs, renditions},
+};
+
+pub(super) fn bytes(id: Uuid) -> Vec<u8> {
+    id.as_bytes().to_vec()
+}
+
+pub(super) fn uuid(bytes: &[u8]) -> Result<Uuid> {
+    Uuid::from_slice(bytes).map_err(|_| Error::Corrupt { what: "id" })
+}
+
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = media_items)]
+pub(super) struct ItemRow {
+    item_key: i64,
+    tenant_id: Vec<u8>,
+    id: Vec<u8>,
+    kind: i16,
+    state: i16,
+    failure_reason: String,
+    failure_detail: String,
+    display_name: String,
+    folder: String,
+    tags: String,
+    caption: String,
+    content_type: String,
+    size_bytes: i64,
+    sha256: Vec<u8>,
+    width_pixels: i32,
+    height_pixels: i32,
+    orientation: i16,
+    capture_time: Option<i64>,
+    create_time: i64,
+    update_time: i64,
+    colors: String,
+    thumb_hash: Option<Vec<u8>>,
+    blur_hash: String,
+    perceptual_hash: Option<i64>,
+    exif: Option<String>,
+    blob_key: String,
+    version: i64,
+}
+
+impl TryFrom<ItemRow> for MediaItem {
+    type Error = Error;
+
+    fn try_from(row: ItemRow) -> Result<Self> {
+        Ok(Self {
+            item_key: row.item_key,
+            tenant_id: TenantId(uuid(&row.tenant_id)?),
+            id: MediaItemId(uuid(&row.id)?),
+            kind: match row.kind {
+                1 => Kind::Image,
+                2 => Kind::Video,
+                _ => return Err(Error::Corrupt { what: "media kind" }),
+            },
+            state: match row.state {
+                1 => State::Pending,
+                2 => State::Processing,
+                3 => State::Ready,
+                4 => State::Failed,
+                _ => return Err(Error::Corrupt { what: "media state" }),
+            },
+            failure_reason: row.failure_reason,
+            failure_detail: row.failure_detail,
+            display_name: row.display_name,
+            folder: row.folder,
+            tags: serde_json::from_str(&row.tags).map_err(|_| Error::Corrupt { what: "tags" })?,
+            caption: row.caption,
+            content_type: row.content_type,
+            size_bytes: row.size_bytes,
+            sha256: row.sha256.try_into().map_err(|_| Error::Corrupt { what: "sha256" })?,
+            width_pixels: row.width_pixels,
+            height_pixels: row.height_pixels,
+            orientation: match row.orientation {
+                1 => Orientation::Landscape,
+                2 => Orientation::Portrait,
+                3 => Orientation::Square,
+                _ => Orientation::Unknown,
+            },
+            capture_time: row.capture_time,
+            create_time: row.create_time,
+            update_time: row.update_time,
+            colors: serde_json::from_str(&row.colors).map_err(|_| Error::Corrupt { what: "colors" })?,
+            thumb_hash: row.thumb_hash.unwrap_or_default(),
+            blur_hash: row.blur_hash,
+            perceptual_hash: row.perceptual_hash.map(i64::cast_unsigned),
+            exif: row
+                .exif
+                .map(|text| serde_json::from_str(&text).map_err(|_| Error::Corrupt { what: "exif" }))
+                .transpose()?,
+            blob_key: row.blob_key,
+            version: row.version,
+        })
+    }
+}
+
+#[derive(Insertable)]
+#[diesel(table_name = media_items)]
+pub(super) struct NewItemRow {
+    tenant_id: Vec<u8>,
+    id: Vec<u8>,
+    kind: i16,
+    state: i16,
+    display_name: String,
+    folder: String,
+    tags: String,
+    caption: String,
+    content_type: String,
+    size_bytes: i64,
+    sha256: Vec<u8>,
+    media_time: i64,
+    create_time: i64,
+    update_time: i64,
+    blob_key: String,
+}
+
+impl NewItemRow {
+    pub(super) fn new(item: &NewMediaItem, now: i64) -> Self {
+        Self {
+            tenant_id: bytes(item.tenant_id.0),
+            id: bytes(item.id.0),
+            kind: item.kind as i16,
+            state: State::Pending as i16,
+            display_name: item.display_name.clone(),
+            folder: item.folder.clone(),
+            tags: json(&item.tags),
+            caption: item.caption.clone(),
+            content_type: item.content_type.clone(),
+            size_bytes: item.size_bytes,
+            sha256: item.sha256.to_vec(),
+            media_time: now,
+            create_time: now,
+            update_time: now,
+            blob_key: item.blob_key.clone(),
+        }
+    }
+}
+
+/// Plain data as JSON text.
+pub(super) fn json<T: serde::Serialize>(value: &T) -> String {
+    serde_json::to_string(value).expect("plain data serialises")
+}
+
+#[derive(Queryable, Selectable, Insertable)]
+#[diesel(table_name = renditions)]
+pub(super) struct RenditionRow {
+    pub(super) tenant_id: Vec<u8>,
+    pub(super) media_item_id: Vec<u8>,
+    name: String,
+    content_type: String,
+    width_pixels: i32,
+    height_pixels: i32,
+    size_bytes: i64,
+    sha256: Vec<u8>,
+    blob_key: String,
+}
+
+impl RenditionRow {
+    pub(super) fn new(tenant: TenantId, item: MediaItemId, rendition: Rendition) -> Self {
+        Self {
+            tenant_id: bytes(tenant.0),
+            media_item_id: bytes(item.0),
+            name: rendition.name,
+            content_type: rendition.content_type,
+            width_pixels: rendition.width_pixels,
+            height_pixels: rendition.height_pixels,
+            size_bytes: rendition.size_bytes,
+            sha256: rendition.sha256.to_vec(),
+            blob_key: rendition.blob_key,
+        }
+    }
+}
+
+impl TryFrom<RenditionRow> for (MediaItemId, Rendition) {
+    type Error = Error;
+
+    fn try_from(row: RenditionRow) -> Result<Self> {
+        let rendition = Rendition {
+            name: row.name,
+            content_type: row.content_type,
+            width_pixels: row.width_pixels,
+            height_pixels: row.height_pixels,
+            size_bytes: row.size_bytes,
+            sha256: row.sha256.try_into().map_err(|_| Error::Corrupt { what: "sha256" })?,
+            blob_key: row.blob_key,
+        };
+        Ok((MediaItemId(uuid(&row.media_item_id)?), rendition))
+    }
+}
+
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = processing_jobs)]
+pub(super) struct JobRow {
+    id: Vec<u8>,
+    tenant_id: Vec<u8>,
+    kind: i16,
+    state: i16,
+    priority: i16,
+    attempts: i32,
+    max_attempts: i32,
+    payload: String,
+    media_item_id: Option<Vec<u8>>,
+    progress: f32,
+    progress_message: String,
+    last_error: String,
+    lease_token: i64,
+    traceparent: String,
+    create_time: i64,
+    start_time: Option<i64>,
+    end_time: Option<i64>,
+}
+
+impl TryFrom<JobRow> for Job {
+    type Error = Error;
+
+    fn try_from(row: JobRow) -> Result<Self> {
+        Ok(Self {
+            id: JobId(uuid(&row.id)?),
+            tenant_id: TenantId(uuid(&row.tenant_id)?),
+            kind: match row.kind {
+                1 => JobKind::ProcessMedia,
+                2 => JobKind::EmbedMedia,
+                3 => JobKind::DeleteBlobs,
+                _ => return Err(Error::Corrupt { what: "job kind" }),
+            },
+            state: match row.state {
+                1 => JobState::Queued,
+                2 => JobState::Running,
+                3 => JobState::Succeeded,
+                4 => JobState::Failed,
+                5 => JobState::Cancelled,
+                _ => return Err(Error::Corrupt { what: "job state" }),
+            },
+            priority: row.priority,
+            attempts: row.attempts,
+            max_attempts: row.max_attempts,
+            payload: row.payload,
+            media_item_id: row.media_item_id.map(|id| uuid(&id).map(MediaItemId)).transpose()?,
+            progress: row.progress,
+            progress_message: row.progress_message,
+            last_error: row.last_error,
+            lease_token: row.lease_token,
+            traceparent: row.traceparent,
+            create_time: row.create_time,
+            start_time: row.start_time,
+            end_time: row.end_time,
+        })
+    }
+}
+
+#[derive(Insertable)]
+#[diesel(table_name = processing_jobs)]
+pub(super) struct NewJobRow {
+    id: Vec<u8>,
+    tenant_id: Vec<u8>,
+    kind: i16,
+    state: i16,
+    priority: i16,
+    order_key: i64,
+    run_after: i64,
+    max_attempts: i32,
+    unique_key: Option<String>,
+    payload: String,
+    media_item_id: Option<Vec<u8>>,
+    traceparent: String,
+    create_time: i64,
+}
+
+impl NewJobRow {
+    pub(super) fn new(job: NewJob, now: i64) -> Self {
+        let step = i64::try_from(AGING_PER_PRIORITY.as_micros()).expect("a minute fits");
+        Self {
+            id: bytes(job.id.0),
+            tenant_id: bytes(job.tenant_id.0),
+            kind: job.kind as i16,
+            state: JobState::Queued as i16,
+            priority: job.priority,
+            order_key: now + i64::from(job.priority) * step,
+            run_after: now,
+            max_attempts: job.max_attempts,
+            unique_key: job.unique_key,
+            payload: job.payload,
+            media_item_id: job.media_item_id.map(|id| bytes(id.0)),
+            traceparent: job.traceparent,
+            create_time: now,
+        }
+    }
+}
