@@ -1,0 +1,95 @@
+# mediamesh: `make help` lists the targets. Tools that are fetched go into .cache and nowhere else,
+# except Debian packages, which need root (or sudo without a password).
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+CACHE := $(CURDIR)/.cache
+BUF := $(CACHE)/npm/node_modules/.bin/buf
+# the photographs of `make test` and of `make bench`
+SMALL_CORPUS := $(CACHE)/corpus-small
+CORPUS := $(CACHE)/corpus
+COUNT ?= 500
+
+.PHONY: help up test lint fmt bench clean tools fmt-check clippy docs proto proto-breaking \
+	unit e2e browser corpus corpus-large deny
+
+## up        start everything and import a folder: make up DIR=~/Pictures [ARGS="--listen ..."]
+up:
+	@scripts/tools.sh build
+	cargo run --release --bin mediamesh -- up $(if $(DIR),--import "$(DIR)") $(ARGS)
+
+## test      everything CI checks; fetches what it needs
+test:
+	@scripts/test.sh
+
+## lint      format, clippy, documentation, protos
+lint: tools fmt-check clippy docs proto proto-breaking
+
+## fmt       format Rust and protos
+fmt: $(BUF)
+	cargo fmt --all
+	$(BUF) format proto --write
+
+## unit      every test of cargo: unit, contract, architecture, documentation, end to end
+unit:
+	cargo test --workspace --no-fail-fast --quiet
+
+## e2e       only those of the real binary over HTTP and gRPC, killed and restarted
+e2e:
+	cargo test --workspace --test e2e
+
+## browser   the console in real Chromium
+browser:
+	@scripts/browser.sh
+
+## bench     import rate, memory, search latency and recall on $(COUNT) real photographs
+bench: corpus-large
+	cargo run --release --bin mediamesh -- bench --corpus "$(CORPUS)" --variants "$(CORPUS)-variants" $(ARGS)
+
+## corpus    the few photographs that the tests use
+corpus:
+	@scripts/corpus.sh "$(SMALL_CORPUS)" 36
+
+## corpus-large  the photographs of the benchmark, with shrunk, re-encoded, turned and cropped copies
+corpus-large:
+	@scripts/corpus.sh "$(CORPUS)" $(COUNT)
+	@test -f "$(CORPUS)-variants/truth.csv" || \
+		cargo run --release --package mediamesh-testkit --bin corpus -- variants "$(CORPUS)" "$(CORPUS)-variants"
+
+## deny      licences, banned and duplicate crates by cargo-deny (builds it once)
+deny:
+	@scripts/tools.sh deny
+	$(CACHE)/cargo/bin/cargo-deny check bans licenses sources
+
+## tools     compilers, browser, buf: checked, and fetched where that is allowed
+tools:
+	@scripts/tools.sh all
+
+## clean     build results and fetched tools
+clean:
+	cargo clean
+	rm -rf "$(CACHE)" node_modules
+
+fmt-check:
+	cargo fmt --all -- --check
+
+clippy:
+	cargo clippy --workspace --all-targets --quiet -- -D warnings
+
+docs:
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet
+
+proto: $(BUF)
+	$(BUF) lint
+	$(BUF) format proto --diff --exit-code
+
+proto-breaking: $(BUF)
+	@scripts/proto_breaking.sh "$(BUF)"
+
+$(BUF):
+	@scripts/tools.sh buf
+
+help:
+	@sed -n 's/^## //p' $(MAKEFILE_LIST)

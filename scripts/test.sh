@@ -1,0 +1,47 @@
+#!/usr/bin/env bash
+# All checks, in the order in which they are cheap to fail. Prints a heading and the time of each
+# step and, at the end, how many tests ran. All steps share one target folder and one profile.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+mkdir -p .cache
+log=.cache/test.log
+: >"$log"
+started=$SECONDS
+
+step() {
+  local heading="$1" began=$SECONDS status=0
+  shift
+  printf '\n=== %s\n' "$heading"
+  "$@" 2>&1 | tee -a "$log" || status=$?
+  printf -- '--- %s: %s, %d s\n' "$heading" "$([ "$status" -eq 0 ] && echo ok || echo FAILED)" $((SECONDS - began))
+  [ "$status" -eq 0 ] || { summary; exit "$status"; }
+}
+
+# Counts of cargo ("test result: ok. 3 passed; 0 failed; 1 ignored; ...") and node ("# pass 3").
+summary() {
+  printf '\n=== Summary\n'
+  sed 's/\x1b\[[0-9;]*m//g' "$log" | awk -v seconds=$((SECONDS - started)) '
+    /^test result:/ { passed += $4; failed += $6; ignored += $8 }
+    /^(#|ℹ) pass / { passed += $3 }
+    /^(#|ℹ) fail / { failed += $3 }
+    /^(#|ℹ) skipped / { skipped += $3 }
+    /SKIPPED: / { skipped++ }
+    END {
+      printf "%d tests passed, %d failed, %d ignored, %d skipped for want of something\n", passed, failed, ignored, skipped
+      printf "%d min %d s in all\n", seconds / 60, seconds % 60
+    }'
+}
+
+step "Build tools" scripts/tools.sh build
+step "buf" scripts/tools.sh buf
+step "Format" make fmt-check
+step "Protos: lint and format" make proto
+step "Protos: breaking changes" make proto-breaking
+step "Photographs" make corpus
+[ ! -f scripts/fetch_minilm.sh ] || step "MiniLM weights" bash scripts/fetch_minilm.sh
+step "Chromium" scripts/browser.sh setup
+step "Clippy" make clippy
+step "Documentation" make docs
+step "Tests: unit, contract, architecture, end to end over HTTP and gRPC" make unit
+step "Console in the browser" make browser
+summary
