@@ -5,9 +5,11 @@
 //! - [`id`]: typed identifiers
 //! - [`status`]: the one mapping from errors to gRPC status
 //! - [`time`]: conversions of timestamps and durations
+//! - [`model_key`]: the name under which a model's vectors are stored
 //! - [`page_token`]: opaque page tokens
 
 pub mod id;
+pub mod model_key;
 pub mod page_token;
 pub mod status;
 pub mod time;
@@ -16,6 +18,7 @@ mod generated;
 
 pub use generated::{cache, common, embedding, media, search};
 pub use id::{JobId, MediaItemId, TenantId};
+pub use model_key::model_key;
 pub use pbjson_types;
 pub use status::{Error, ErrorKind, Violations};
 
