@@ -38,6 +38,12 @@ impl MethodTable {
         Ok(table)
     }
 
+    /// Returns every method of the project's own contract.
+    pub fn of_contract() -> Self {
+        Self::from_descriptor_sets([mediamesh_proto::FILE_DESCRIPTOR_SET])
+            .expect("the contract's descriptors are encoded by our own build")
+    }
+
     fn add(&mut self, set: &FileDescriptorSet) {
         for file in &set.file {
             for service in &file.service {

@@ -95,6 +95,11 @@ impl Policy {
         }
     }
 
+    /// Works the options, the defaults and the project's own contract into one table.
+    pub fn from_options(options: &PolicyOptions) -> Self {
+        Self::new(options, &MethodTable::of_contract())
+    }
+
     /// Returns what applies to the method at `path`.
     pub fn method(&self, path: &str) -> MethodPolicy {
         self.table
@@ -137,7 +142,7 @@ impl Policy {
 
 impl Default for Policy {
     fn default() -> Self {
-        Self::new(&PolicyOptions::default(), &MethodTable::default())
+        Self::from_options(&PolicyOptions::default())
     }
 }
 
@@ -196,6 +201,17 @@ mod tests {
         );
         assert!(!policy.method("/grpc.health.v1.Health/Watch").limited);
         assert_eq!(deadline("/grpc.health.v1.Health/Watch"), None);
+    }
+
+    #[test]
+    fn uploads_of_the_contract_may_take_longer_than_unary_calls() {
+        let policy = Policy::default();
+        let upload = "/mediamesh.media.v1.MediaService/UploadMedia";
+        assert!(policy.knows(upload));
+        assert_eq!(
+            policy.method(upload).deadline,
+            Some(defaults::STREAM_DEADLINE)
+        );
     }
 
     #[test]

@@ -14,6 +14,8 @@ pub const UNARY_DEADLINE: Duration = Duration::from_secs(30);
 pub const SEARCH_DEADLINE: Duration = Duration::from_secs(10);
 /// Embedding: a cold model load plus a full batch on a slow CPU.
 pub const EMBEDDING_DEADLINE: Duration = Duration::from_secs(60);
+/// Search streams: as long as the search, and time to send what was found.
+pub const SEARCH_STREAM_DEADLINE: Duration = Duration::from_secs(60);
 /// Uploads and downloads: 2 GiB at 5 Mbit/s is just under an hour.
 pub const STREAM_DEADLINE: Duration = Duration::from_secs(3600);
 
@@ -88,9 +90,11 @@ pub(super) fn deadline(
             Some(ServiceName::Embedding) => EMBEDDING_DEADLINE,
             _ => UNARY_DEADLINE,
         }),
-        MethodKind::ClientStream | MethodKind::ServerStream | MethodKind::Bidi => {
-            limited.then_some(STREAM_DEADLINE)
-        }
+        MethodKind::ClientStream | MethodKind::ServerStream | MethodKind::Bidi => limited
+            .then_some(match service {
+                Some(ServiceName::Search) => SEARCH_STREAM_DEADLINE,
+                _ => STREAM_DEADLINE,
+            }),
     }
 }
 

@@ -11,12 +11,13 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
+use http::HeaderMap;
 use http_body::{Body as _, Frame, SizeHint};
 use tonic::{Code, Status, body::Body};
-use tonic_types::StatusExt as _;
 use tower::{Layer, Service};
 
 use crate::body::trailers;
+use crate::status::code_name;
 use crate::{Request, Response, status};
 
 /// Layer of [`Rescue`].
@@ -54,27 +55,41 @@ where
         let path = request.uri().path().to_owned();
         let call = self.inner.call(request);
         async move {
-            let Ok(response) = AssertUnwindSafe(call).catch_unwind().await.map_err(|panic| {
-                log_panic(&path, &*panic);
-            }) else {
+            let Ok(response) = AssertUnwindSafe(call)
+                .catch_unwind()
+                .await
+                .map_err(|panic| {
+                    log_panic(&path, &*panic);
+                })
+            else {
                 return Ok(status::internal().into_http());
             };
             let response = response?;
-            if let Some(status) = shapeless(&response) {
-                tracing::error!(path, code = ?status.code(), cause = status.message(), "call failed");
-                return Ok(status::internal().into_http());
-            }
-            Ok(response.map(|body| Caught::wrap(body, path)))
+            Ok(match reshape(&path, response.headers()) {
+                Some(status) => status.into_http(),
+                None => response.map(|body| Caught::wrap(body, path)),
+            })
         }
         .boxed()
     }
 }
 
-/// Returns the status of a response that fails with a text of unknown origin.
-fn shapeless(response: &Response) -> Option<Status> {
-    let status = Status::from_header_map(response.headers())?;
-    let unsafe_code = matches!(status.code(), Code::Unknown | Code::Internal);
-    (unsafe_code && status.get_details_error_info().is_none()).then_some(status)
+/// Returns what a failure should say instead: INTERNAL with a trace id, and none of a text of
+/// unknown origin. `None` if the headers or trailers are fine as they are.
+fn reshape(path: &str, headers: &HeaderMap) -> Option<Status> {
+    let code = Code::from_bytes(headers.get("grpc-status")?.as_bytes());
+    if !matches!(code, Code::Unknown | Code::Internal) {
+        return None;
+    }
+    let status = Status::from_header_map(headers)?;
+    let cause = status.message();
+    tracing::error!(path, code = code_name(code), cause, "call failed");
+    let ours = mediamesh_proto::status::reason_of(&status).is_some();
+    Some(if ours {
+        status::with_trace_id(&status)
+    } else {
+        status::internal()
+    })
 }
 
 fn log_panic(path: &str, panic: &(dyn Any + Send)) {
@@ -117,6 +132,12 @@ impl http_body::Body for Caught {
             return Poll::Ready(None);
         };
         match catch_unwind(AssertUnwindSafe(|| Pin::new(inner).poll_frame(cx))) {
+            Ok(Poll::Ready(Some(Ok(frame)))) => {
+                let status = frame
+                    .trailers_ref()
+                    .and_then(|trailers| reshape(&self.path, trailers));
+                Poll::Ready(Some(Ok(status.map_or(frame, |status| trailers(&status)))))
+            }
             Ok(polled) => polled,
             Err(panic) => {
                 log_panic(&self.path, &*panic);
