@@ -156,7 +156,7 @@ export class Grid {
       if (!row) this.#add(index);
       else if (rebind || row.waiting) this.#bind(row, index);
     }
-    if (last >= 0) source.aim(Math.min(source.length - 1, (last + 1) * columns + READ_AHEAD));
+    if (last >= 0) source.aim(first * columns, Math.min(source.length - 1, (last + 1) * columns + READ_AHEAD));
   }
 
   #add(index) {

@@ -65,7 +65,7 @@ export class ItemView {
     const at = list ? list.indexOf(this.#id) : -1;
     if (at < 0) return;
     const target = at + step;
-    if (target >= list.items.length) await list.want(target);
+    if (target >= 0 && !list.items[target]) await list.want(target);
     const next = list.items[target];
     if (next) openItem(next.id);
   }

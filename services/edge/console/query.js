@@ -50,10 +50,10 @@ export function searchRequest(state) {
   return request;
 }
 
-function listQuery(state, pageSize, pageToken) {
+function listQuery(state, oldest, pageSize, pageToken) {
   const query = new URLSearchParams({ pageSize });
   if (pageToken) query.set('pageToken', pageToken);
-  if (state.order === 'oldest') query.set('order', 'ORDER_OLDEST');
+  if (oldest) query.set('order', 'ORDER_OLDEST');
   if (state.folder) query.set('folder', state.folder);
   state.tags.forEach((tag) => query.append('tags', tag));
   if (state.kind) query.set('kind', `KIND_${state.kind.toUpperCase()}`);
@@ -81,22 +81,19 @@ export function tileOf(raw) {
   };
 }
 
-/** A function (token, first) -> {items, next, total, info} for PageSource. */
+/** How to read the list of a state, for PageSource: {head, tail}. */
 export function pagesOf(state) {
   if (isBrowse(state)) {
-    return async (token, signal) => {
+    const reader = (oldest) => async (token, signal) => {
       // A small first page paints soon; large ones follow while scrolling.
-      const page = await api.listItems(listQuery(state, token ? 1000 : 120, token), signal);
-      return {
-        items: (page.mediaItems || []).map(tileOf),
-        next: page.nextPageToken || '',
-        total: page.totalSize === undefined && token ? undefined : Number(page.totalSize) || 0,
-        info: null,
-      };
+      const page = await api.listItems(listQuery(state, oldest, token ? 1000 : 120, token), signal);
+      return { items: (page.mediaItems || []).map(tileOf), next: page.nextPageToken || '', total: Number(page.totalSize) || 0, info: null };
     };
+    const oldest = state.order === 'oldest';
+    return { head: reader(oldest), tail: reader(!oldest) };
   }
   const picture = image;
-  return async (token, signal) => {
+  const head = async (token, signal) => {
     const request = { ...searchRequest(state), limit: token ? 200 : 60 };
     if (token) request.pageToken = token;
     const answer = picture
@@ -109,4 +106,5 @@ export function pagesOf(state) {
       info: answer,
     };
   };
+  return { head };
 }

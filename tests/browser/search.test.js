@@ -1,0 +1,121 @@
+// Finding photos: by words, by picture, by filter.
+
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import { screenshot, settled, withBrowser } from './support/browser.js';
+import { cell, dropOn, paste } from './support/gestures.js';
+import { removeItem, search, searchable, store, total } from './support/library.js';
+import { scene, unique } from './support/pictures.js';
+
+const open = withBrowser();
+const word = unique('kestrel');
+const name = `${word}.jpg`;
+let picture;
+let item;
+
+before(async () => {
+  const page = await open();
+  picture = await scene(page);
+  item = await store(picture.full, name);
+  await searchable(item.id);
+});
+after(() => item && removeItem(item.id));
+
+test('the library is shown at once and counted', async () => {
+  const page = await open();
+  await page.locator('.tile-image.shown, .tile-image.there').first().waitFor();
+  assert.match(await page.locator('#result-line').innerText(), /^[\d,]+ photos/);
+  assert.match(await page.locator('#status').innerText(), /[\d,]+ items · .*queue/);
+  await settled(page);
+  await screenshot(page, 'library-light');
+});
+
+test('typing words finds the photo, says how many and keeps the query in the address', async () => {
+  const page = await open();
+  await page.getByRole('searchbox', { name: 'Search your photos' }).fill(word);
+  await cell(page, name).waitFor();
+  assert.equal(await page.locator('[role=gridcell]:visible').first().getAttribute('aria-label').then((label) => label.startsWith(name)), true, 'the best hit comes first');
+  await page.waitForFunction(() => /result/.test(document.querySelector('#announcer').textContent));
+  assert.match(page.url(), new RegExp(`q=${word}`));
+  assert.match(await page.locator('#result-line').innerText(), /results?\b.*ms/s);
+  await page.reload();
+  await cell(page, name).waitFor();
+  assert.equal(await page.locator('#query').inputValue(), word);
+});
+
+test('a slow answer to an earlier query never replaces the later one', async () => {
+  const page = await open('', { expect: [/ERR_ABORTED|ERR_FAILED/] });
+  await page.route('**/v1/mediaItems:search', async (route) => {
+    if (route.request().postDataJSON().query === 'slow') await new Promise((resolve) => setTimeout(resolve, 1500));
+    await route.continue().catch(() => {});
+  });
+  await page.locator('#query').fill('slow');
+  await page.waitForTimeout(400);
+  await page.locator('#query').fill(word);
+  await cell(page, name).waitFor();
+  await page.waitForTimeout(1800);
+  assert.equal(await cell(page, name).count(), 1);
+});
+
+test('a pasted smaller copy of a photo finds the original first and stores nothing', async () => {
+  const before = await total();
+  const page = await open();
+  await page.locator('[role=gridcell]:visible').first().waitFor();
+  await paste(page, { name: 'clipboard.jpg', type: 'image/jpeg', bytes: picture.copy });
+  await page.locator('#result-line .facts').waitFor();
+  const first = page.locator('[role=gridcell][data-index="0"]');
+  await page.waitForFunction((start) => document.querySelector('[data-index="0"]')?.getAttribute('aria-label').startsWith(start), name);
+  assert.ok((await first.getAttribute('aria-label')).startsWith(name));
+  await settled(page);
+  await screenshot(page, 'search-by-picture');
+  await page.getByRole('button', { name: /Stop searching by the picture/ }).click();
+  await page.waitForFunction(() => /photos/.test(document.querySelector('#result-line').textContent));
+  assert.equal(await total(), before);
+});
+
+test('a picture dropped on the search zone searches and stores nothing', async () => {
+  const before = await total();
+  const page = await open();
+  await page.locator('[role=gridcell]:visible').first().waitFor();
+  await dropOn(page, 'search', [{ name: 'dropped.jpg', type: 'image/jpeg', bytes: picture.copy }]);
+  await page.waitForFunction((start) => document.querySelector('[data-index="0"]')?.getAttribute('aria-label').startsWith(start), name);
+  assert.equal(await total(), before);
+});
+
+test('filters narrow the list, show as chips and can be removed', async () => {
+  const page = await open();
+  await page.getByRole('button', { name: 'Filters', exact: true }).click();
+  const answered = page.waitForResponse((response) => response.url().includes(':search') && response.ok());
+  await page.getByRole('button', { name: 'Landscape' }).click();
+  const answer = await (await answered).json();
+  assert.ok(answer.results.length > 0, 'the landscape fixture matches');
+  for (const hit of answer.results) assert.ok(hit.widthPixels > hit.heightPixels, `${hit.displayName} is not landscape`);
+  assert.match(page.url(), /orientation=landscape/);
+  await screenshot(page, 'filters');
+  await page.getByRole('button', { name: 'Remove filter: landscape' }).click();
+  await page.waitForFunction(() => !location.search.includes('orientation'));
+  await page.goBack();
+  await page.waitForFunction(() => location.search.includes('orientation=landscape') && document.querySelector('#chips li'));
+});
+
+test('explain shows for each photo which lists found it', async () => {
+  const page = await open(`?q=${word}`);
+  await cell(page, name).waitFor();
+  await page.getByRole('button', { name: 'Explain why each photo was found' }).click();
+  await page.locator('.tile.explained').first().waitFor();
+  assert.match(await page.locator('.tile.explained .tile-note').first().innerText(), /score \d\.\d+[\s\S]*#1/);
+  assert.ok((await page.locator('#explanation li').count()) > 0);
+  const answer = await search({ query: word, explain: true });
+  assert.equal(await page.locator('#explanation li').first().innerText(), answer.explanation.steps[0]);
+  await settled(page);
+  await screenshot(page, 'explain');
+});
+
+test('words that match nothing say so and lead back', async () => {
+  const page = await open('?q=zzz&folder=no-such-folder-anywhere');
+  await page.getByRole('heading', { name: /Nothing matches/ }).waitFor();
+  await screenshot(page, 'no-results');
+  await page.getByRole('button', { name: 'Show all photos' }).click();
+  await page.locator('[role=gridcell]:visible').first().waitFor();
+  assert.equal(new URL(page.url()).search, '');
+});
