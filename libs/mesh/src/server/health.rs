@@ -3,9 +3,8 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
-use futures::{Stream, StreamExt as _};
+use futures::{Stream, StreamExt as _, stream};
 use mediamesh_telemetry::{HealthRegistry, HealthSnapshot, HealthStatus};
-use tokio_stream::wrappers::WatchStream;
 use tonic::{Request, Response, Status};
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_server::Health;
@@ -66,24 +65,30 @@ impl Health for HealthService {
     ) -> Result<Response<Self::WatchStream>, Status> {
         let name = request.into_inner().service;
         let services = Arc::clone(&self.services);
-        let mut last = None;
-        let mut drained = false;
-        let changes = WatchStream::new(self.health.subscribe())
-            // The stream ends with the answer that says so; else it would hold up the drain.
-            .take_while(move |snapshot| {
-                let go_on = !drained;
-                drained = snapshot.draining;
-                futures::future::ready(go_on)
-            })
-            .filter_map(move |snapshot| {
-                let status =
-                    look_up(&snapshot, &services, &name).unwrap_or(ServingStatus::ServiceUnknown);
-                let news = last.replace(status) != Some(status);
-                let answer = HealthCheckResponse {
-                    status: status.into(),
-                };
-                futures::future::ready(news.then_some(Ok(answer)))
-            });
+        let mut health = self.health.subscribe();
+        // The first answer is the state of now.
+        health.mark_changed();
+        let watched = (health, None, false);
+        let changes = stream::unfold(watched, move |(mut health, mut last, mut drained)| {
+            let (services, name) = (Arc::clone(&services), name.clone());
+            async move {
+                // The stream ends after the drain's news; open, it would hold the drain up.
+                while !drained {
+                    health.changed().await.ok()?;
+                    let snapshot = Arc::clone(&health.borrow_and_update());
+                    drained = snapshot.draining;
+                    let status = look_up(&snapshot, &services, &name)
+                        .unwrap_or(ServingStatus::ServiceUnknown);
+                    if last.replace(status) != Some(status) {
+                        let answer = HealthCheckResponse {
+                            status: status.into(),
+                        };
+                        return Some((Ok(answer), (health, last, drained)));
+                    }
+                }
+                None
+            }
+        });
         Ok(Response::new(changes.boxed()))
     }
 }

@@ -127,7 +127,7 @@ impl Echo {
                     what,
                     number: number - 1,
                 };
-                return Ok(call(self.next.clone(), ask, None).await?);
+                return call(self.next.clone(), ask, None).await;
             }
             "hop" => {
                 return Ok(Answer {
