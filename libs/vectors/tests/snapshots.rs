@@ -9,9 +9,15 @@ use mediamesh_vectors::{Change, Error, Filter, IndexOptions, Plan, VectorIndex};
 
 const DIMS: usize = 8;
 
+/// Spread over all dimensions, so that an item is its own nearest neighbour.
 fn vector(key: u32) -> Vec<f32> {
     (0..DIMS as u32)
-        .map(|i| ((key * 31 + i * 17) as f32 * 0.37).sin())
+        .map(|i| {
+            let mixed = (key * 31 + i + 1).wrapping_mul(0x9E37_79B9);
+            // Twice, since one multiplication leaves all keys on one curve.
+            let mixed = (mixed ^ (mixed >> 15)).wrapping_mul(0x85EB_CA6B);
+            f32::from((mixed >> 16) as u16) - 32_768.0
+        })
         .collect()
 }
 
