@@ -15,9 +15,9 @@ use crate::arena::Arena;
 use crate::graph::{Graph, GraphError};
 use crate::options::IndexOptions;
 
-/// Slots per step while building aside; bounds the copy and how long stopping takes (~0.3 s).
+/// Slots per step while building aside; bounds the copy and how long stopping takes.
 const ASIDE_BATCH: usize = 1_024;
-/// Slots per step while searches are held off the graph (~30 ms).
+/// Slots per step while searches are held off the graph.
 const INSTALLED_BATCH: usize = 128;
 
 /// What the index, its searches and its builder share.

@@ -93,7 +93,7 @@ impl Graph {
     ///
     /// Shape: `rows` pairs a slot with its `[dims]` vector; slots up to `covered` that are absent
     /// were dead and stay out.
-    /// Blocking: about 0.3 ms per row and thread.
+    /// Blocking: 1.4 ms per row of 384 dims, measured on a busy machine.
     pub(crate) fn extend(
         &mut self,
         rows: &[(usize, Vec<f16>)],

@@ -23,7 +23,7 @@ use crate::types::{Answer, Change, Filter, ItemKey, Plan, SnapshotInfo};
 /// Vectors of one model, searchable by cosine similarity.
 ///
 /// All methods take `&self`; searches run beside each other and beside `apply`, and each sees
-/// whole batches only. Dropping the index stops and joins its graph builder (up to 0.5 s); it
+/// whole batches only. Dropping the index stops and joins its graph builder (one batch of insertions); it
 /// writes nothing, so call [`VectorIndex::snapshot`] first to spare the next start the replay.
 pub struct VectorIndex {
     shared: Arc<Shared>,
@@ -119,7 +119,7 @@ impl VectorIndex {
     ///
     /// Errors: `DimensionMismatch`, `VectorNotFinite`; nothing has changed then, so check vectors
     /// with [`VectorIndex::validate`] before they get into the table.
-    /// Blocking: searches wait while the vectors are copied in, about 0.1 ms per 1,000.
+    /// Blocking: searches wait while the vectors are copied in.
     pub fn apply(&self, seq: u64, changes: &[Change<'_>]) -> Result<(), Error> {
         if seq <= self.applied_seq() {
             return Ok(());
@@ -300,7 +300,7 @@ impl VectorIndex {
         &self.shared.options
     }
 
-    /// Bytes held by vectors, tables and graph. May wait for a graph batch (about 30 ms).
+    /// Bytes held by vectors, tables and graph. May wait for a graph batch (128 insertions).
     pub fn memory_bytes(&self) -> usize {
         let arena = self.shared.state.read().arena.memory_bytes();
         arena

@@ -11,21 +11,21 @@ pub struct IndexOptions {
     pub dims: usize,
     /// Links per graph node (HNSW `M`). 16 is the usual middle for 384 to 768 dimensions.
     pub connectivity: usize,
-    /// Candidates kept while inserting (HNSW `ef_construction`). 128: recall no longer rises
-    /// beyond it on clustered data, build time does.
+    /// Candidates kept while inserting (HNSW `ef_construction`). 128 is the library's own
+    /// default; not tuned here.
     pub ef_construction: usize,
     /// Candidates kept while searching (HNSW `ef`). 256: at 128, queries from clusters the index
     /// does not hold fell to recall@10 0.983 under a filter of 50 % of 30,000 items.
     pub ef_search: usize,
-    /// Matching sets up to this size are always scanned: exact, and at this size no slower than
-    /// the graph. Also the longest stretch of vectors not yet in the graph that is scanned beside
+    /// Matching sets up to this size are always scanned, which is exact. An estimate from 30,000
+    /// items, see `docs/performance/vectors.md`. Also the longest stretch of vectors not yet in the graph that is scanned beside
     /// it.
     pub exact_max_candidates: usize,
     /// Filters that match less than this share of the items, in percent, are always scanned: the
     /// graph walks through `1 / share` nodes for each match it keeps.
     pub graph_min_selectivity_percent: usize,
-    /// No graph is built below this many items: the scan of all of them takes about a
-    /// millisecond, and the graph would double the memory.
+    /// No graph is built below this many items: scanning them all is a few
+    /// milliseconds by estimate, and the graph would double the memory.
     pub graph_min_items: usize,
     /// Threads for large scans; the graph is built by half of them, at least one.
     pub threads: usize,

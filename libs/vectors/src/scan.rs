@@ -10,7 +10,7 @@ use crate::arena::Arena;
 use crate::kernel::{Best, score};
 use crate::types::Filter;
 
-/// Candidates per parallel task: about 0.2 ms of work, well over the cost of handing it out.
+/// Candidates per parallel task: enough work to be worth handing out.
 const TASK_CANDIDATES: usize = 4_096;
 
 /// Scores every live slot of `slots` that passes the filter.
