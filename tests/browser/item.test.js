@@ -28,7 +28,7 @@ test('the item view shows the photo large, its camera, colours, similar photos a
   await view.getByText('Acme Testcam 9').first().waitFor();
   await view.getByText('1,200 × 800').first().waitFor();
   assert.equal(await view.locator('.palette .swatch').count(), item.colors.length);
-  await view.locator('.similar img').first().waitFor();
+  await view.locator('.similar img').first().scrollIntoViewIfNeeded();
   await page.waitForFunction(() => document.querySelector('#item .similar img').naturalWidth > 0);
   await view.getByText(/\d renditions/).click();
   assert.deepEqual(await view.locator('.renditions a').allInnerTexts(), item.renditions.map((r) => r.name.replaceAll('_', ' ')));

@@ -27,6 +27,7 @@ test('search, move, open, step, close and delete with keys alone', async () => {
   await page.keyboard.press('/');
   await page.keyboard.type(word);
   await page.waitForFunction((w) => [...document.querySelectorAll('[role=gridcell]')].filter((c) => c.checkVisibility()).slice(0, 3).every((c) => c.getAttribute('aria-label').startsWith(w)), word);
+  await page.waitForFunction((w) => location.search.includes(`q=${w}`) && !document.body.classList.contains('loading'), word);
   await page.keyboard.press('ArrowDown');
   assert.equal(await focusedIndex(page), 0);
   await page.keyboard.press('ArrowRight');

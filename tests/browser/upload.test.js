@@ -87,7 +87,8 @@ test('a broken photo is listed under what could not be read, with the reason', a
   const item = await store(full.subarray(0, Math.floor(full.length * 0.4)), name, { states: ['STATE_FAILED'] });
   made.add(item.id);
   await page.reload();
-  await page.getByRole('button', { name: /could not be read/ }).click();
+  await page.getByRole('button', { name: /files? could not be read/ }).click();
+  await page.getByRole('button', { name: 'Remove filter: could not be read' }).waitFor();
   await cell(page, name).waitFor();
   assert.match(await cell(page, name).getAttribute('aria-label'), /could not be read: \w+/);
   await screenshot(page, 'failed');

@@ -43,6 +43,7 @@ export class Grid {
   /** Shows another list from its top, or the same one where it stands. */
   show(source, { explain = false } = {}) {
     this.#explain = explain;
+    const held = this.#root.contains(document.activeElement);
     if (source !== this.#source) {
       this.#source = source;
       this.#active = 0;
@@ -50,6 +51,8 @@ export class Grid {
       if (scrollY > this.#top()) scrollTo({ top: 0, behavior: 'instant' });
     }
     this.#resize();
+    // The keyboard was on a photo that is gone: it goes to the best of the new ones.
+    if (held && !this.#root.contains(document.activeElement)) this.focusIndex(0);
   }
 
   /** Draws again what is on screen, after items changed. */

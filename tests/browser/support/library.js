@@ -27,9 +27,6 @@ export const removeItem = (id) => call('DELETE', `/v1/mediaItems/${id}`, { expec
 export const listItems = (query = 'pageSize=100') => call('GET', `/v1/mediaItems?${query}`);
 export const total = async () => Number((await listItems('pageSize=1')).totalSize ?? 0);
 
-/** Searches as the page does. */
-export const search = (request) => call('POST', '/v1/mediaItems:search', { body: JSON.stringify(request), type: 'application/json' });
-
 /** Changes fields as somebody else would. */
 export const patchItem = (id, fields) => call('PATCH', `/v1/mediaItems/${id}?updateMask=${Object.keys(fields)}`, { body: JSON.stringify(fields), type: 'application/json' });
 
