@@ -1,0 +1,252 @@
+//! The store: reading, listing and removing.
+
+use std::{ops::Range, path::PathBuf, sync::Arc};
+
+use bytes::Bytes;
+use futures::{Stream, StreamExt as _, TryStreamExt as _, stream::BoxStream};
+use object_store::{
+    GetOptions, GetRange, GetResultPayload, ObjectStore, ObjectStoreExt as _, PutPayload,
+    local::LocalFileSystem, memory::InMemory, path::Path,
+};
+use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
+use tokio_util::io::ReaderStream;
+
+use crate::{
+    error::{BoxError, Error, Result},
+    writer::{Writer, Written},
+};
+
+/// Bytes read from a file at once: one trip to the blocking pool costs about as much as copying this.
+const READ_BYTES: usize = 256 * 1024;
+
+/// Bytes of any size under keys; clones share one backend.
+///
+/// An object appears under its key whole or not at all, and is on disk when the call that
+/// published it returns.
+#[derive(Debug, Clone)]
+pub struct BlobStore {
+    pub(crate) backend: Arc<dyn ObjectStore>,
+    /// Folder of the local backend, whose half-written files no listing shows.
+    pub(crate) local_root: Option<PathBuf>,
+}
+
+/// What is known of an object without reading it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObjectInfo {
+    /// Its key.
+    pub key: String,
+    /// Its size.
+    pub size_bytes: u64,
+    /// When it was published, microseconds since the epoch.
+    pub modified: i64,
+}
+
+impl BlobStore {
+    /// Keeps objects in memory; they are gone with the store.
+    #[must_use]
+    pub fn memory() -> Self {
+        Self::new(Arc::new(InMemory::new()))
+    }
+
+    /// Keeps objects as files below `root`, which is made if it is not there.
+    ///
+    /// Files and folders are synced to the disk before a write returns.
+    /// Errors: `Backend` or `Full` if the folder cannot be made.
+    /// Blocking: two system calls.
+    pub fn local(root: impl Into<PathBuf>) -> Result<Self> {
+        let root = root.into();
+        std::fs::create_dir_all(&root).map_err(|error| Error::from_source(Box::new(error)))?;
+        let files = LocalFileSystem::new_with_prefix(&root)
+            .map_err(|error| Error::from_source(Box::new(error)))?;
+        Ok(Self {
+            backend: Arc::new(files.with_fsync(true)),
+            local_root: Some(root),
+        })
+    }
+
+    /// Keeps objects in any backend that writes atomically and durably.
+    #[must_use]
+    pub fn new(backend: Arc<dyn ObjectStore>) -> Self {
+        Self {
+            backend,
+            local_root: None,
+        }
+    }
+
+    /// Starts to take in an object of at most `limit_bytes`; dropping the writer leaves nothing behind.
+    #[must_use]
+    pub fn writer(&self, limit_bytes: u64) -> Writer {
+        Writer::new(self.clone(), limit_bytes)
+    }
+
+    /// Stores a stream under `key`, in constant memory.
+    ///
+    /// Errors: `TooLarge`, `Full`, `Source` if the stream fails; then nothing is kept.
+    /// Cancel: dropping the future leaves nothing behind, at worst until [`Self::remove_stale`].
+    pub async fn put_stream<S, E>(&self, key: &str, stream: S, limit_bytes: u64) -> Result<Written>
+    where
+        S: Stream<Item = std::result::Result<Bytes, E>> + Send,
+        E: Into<BoxError>,
+    {
+        let mut writer = self.writer(limit_bytes);
+        let mut stream = std::pin::pin!(stream);
+        while let Some(chunk) = stream.next().await {
+            writer
+                .write(chunk.map_err(|error| Error::Source(error.into()))?)
+                .await?;
+        }
+        let staged = writer.finish().await?;
+        let written = staged.written();
+        staged.publish(key).await?;
+        Ok(written)
+    }
+
+    /// Stores bytes that are at hand under `key`, in place of what was there.
+    ///
+    /// Errors: `Full`.
+    pub async fn put(&self, key: &str, bytes: Bytes) -> Result<()> {
+        self.put_payload(key, bytes.into()).await
+    }
+
+    pub(crate) async fn put_payload(&self, key: &str, payload: PutPayload) -> Result<()> {
+        let path = parse(key)?;
+        self.backend
+            .put(&path, payload)
+            .await
+            .map_err(|error| Error::from_backend(key, error))?;
+        Ok(())
+    }
+
+    /// Reads a whole object of at most `limit_bytes`.
+    ///
+    /// Errors: `NotFound`, `TooLarge`.
+    pub async fn get(&self, key: &str, limit_bytes: u64) -> Result<Bytes> {
+        let path = parse(key)?;
+        let found = self
+            .backend
+            .get(&path)
+            .await
+            .map_err(|error| Error::from_backend(key, error))?;
+        if found.meta.size > limit_bytes {
+            return Err(Error::TooLarge { limit_bytes });
+        }
+        found
+            .bytes()
+            .await
+            .map_err(|error| Error::from_backend(key, error))
+    }
+
+    /// Reads the bytes `range` of an object; a range that ends past the end is cut.
+    ///
+    /// Errors: `NotFound`, `RangePastEnd`.
+    pub async fn get_range(&self, key: &str, range: Range<u64>) -> Result<Bytes> {
+        let size = self.head(key).await?.size_bytes;
+        if range.start > size || (range.start == size && range.end > range.start) {
+            return Err(Error::RangePastEnd {
+                start: range.start,
+                size_bytes: size,
+            });
+        }
+        let end = range.end.min(size);
+        if end <= range.start {
+            return Ok(Bytes::new());
+        }
+        let read = self.backend.get_range(&parse(key)?, range.start..end).await;
+        read.map_err(|error| Error::from_backend(key, error))
+    }
+
+    /// Streams the bytes `range`, which must lie inside the object and hold at least one byte.
+    ///
+    /// The object stays readable to the end even if it is removed meanwhile.
+    /// Errors: `NotFound`; in the stream: `Backend`.
+    pub async fn read(
+        &self,
+        key: &str,
+        range: Range<u64>,
+    ) -> Result<BoxStream<'static, Result<Bytes>>> {
+        let options = GetOptions {
+            range: Some(GetRange::Bounded(range)),
+            ..GetOptions::default()
+        };
+        let found = self.backend.get_opts(&parse(key)?, options).await;
+        let found = found.map_err(|error| Error::from_backend(key, error))?;
+        let key = key.to_owned();
+        match found.payload {
+            // The backend's own stream reads 8 KiB at a time.
+            GetResultPayload::File(file, _) => {
+                let mut file = tokio::fs::File::from_std(file);
+                let range = found.range;
+                let seek = file.seek(std::io::SeekFrom::Start(range.start)).await;
+                seek.map_err(|error| Error::from_source(Box::new(error)))?;
+                let reader =
+                    ReaderStream::with_capacity(file.take(range.end - range.start), READ_BYTES);
+                Ok(reader
+                    .map_err(|error| Error::from_source(Box::new(error)))
+                    .boxed())
+            }
+            GetResultPayload::Stream(stream) => Ok(stream
+                .map_err(move |error| Error::from_backend(&key, error))
+                .boxed()),
+        }
+    }
+
+    /// Describes an object.
+    ///
+    /// Errors: `NotFound`.
+    pub async fn head(&self, key: &str) -> Result<ObjectInfo> {
+        let meta = self
+            .backend
+            .head(&parse(key)?)
+            .await
+            .map_err(|error| Error::from_backend(key, error))?;
+        Ok(info(meta))
+    }
+
+    /// Removes an object; answers whether it was there.
+    pub async fn delete(&self, key: &str) -> Result<bool> {
+        match self
+            .backend
+            .delete(&parse(key)?)
+            .await
+            .map_err(|error| Error::from_backend(key, error))
+        {
+            Ok(()) => Ok(true),
+            Err(Error::NotFound { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Lists every published object below `prefix` (whole parts only; empty = all), in no order.
+    pub fn list(&self, prefix: &str) -> BoxStream<'static, Result<ObjectInfo>> {
+        let prefix = (!prefix.is_empty()).then(|| Path::from(prefix));
+        let listed = self.backend.list(prefix.as_ref());
+        let staging = format!("{}/", crate::key::STAGING);
+        listed
+            .map_err(|error| Error::from_backend("", error))
+            .map_ok(info)
+            .try_filter(move |object| std::future::ready(!object.key.starts_with(&staging)))
+            .boxed()
+    }
+}
+
+pub(crate) fn parse(key: &str) -> Result<Path> {
+    let invalid = |source| Error::InvalidKey {
+        key: key.to_owned(),
+        source,
+    };
+    let path = Path::parse(key).map_err(invalid)?;
+    if path.as_ref().is_empty() {
+        return Err(invalid(object_store::path::Error::EmptySegment {
+            path: key.to_owned(),
+        }));
+    }
+    Ok(path)
+}
+
+pub(crate) fn info(meta: object_store::ObjectMeta) -> ObjectInfo {
+    ObjectInfo {
+        key: meta.location.to_string(),
+        size_bytes: meta.size,
+        modified: meta.last_modified.timestamp_micros(),
+    }
+}
