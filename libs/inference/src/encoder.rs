@@ -1,6 +1,6 @@
 //! The one trait through which vectors are made.
 
-use crate::pixels::RgbImage;
+use mediamesh_imaging::RgbImage;
 
 use crate::spec::{ModelSpec, Tower};
 

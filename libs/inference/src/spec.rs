@@ -23,6 +23,16 @@ impl Family {
             Family::Siglip => "siglip",
         }
     }
+
+    /// Reads `model_type` of a `config.json`; `None` if no family here loads it.
+    pub fn from_model_type(model_type: &str) -> Option<Self> {
+        Some(match model_type {
+            "bert" => Family::Bert,
+            "clip" => Family::Clip,
+            "siglip" => Family::Siglip,
+            _ => return None,
+        })
+    }
 }
 
 /// One side of a model.
@@ -148,7 +158,7 @@ pub struct ImageSpec {
     /// Centre crop `(width, height)` after the resize; pads with black where the image is smaller.
     pub crop: Option<(u32, u32)>,
     /// Factor on the 0..=255 value, usually 1/255.
-    pub rescale: f32,
+    pub rescale: f64,
     /// Subtracted per channel after the rescale.
     pub mean: [f32; 3],
     /// Divided by per channel after the mean.
