@@ -17,8 +17,10 @@ COUNT ?= 500
 
 ## up        start everything and import a folder: make up DIR=~/Pictures [ARGS="--listen ..."]
 up:
-	@scripts/tools.sh build
-	cargo run --release --bin mediamesh -- up $(if $(DIR),--import "$(DIR)") $(ARGS)
+	@folder="$${DIR:-}"; folder="$${folder/#\~\//$$HOME/}"; \
+	if [ -n "$$folder" ] && [ ! -d "$$folder" ]; then echo "up: no such folder: $$folder" >&2; exit 66; fi; \
+	scripts/tools.sh build; \
+	exec cargo run --release --bin mediamesh -- up $${folder:+--import "$$folder"} $(ARGS)
 
 ## test      everything CI checks; fetches what it needs
 test:

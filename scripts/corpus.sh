@@ -34,14 +34,14 @@ if [ -f "$manifest" ] && [ "$(wc -l <"$manifest")" -ge "$count" ] &&
 fi
 
 # Fresh machines have no package lists, and only root may write the system's: keep our own.
-[ ! -f "$cache/apt/apt.conf" ] || export APT_CONFIG="$cache/apt/apt.conf"
 private_lists() {
   echo "corpus: fetching package lists" >&2
   local apt="$cache/apt"
   mkdir -p "$apt/state/lists/partial" "$apt/cache/archives/partial"
   : >"$apt/status"
   printf '%s\n' "Dir::State \"$apt/state\";" "Dir::State::status \"$apt/status\";" \
-    "Dir::Cache \"$apt/cache\";" "APT::Sandbox::User \"\";" >"$apt/apt.conf"
+    "Dir::Cache \"$apt/cache\";" "APT::Sandbox::User \"\";" \
+    "#clear APT::Update::Post-Invoke;" "#clear DPkg::Post-Invoke;" >"$apt/apt.conf"
   export APT_CONFIG="$apt/apt.conf"
   apt-get -qq update >&2
 }
@@ -49,6 +49,7 @@ private_lists() {
 # Prints the folder of an unpacked package.
 unpack() {
   local package="$1" into="$cache/$1"
+  [ ! -f "$cache/apt/apt.conf" ] || export APT_CONFIG="$cache/apt/apt.conf"
   if [ ! -f "$into/.version" ]; then
     rm -rf "$into.new" && mkdir -p "$into.new/deb"
     (

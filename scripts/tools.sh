@@ -54,7 +54,7 @@ build() {
 }
 
 browser() {
-  have node || fail "node is missing; get Node.js 20 or newer (https://nodejs.org, Debian: nodejs npm)"
+  have node && have npm || fail "node or npm is missing; get Node.js 20 or newer (https://nodejs.org, Debian: nodejs npm)"
   have chromium || have chromium-browser || have google-chrome ||
     install "a browser for the console's tests" chromium fonts-dejavu-core
 }
