@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { screenshot, settled, withBrowser } from './support/browser.js';
 import { cell, dropOn, paste } from './support/gestures.js';
-import { removeItem, searchable, store, total } from './support/library.js';
+import { removeItem, searchable, store, total, until } from './support/library.js';
 import { scene, unique } from './support/pictures.js';
 
 const open = withBrowser();
@@ -45,15 +45,21 @@ test('typing words finds the photo, says how many and keeps the query in the add
 
 test('a slow answer to an earlier query never replaces the later one', async () => {
   const page = await open('', { expect: [/ERR_ABORTED|ERR_FAILED/] });
-  await page.route('**/v1/mediaItems:search', async (route) => {
-    if (route.request().postDataJSON().query === 'slow') await new Promise((resolve) => setTimeout(resolve, 1500));
+  let slow = 0;
+  await page.route(/mediaItems:search$/, async (route) => {
+    if (route.request().postDataJSON().query === 'slow') {
+      slow += 1;
+      await new Promise((resolve) => setTimeout(resolve, 1500));
+    }
     await route.continue().catch(() => {});
   });
+  await page.locator('[role=gridcell]:visible').first().waitFor();
   await page.locator('#query').fill('slow');
-  await page.waitForTimeout(400);
+  await until(() => slow === 1, 'the slow search to be sent');
   await page.locator('#query').fill(word);
   await cell(page, name).waitFor();
-  await page.waitForTimeout(1800);
+  await page.waitForTimeout(2200);
+  assert.equal(slow, 1);
   assert.equal(await cell(page, name).count(), 1);
 });
 
