@@ -1,1 +1,28 @@
-//! stub
+//! The media service: the system of record, and the workers that derive everything from originals.
+//!
+//! - [`options`]: what can be configured
+//! - [`build()`], [`Deps`], [`Media`]: the servers and the worker, made from what they need
+//! - [`grpc`]: the generated traits: convert in, call, convert out
+//! - [`convert`]: protocol and domain types; all validation
+//! - [`service`]: one function per operation
+//! - [`upload`]: one upload from its first byte to its row
+//! - [`jobs`]: the worker and what it does: process, embed, delete, backfill, sweep
+//! - [`words`]: what the full text knows about a picture beyond its name
+//! - [`error`]: what can go wrong
+//! - [`metrics`]: every metric of the crate
+
+pub mod build;
+pub mod convert;
+pub mod error;
+pub mod grpc;
+pub mod jobs;
+pub mod metrics;
+pub mod options;
+pub mod service;
+pub mod upload;
+pub mod words;
+
+pub use build::{Deps, Media, build};
+pub use error::{Error, Result};
+pub use jobs::Worker;
+pub use options::Options;

@@ -1,0 +1,80 @@
+//! The servers and the worker, made from what they need.
+
+use std::sync::Arc;
+
+use mediamesh_blob::BlobStore;
+use mediamesh_mesh::{Channel, MAX_MESSAGE_BYTES};
+use mediamesh_proto::{
+    media::v1::{job_service_server::JobServiceServer, media_service_server::MediaServiceServer},
+    page_token::PageTokens,
+};
+use mediamesh_store::{JobStore, MediaStore, SearchStore};
+use mediamesh_telemetry::Metrics;
+use tokio::sync::Notify;
+
+use crate::{
+    grpc::{JobGrpc, MediaGrpc},
+    jobs::Worker,
+    metrics::MediaMetrics,
+    options::{InvalidOptions, Options},
+    service::Service,
+};
+
+/// What the media service needs of others.
+pub struct Deps {
+    /// Items and renditions.
+    pub media_store: Arc<dyn MediaStore>,
+    /// The queue.
+    pub job_store: Arc<dyn JobStore>,
+    /// Tells which items lack vectors.
+    pub search_store: Arc<dyn SearchStore>,
+    /// Bytes.
+    pub blobs: BlobStore,
+    /// Way to the embedding service.
+    pub embedding: Channel,
+    /// Way to the search service.
+    pub search: Channel,
+    /// Where metrics go.
+    pub metrics: Metrics,
+    /// Seals page tokens.
+    pub page_tokens: PageTokens,
+}
+
+/// The media service.
+pub struct Media {
+    /// Serves items.
+    pub media_server: MediaServiceServer<MediaGrpc>,
+    /// Serves jobs.
+    pub job_server: JobServiceServer<JobGrpc>,
+    /// Does the work; run it in the worker role, or beside the servers.
+    pub worker: Worker,
+}
+
+/// Builds the servers and the worker; nothing runs yet.
+///
+/// Errors: every fault of the options at once.
+pub fn build(options: Options, deps: Deps) -> Result<Media, InvalidOptions> {
+    options.validate()?;
+    let metrics = MediaMetrics::register(&deps.metrics);
+    let wake = Arc::new(Notify::new());
+    let options = Arc::new(options);
+    let service = Arc::new(Service {
+        options: Arc::clone(&options),
+        media: Arc::clone(&deps.media_store),
+        jobs: Arc::clone(&deps.job_store),
+        blobs: deps.blobs.clone(),
+        page_tokens: deps.page_tokens.clone(),
+        metrics: metrics.clone(),
+        wake: Arc::clone(&wake),
+    });
+    let media_server = MediaServiceServer::new(MediaGrpc(Arc::clone(&service)))
+        .max_decoding_message_size(MAX_MESSAGE_BYTES)
+        .max_encoding_message_size(MAX_MESSAGE_BYTES);
+    let job_server = JobServiceServer::new(JobGrpc(service));
+    let worker = Worker::new(options, deps, metrics, wake);
+    Ok(Media {
+        media_server,
+        job_server,
+        worker,
+    })
+}

@@ -1,0 +1,9 @@
+//! Protocol and domain types, and all validation.
+//!
+//! - [`request`]: what a request means, with every violation at once
+//! - [`text`]: rules for names, folders, tags and captions
+//! - [`answer`]: items, renditions, folders and jobs as messages
+
+pub mod answer;
+pub mod request;
+pub mod text;

@@ -1,0 +1,147 @@
+//! Items, renditions, folders and jobs as messages.
+
+use mediamesh_proto::{
+    media::v1::{
+        DominantColor, Exif, Folder, GeoPoint, GetQueueStatsResponse, Job, MediaItem, Rendition,
+    },
+    time::{now_micros, timestamp},
+};
+use mediamesh_store::{
+    job::{self, QueueStats},
+    media,
+};
+
+/// Digits of a rendition's hash in its address: enough to tell two versions of it apart.
+const VERSION_DIGITS: usize = 12;
+
+/// An item with its renditions, smallest first.
+#[must_use]
+pub fn item(item: media::MediaItem, mut renditions: Vec<media::Rendition>) -> MediaItem {
+    let id = item.id.to_string();
+    renditions.sort_by(|a, b| {
+        (a.width_pixels, a.height_pixels, &a.name).cmp(&(b.width_pixels, b.height_pixels, &b.name))
+    });
+    MediaItem {
+        kind: item.kind as i32,
+        state: item.state as i32,
+        failure_reason: item.failure_reason,
+        failure_detail: item.failure_detail,
+        display_name: item.display_name,
+        folder: item.folder,
+        tags: item.tags,
+        caption: item.caption,
+        content_type: item.content_type,
+        size_bytes: item.size_bytes,
+        sha256: hex::encode(item.sha256),
+        width_pixels: item.width_pixels,
+        height_pixels: item.height_pixels,
+        orientation: item.orientation as i32,
+        capture_time: item.capture_time.map(timestamp),
+        create_time: Some(timestamp(item.create_time)),
+        update_time: Some(timestamp(item.update_time)),
+        colors: item
+            .colors
+            .into_iter()
+            .map(|color| DominantColor {
+                hex: color.hex,
+                share: color.share,
+            })
+            .collect(),
+        thumb_hash: item.thumb_hash.into(),
+        blur_hash: item.blur_hash,
+        perceptual_hash: item
+            .perceptual_hash
+            .map(|hash| format!("{hash:016x}"))
+            .unwrap_or_default(),
+        exif: item.exif.map(exif),
+        renditions: renditions
+            .into_iter()
+            .map(|found| rendition(&id, found))
+            .collect(),
+        content_uri: format!("/v1/mediaItems/{id}/content"),
+        etag: item.version.to_string(),
+        id,
+    }
+}
+
+fn rendition(item_id: &str, found: media::Rendition) -> Rendition {
+    let version = hex::encode(found.sha256);
+    Rendition {
+        uri: format!(
+            "/v1/mediaItems/{item_id}/renditions/{}?v={}",
+            found.name,
+            &version[..VERSION_DIGITS]
+        ),
+        name: found.name,
+        content_type: found.content_type,
+        width_pixels: found.width_pixels,
+        height_pixels: found.height_pixels,
+        size_bytes: found.size_bytes,
+    }
+}
+
+fn exif(exif: media::Exif) -> Exif {
+    Exif {
+        camera_make: exif.camera_make,
+        camera_model: exif.camera_model,
+        lens_model: exif.lens_model,
+        exposure_time: exif.exposure_time,
+        f_number: exif.f_number,
+        iso: exif.iso,
+        focal_length_mm: exif.focal_length_mm,
+        position: exif.position.map(|(latitude, longitude)| GeoPoint {
+            latitude,
+            longitude,
+            altitude_metres: exif.altitude_metres,
+        }),
+        tags: exif.tags.into_iter().collect(),
+    }
+}
+
+/// A folder.
+#[must_use]
+pub fn folder(folder: media::Folder) -> Folder {
+    Folder {
+        path: folder.path,
+        media_item_count: folder.count,
+    }
+}
+
+/// A job.
+#[must_use]
+pub fn job(job: job::Job) -> Job {
+    Job {
+        id: job.id.to_string(),
+        kind: job.kind as i32,
+        state: job.state as i32,
+        progress: job.progress,
+        progress_message: job.progress_message,
+        media_item_id: job
+            .media_item_id
+            .map(|id| id.to_string())
+            .unwrap_or_default(),
+        attempts: job.attempts,
+        max_attempts: job.max_attempts,
+        priority: i32::from(job.priority),
+        last_error: job.last_error,
+        create_time: Some(timestamp(job.create_time)),
+        start_time: job.start_time.map(timestamp),
+        end_time: job.end_time.map(timestamp),
+    }
+}
+
+/// Counts of jobs.
+#[must_use]
+pub fn queue_stats(stats: &QueueStats) -> GetQueueStatsResponse {
+    let age = stats
+        .oldest_waiting
+        .map_or(0, |time| now_micros().saturating_sub(time).max(0));
+    GetQueueStatsResponse {
+        waiting: stats.waiting,
+        active: stats.active,
+        completed: stats.completed,
+        failed: stats.failed,
+        delayed: stats.delayed,
+        oldest_waiting_age_seconds: age as f64 / 1e6,
+    }
+}

@@ -1,0 +1,286 @@
+//! What a request means. Every function collects all violations before it answers.
+
+use mediamesh_proto::{
+    JobId, MediaItemId, TenantId, Violations,
+    media::v1::{
+        CreateJobRequest, DownloadMediaRequest, ListMediaItemsRequest, MediaItem,
+        UpdateMediaItemRequest, UploadMediaMetadata, job, list_media_items_request::Order,
+        media_item,
+    },
+};
+use mediamesh_store::{
+    job::JobKind,
+    media::{ItemPatch, ListQuery},
+};
+
+use super::text;
+use crate::error::{Error, Result};
+
+/// An upload as announced.
+#[derive(Debug, Clone)]
+pub struct NewUpload {
+    /// Clean name.
+    pub display_name: String,
+    /// Normal path.
+    pub folder: String,
+    /// Clean labels.
+    pub tags: Vec<String>,
+    /// Clean text.
+    pub caption: String,
+    /// Announced size.
+    pub size_bytes: Option<u64>,
+    /// Expected hash.
+    pub sha256: Option<[u8; 32]>,
+    /// Waits behind interactive uploads.
+    pub background: bool,
+}
+
+/// Returns whose data a request may see.
+pub fn tenant<T>(request: &tonic::Request<T>) -> std::result::Result<TenantId, tonic::Status> {
+    Ok(TenantId(mediamesh_mesh::identity(request)?.tenant_id))
+}
+
+/// Reads the first message of an upload.
+pub fn upload(metadata: UploadMediaMetadata) -> Result<NewUpload> {
+    let mut violations = Violations::new();
+    let v = &mut violations;
+    let sha256 = match metadata.sha256.as_str() {
+        "" => None,
+        hash => {
+            let mut bytes = [0; 32];
+            let good = hex::decode_to_slice(hash, &mut bytes).is_ok();
+            v.check(!good, "metadata.sha256", || {
+                "must be 64 hex digits".to_owned()
+            });
+            Some(bytes)
+        }
+    };
+    v.check(metadata.size_bytes < 0, "metadata.size_bytes", || {
+        "must not be negative".to_owned()
+    });
+    let new = NewUpload {
+        display_name: text::display_name(&metadata.display_name, "metadata.display_name", v),
+        folder: text::folder(&metadata.folder, "metadata.folder", v),
+        tags: text::tags(&metadata.tags, "metadata.tags", v),
+        caption: text::caption(&metadata.caption, "metadata.caption", v),
+        size_bytes: u64::try_from(metadata.size_bytes)
+            .ok()
+            .filter(|size| *size > 0),
+        sha256,
+        background: metadata.background,
+    };
+    violations.finish()?;
+    Ok(new)
+}
+
+/// Fails with one violation.
+pub fn violation(field: &str, description: &str) -> Error {
+    let mut violations = Violations::new();
+    violations.add(field, description);
+    match violations.finish() {
+        Err(error) => error.into(),
+        Ok(()) => unreachable!("one violation was added"),
+    }
+}
+
+/// Reads the id of an item.
+pub fn item_id(field: &str, id: &str) -> Result<MediaItemId> {
+    id.parse()
+        .map_err(|error: mediamesh_proto::id::InvalidId| violation(field, &error.to_string()))
+}
+
+/// Reads the id of a job.
+pub fn job_id(id: &str) -> Result<JobId> {
+    id.parse()
+        .map_err(|error: mediamesh_proto::id::InvalidId| violation("job_id", &error.to_string()))
+}
+
+/// Most ids of a batch.
+const MAX_BATCH: usize = 1_000;
+
+/// Reads the ids of a batch.
+pub fn item_ids(ids: &[String]) -> Result<Vec<MediaItemId>> {
+    let mut violations = Violations::new();
+    violations.check(ids.len() > MAX_BATCH, "media_item_ids", || {
+        format!("has {} ids; limit is {MAX_BATCH}", ids.len())
+    });
+    let ids = ids.iter().take(MAX_BATCH).enumerate();
+    let ids = ids
+        .filter_map(|(index, id)| violations.take(&format!("media_item_ids[{index}]"), id.parse()))
+        .collect();
+    violations.finish()?;
+    Ok(ids)
+}
+
+/// Reads an etag; empty is none.
+pub fn etag(field: &str, etag: &str) -> Result<Option<i64>> {
+    if etag.is_empty() {
+        return Ok(None);
+    }
+    let version = etag.trim_matches('"').parse();
+    version
+        .map(Some)
+        .map_err(|_| violation(field, "is not an etag that was handed out"))
+}
+
+/// Reads a page size: 0 is `default`, more than `most` is `most`.
+pub fn page_size(size: i32, default: i64, most: i64, violations: &mut Violations) -> i64 {
+    violations.check(size < 0, "page_size", || "must not be negative".to_owned());
+    if size == 0 {
+        default
+    } else {
+        i64::from(size).min(most)
+    }
+}
+
+/// Reads what to list; the page token is left to the caller.
+pub fn list(request: &ListMediaItemsRequest) -> Result<ListQuery> {
+    let mut violations = Violations::new();
+    let v = &mut violations;
+    let order = known::<Order>("order", request.order, v);
+    let kind = known::<media_item::Kind>("kind", request.kind, v);
+    let state = known::<media_item::State>("state", request.state, v);
+    let query = ListQuery {
+        folder: text::folder(&request.folder, "folder", v),
+        tags: text::tags(&request.tags, "tags", v),
+        kind: number(kind),
+        state: number(state),
+        ascending: order == Order::Oldest as i32,
+        after: None,
+        limit: page_size(request.page_size, 50, 1_000, v),
+    };
+    violations.finish()?;
+    Ok(query)
+}
+
+/// Reads a filter on the state of jobs.
+pub fn job_state(state: i32, violations: &mut Violations) -> Option<i16> {
+    number(known::<job::State>("state", state, violations))
+}
+
+fn known<E: TryFrom<i32>>(field: &str, value: i32, violations: &mut Violations) -> i32 {
+    violations.check(E::try_from(value).is_err(), field, || {
+        format!("{value} is not a known value")
+    });
+    value
+}
+
+/// A number of an enum as stored; 0 is none.
+fn number(value: i32) -> Option<i16> {
+    i16::try_from(value).ok().filter(|value| *value != 0)
+}
+
+/// A change to an item.
+#[derive(Debug)]
+pub struct Update {
+    /// Which item.
+    pub id: MediaItemId,
+    /// Version that must be current.
+    pub version: Option<i64>,
+    /// What to change.
+    pub patch: ItemPatch,
+}
+
+/// Reads a change; without a mask, fields that are not empty change.
+pub fn update(request: UpdateMediaItemRequest) -> Result<Update> {
+    let item = request.media_item.unwrap_or_default();
+    let id = item_id("media_item.id", &item.id)?;
+    let version = etag("media_item.etag", &item.etag)?;
+    let mut violations = Violations::new();
+    let paths = match request.update_mask {
+        Some(mask) if !mask.paths.is_empty() => mask.paths,
+        _ => set_fields(&item),
+    };
+    let mut patch = ItemPatch::default();
+    let v = &mut violations;
+    for path in &paths {
+        match path.as_str() {
+            "display_name" | "displayName" => {
+                patch.display_name = Some(text::display_name(
+                    &item.display_name,
+                    "media_item.display_name",
+                    v,
+                ));
+            }
+            "folder" => patch.folder = Some(text::folder(&item.folder, "media_item.folder", v)),
+            "tags" => patch.tags = Some(text::tags(&item.tags, "media_item.tags", v)),
+            "caption" => {
+                patch.caption = Some(text::caption(&item.caption, "media_item.caption", v))
+            }
+            other => v.add(
+                "update_mask",
+                format!("`{other}` cannot be changed; display_name, folder, tags and caption can"),
+            ),
+        }
+    }
+    violations.finish()?;
+    Ok(Update { id, version, patch })
+}
+
+fn set_fields(item: &MediaItem) -> Vec<String> {
+    let set = [
+        ("display_name", !item.display_name.is_empty()),
+        ("folder", !item.folder.is_empty()),
+        ("tags", !item.tags.is_empty()),
+        ("caption", !item.caption.is_empty()),
+    ];
+    set.iter()
+        .filter(|(_, set)| *set)
+        .map(|(name, _)| (*name).to_owned())
+        .collect()
+}
+
+/// Bytes to send.
+#[derive(Debug)]
+pub struct Download {
+    /// Which item.
+    pub id: MediaItemId,
+    /// Which rendition; empty = the original.
+    pub rendition: String,
+    /// First byte.
+    pub offset: i64,
+    /// Most bytes; 0 = to the end.
+    pub limit: i64,
+}
+
+/// Reads what to send.
+pub fn download(request: DownloadMediaRequest) -> Result<Download> {
+    let id = item_id("media_item_id", &request.media_item_id)?;
+    let mut violations = Violations::new();
+    violations.check(request.read_offset < 0, "read_offset", || {
+        "must not be negative".to_owned()
+    });
+    violations.check(request.read_limit < 0, "read_limit", || {
+        "must not be negative".to_owned()
+    });
+    violations.finish()?;
+    Ok(Download {
+        id,
+        rendition: request.rendition,
+        offset: request.read_offset,
+        limit: request.read_limit,
+    })
+}
+
+/// Reads what to queue.
+pub fn create_job(request: &CreateJobRequest) -> Result<(JobKind, MediaItemId)> {
+    use job::Kind;
+    let kind = match Kind::try_from(request.kind) {
+        Ok(Kind::Unspecified) if !request.prompt.is_empty() => Kind::GenerateImage,
+        Ok(Kind::Unspecified) => Kind::ProcessMedia,
+        Ok(kind) => kind,
+        Err(_) => {
+            return Err(violation(
+                "kind",
+                &format!("{} is not a known value", request.kind),
+            ));
+        }
+    };
+    let kind = match kind {
+        Kind::GenerateImage => return Err(Error::ProviderNotConfigured),
+        Kind::EmbedMedia => JobKind::EmbedMedia,
+        Kind::DeleteBlobs => return Err(violation("kind", "is queued by DeleteMediaItem only")),
+        Kind::ProcessMedia | Kind::Unspecified => JobKind::ProcessMedia,
+    };
+    Ok((kind, item_id("media_item_id", &request.media_item_id)?))
+}

@@ -1,0 +1,71 @@
+//! Uploads: a stream of messages in, one answer out.
+
+use std::sync::Arc;
+
+use mediamesh_proto::media::v1::{
+    UploadMediaRequest, UploadMediaResponse, upload_media_request::Payload,
+};
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::{
+    convert::{
+        answer,
+        request::{self, violation},
+    },
+    service::Service,
+    upload::Upload,
+};
+
+pub(super) async fn upload(
+    service: &Arc<Service>,
+    request: Request<Streaming<UploadMediaRequest>>,
+) -> Result<Response<UploadMediaResponse>, Status> {
+    let uploaded = receive(service, request).await;
+    if uploaded.is_err() {
+        service.metrics.upload("rejected");
+    }
+    uploaded
+}
+
+async fn receive(
+    service: &Arc<Service>,
+    request: Request<Streaming<UploadMediaRequest>>,
+) -> Result<Response<UploadMediaResponse>, Status> {
+    let tenant = request::tenant(&request)?;
+    let mut messages = request.into_inner();
+    let metadata = match messages
+        .message()
+        .await?
+        .and_then(|message| message.payload)
+    {
+        Some(Payload::Metadata(metadata)) => metadata,
+        _ => return Err(violation("metadata", "must be the first message").into()),
+    };
+    let mut upload = Upload::begin(Arc::clone(service), tenant, request::upload(metadata)?)?;
+    // A broken stream ends here with its status; dropping the upload removes what was staged.
+    while let Some(message) = messages.message().await? {
+        match message.payload {
+            Some(Payload::Chunk(chunk)) => upload.write(chunk).await?,
+            Some(Payload::Metadata(_)) => {
+                return Err(violation("metadata", "must come once, in the first message").into());
+            }
+            None => {}
+        }
+    }
+    let uploaded = upload.finish().await?;
+    let id = uploaded.item.id;
+    let renditions = if uploaded.duplicate {
+        service.get(tenant, id).await?.1
+    } else {
+        Vec::new()
+    };
+    Ok(Response::new(UploadMediaResponse {
+        media_item: Some(answer::item(uploaded.item, renditions)),
+        duplicate_of: if uploaded.duplicate {
+            id.to_string()
+        } else {
+            String::new()
+        },
+        job_id: uploaded.job_id.map(|id| id.to_string()).unwrap_or_default(),
+    }))
+}

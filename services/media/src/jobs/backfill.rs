@@ -1,0 +1,126 @@
+//! Finds items that an active image model has not seen, and queues them.
+//!
+//! A pass begins at start, when the set of models changes, and when the embedding service comes
+//! back. Within a pass an item is queued once, so one that no model can read does not come back
+//! for ever.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use mediamesh_proto::{
+    MediaItemId, TenantId,
+    embedding::v1::{ListModelsRequest, ModelInfo},
+    model_key,
+};
+use mediamesh_store::job::JobKind;
+
+use super::{Context, Failure, embed::Payload};
+use crate::service::{BACKGROUND, new_job};
+
+/// Items queued in one go.
+const BATCH: usize = 1_000;
+
+/// Items that have been queued in a pass before it ends; the next start goes on.
+const MAX_PASS: usize = 1_000_000;
+
+/// Polls for ever.
+pub(super) async fn run(context: Arc<Context>) {
+    let mut ticks = tokio::time::interval(Duration::from_secs(
+        context.options.worker.models_interval_secs,
+    ));
+    let mut pass = None;
+    loop {
+        ticks.tick().await;
+        let models = match context
+            .embedding
+            .clone()
+            .list_models(ListModelsRequest {})
+            .await
+        {
+            Ok(answer) => answer.into_inner().models,
+            Err(status) => {
+                tracing::debug!(code = ?status.code(), "models cannot be listed");
+                pass = None;
+                continue;
+            }
+        };
+        let models: BTreeMap<String, ModelInfo> = models
+            .into_iter()
+            .filter(|model| model.image_input)
+            .map(|model| (model_key(&model), model))
+            .collect();
+        let keys: BTreeSet<String> = models.keys().cloned().collect();
+        if pass.as_ref().is_none_or(|pass: &Pass| pass.keys != keys) {
+            pass = Some(Pass {
+                keys,
+                queued: HashSet::new(),
+                done: false,
+            });
+        }
+        if let Some(current) = pass.as_mut().filter(|pass| !pass.done)
+            && let Err(failure) = current.go_on(&context, &models).await
+        {
+            tracing::warn!(?failure, "backfill stopped, will go on");
+        }
+    }
+}
+
+struct Pass {
+    keys: BTreeSet<String>,
+    queued: HashSet<MediaItemId>,
+    done: bool,
+}
+
+impl Pass {
+    /// Queues items until nothing new is missing.
+    async fn go_on(
+        &mut self,
+        context: &Context,
+        models: &BTreeMap<String, ModelInfo>,
+    ) -> Result<(), Failure> {
+        let mut total = 0;
+        loop {
+            let mut missing: HashMap<(TenantId, MediaItemId), Vec<String>> = HashMap::new();
+            let limit = i64::try_from(self.queued.len() + BATCH).unwrap_or(i64::MAX);
+            for (key, model) in models {
+                for (tenant, item) in context.search_store.missing_embeddings(key, limit).await? {
+                    if !self.queued.contains(&item) {
+                        missing
+                            .entry((tenant, item))
+                            .or_default()
+                            .push(model.id.clone());
+                    }
+                }
+            }
+            if missing.is_empty() || self.queued.len() > MAX_PASS {
+                self.done = true;
+                break;
+            }
+            for ((tenant, item), models) in missing {
+                let mut job = new_job(
+                    &context.options,
+                    tenant,
+                    JobKind::EmbedMedia,
+                    item,
+                    BACKGROUND,
+                );
+                job.payload = serde_json::json!(Payload { models }).to_string();
+                context.jobs.enqueue(job).await?;
+                self.queued.insert(item);
+                total += 1;
+            }
+            context.wake.notify_one();
+        }
+        if total > 0 {
+            tracing::info!(
+                items = total,
+                models = models.len(),
+                "items queued for embedding"
+            );
+        }
+        Ok(())
+    }
+}

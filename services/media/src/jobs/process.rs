@@ -1,0 +1,134 @@
+//! Original in; renditions, colours, hashes, metadata and vectors out. One decode feeds it all.
+
+use bytes::Bytes;
+use futures::future::try_join_all;
+use mediamesh_imaging::RgbImage;
+use mediamesh_store::{
+    job::{Job, JobKind},
+    media::{Kind, MediaItem, Processed, Rendition},
+};
+use tokio::time::Instant;
+
+use super::{
+    Context, Failure,
+    derive::{Derived, derive},
+    embed,
+};
+use crate::service::{BACKGROUND, extension, new_job};
+
+pub(super) async fn run(context: &Context, job: &Job) -> Result<(), Failure> {
+    let Some(item) = context.item(job).await? else {
+        return Ok(());
+    };
+    context
+        .media
+        .start_processing(job.tenant_id, item.id)
+        .await?;
+    match item.kind {
+        Kind::Image => image(context, job, item).await,
+        Kind::Video => video(context, job, &item).await,
+    }
+}
+
+/// Videos are kept and can be found by name and served; frames and renditions of them are not made
+/// yet, so there is nothing to derive and no way to fail.
+async fn video(context: &Context, job: &Job, item: &MediaItem) -> Result<(), Failure> {
+    let nothing = Processed {
+        width_pixels: 0,
+        height_pixels: 0,
+        capture_time: None,
+        colors: Vec::new(),
+        thumb_hash: Vec::new(),
+        blur_hash: String::new(),
+        perceptual_hash: 0,
+        exif: None,
+        search_text: "video".to_owned(),
+        renditions: Vec::new(),
+    };
+    Ok(context
+        .media
+        .finish_processing(&job.lease(), job.tenant_id, item.id, nothing, None)
+        .await?)
+}
+
+async fn image(context: &Context, job: &Job, item: MediaItem) -> Result<(), Failure> {
+    let started = Instant::now();
+    let original = context
+        .blobs
+        .get(&item.blob_key, context.options.max_image_bytes)
+        .await?;
+    context.metrics.stage("read", started.elapsed());
+    context.jobs.progress(&job.lease(), 0.1, "decoding").await?;
+
+    let (limits, plan) = (context.options.limits(), context.plan.clone());
+    let Derived {
+        mut processed,
+        files,
+        embedding_input,
+    } = context
+        .cpu
+        .run(move || derive(&original, &limits, &plan))
+        .await??;
+
+    let started = Instant::now();
+    processed.renditions = store(context, &item, files).await?;
+    context.metrics.stage("store", started.elapsed());
+    context
+        .media
+        .finish_processing(&job.lease(), job.tenant_id, item.id, processed, None)
+        .await?;
+
+    context
+        .jobs
+        .progress(&job.lease(), 0.7, "embedding")
+        .await?;
+    embed_or_queue(context, job, &item, embedding_input).await
+}
+
+/// Stores the renditions side by side: syncs of several files share the disk's work.
+async fn store(
+    context: &Context,
+    item: &MediaItem,
+    files: Vec<(Rendition, Bytes)>,
+) -> Result<Vec<Rendition>, Failure> {
+    let puts = files.into_iter().map(|(mut rendition, bytes)| async move {
+        let extension = extension(&rendition.content_type);
+        rendition.blob_key = mediamesh_blob::key::rendition(
+            item.tenant_id,
+            &item.sha256,
+            item.id,
+            &rendition.name,
+            extension,
+        );
+        context.blobs.put(&rendition.blob_key, bytes).await?;
+        Ok::<_, Failure>(rendition)
+    });
+    try_join_all(puts).await
+}
+
+/// Embeds the pixels at hand. If a service is away, a job of its own takes over, so that this
+/// one's decoding is not repeated.
+async fn embed_or_queue(
+    context: &Context,
+    job: &Job,
+    item: &MediaItem,
+    pixels: RgbImage,
+) -> Result<(), Failure> {
+    match embed::embed(context, item.id, pixels, Vec::new()).await {
+        Ok(()) => Ok(()),
+        Err(Failure::LeaseLost) => Err(Failure::LeaseLost),
+        Err(Failure::Transient(error) | Failure::Permanent { detail: error, .. }) => {
+            tracing::info!(error, "embedding failed, a job of its own will try again");
+            let priority = job.priority.max(BACKGROUND);
+            let follow_up = new_job(
+                &context.options,
+                job.tenant_id,
+                JobKind::EmbedMedia,
+                item.id,
+                priority,
+            );
+            context.jobs.enqueue(follow_up).await?;
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! Claims jobs, runs them, and drains at shutdown.
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use mediamesh_imaging::Plan;
+use mediamesh_mesh::MAX_MESSAGE_BYTES;
+use mediamesh_proto::{
+    embedding::v1::embedding_service_client::EmbeddingServiceClient,
+    search::v1::search_service_client::SearchServiceClient,
+};
+use mediamesh_store::job::Job;
+use tokio::{sync::Notify, sync::Semaphore, task::JoinSet, time::timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::{Context, attempt::attempt, backfill, cpu::CpuPool, heartbeat::Heartbeat, sweep};
+use crate::{build::Deps, metrics::MediaMetrics, options::Options};
+
+/// First wait after an empty look into the queue; it doubles up to the option's limit.
+const MIN_POLL: Duration = Duration::from_millis(50);
+
+/// Does the work in the queue.
+pub struct Worker {
+    context: Arc<Context>,
+    sole: bool,
+}
+
+impl Worker {
+    pub(crate) fn new(
+        options: Arc<Options>,
+        deps: Deps,
+        metrics: MediaMetrics,
+        wake: Arc<Notify>,
+    ) -> Self {
+        let cpu = CpuPool::new(options.worker.cpu_threads(), metrics.clone());
+        let context = Context {
+            plan: Plan::default(),
+            media: deps.media_store,
+            jobs: deps.job_store,
+            search_store: deps.search_store,
+            blobs: deps.blobs,
+            embedding: EmbeddingServiceClient::new(deps.embedding)
+                .max_decoding_message_size(MAX_MESSAGE_BYTES)
+                .max_encoding_message_size(MAX_MESSAGE_BYTES),
+            search: SearchServiceClient::new(deps.search)
+                .max_decoding_message_size(MAX_MESSAGE_BYTES)
+                .max_encoding_message_size(MAX_MESSAGE_BYTES),
+            cpu,
+            metrics,
+            wake,
+            options,
+        };
+        Self {
+            context: Arc::new(context),
+            sole: false,
+        }
+    }
+
+    /// Says that no other process works on this database: jobs that the last process left running
+    /// are then taken at once, instead of when their leases end.
+    #[must_use]
+    pub fn sole(mut self) -> Self {
+        self.sole = true;
+        self
+    }
+
+    /// Works until `shutdown`, then lets running jobs end, for a while; the rest is handed back.
+    ///
+    /// Errors: the heartbeat's thread cannot be started.
+    pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> std::io::Result<()> {
+        let context = self.context;
+        let options = &context.options.worker;
+        let heartbeat = Arc::new(Heartbeat::start(
+            Arc::clone(&context.jobs),
+            options.heartbeat(),
+            options.lease(),
+        )?);
+        if self.sole
+            && let Err(error) = context.jobs.rescue(true).await
+        {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "jobs of the last process wait for their leases"
+            );
+        }
+        let stop = CancellationToken::new();
+        let mut periodic = JoinSet::new();
+        periodic.spawn(
+            stop.clone()
+                .run_until_cancelled_owned(sweep::leases(Arc::clone(&context))),
+        );
+        periodic.spawn(
+            stop.clone()
+                .run_until_cancelled_owned(sweep::leftovers(Arc::clone(&context))),
+        );
+        periodic.spawn(
+            stop.clone()
+                .run_until_cancelled_owned(backfill::run(Arc::clone(&context))),
+        );
+
+        let mut running = JoinSet::new();
+        let draining = CancellationToken::new();
+        let drain = async {
+            shutdown.await;
+            draining.cancel();
+        };
+        tokio::join!(
+            claim(&context, &heartbeat, &stop, &draining, &mut running),
+            drain
+        );
+        tracing::info!(jobs = running.len(), "worker drains");
+        let drained = timeout(Duration::from_secs(options.drain_secs), async {
+            while running.join_next().await.is_some() {}
+        });
+        if drained.await.is_err() {
+            // Attempts hand their jobs back when they are told to stop.
+            stop.cancel();
+            while running.join_next().await.is_some() {}
+        }
+        stop.cancel();
+        while periodic.join_next().await.is_some() {}
+        Ok(())
+    }
+}
+
+/// Claims jobs until `draining`, as many as there are free places.
+///
+/// Only waits are cut short: a claim that was begun is ended and its jobs are started, because
+/// claimed jobs that nobody works on would wait for their leases to end.
+async fn claim(
+    context: &Arc<Context>,
+    heartbeat: &Arc<Heartbeat>,
+    stop: &CancellationToken,
+    draining: &CancellationToken,
+    running: &mut JoinSet<()>,
+) {
+    let options = &context.options.worker;
+    let places = Arc::new(Semaphore::new(options.concurrency()));
+    let worker = format!("{}-{}", std::process::id(), uuid::Uuid::now_v7().simple());
+    let max_poll = Duration::from_millis(options.max_poll_millis);
+    let mut poll = MIN_POLL;
+    while !draining.is_cancelled() {
+        while running.try_join_next().is_some() {}
+        // Waits for one place, then takes all that are free.
+        let place = draining
+            .run_until_cancelled(Arc::clone(&places).acquire_owned())
+            .await;
+        let Some(Ok(first)) = place else { return };
+        let mut free = vec![first];
+        free.extend(std::iter::from_fn(|| {
+            Arc::clone(&places).try_acquire_owned().ok()
+        }));
+        let limit = i64::try_from(free.len()).unwrap_or(i64::MAX);
+        let jobs: Vec<Job> = match context.jobs.claim(&worker, options.lease(), limit).await {
+            Ok(jobs) => jobs,
+            Err(error) => {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "claiming jobs failed"
+                );
+                Vec::new()
+            }
+        };
+        if jobs.is_empty() {
+            drop(free);
+            let rung = timeout(poll, context.wake.notified());
+            let Some(rung) = draining.run_until_cancelled(rung).await else {
+                return;
+            };
+            poll = if rung.is_ok() {
+                MIN_POLL
+            } else {
+                (poll * 2).min(max_poll)
+            };
+            continue;
+        }
+        poll = MIN_POLL;
+        for (job, place) in jobs.into_iter().zip(free) {
+            let (context, heartbeat, stop) =
+                (Arc::clone(context), Arc::clone(heartbeat), stop.clone());
+            running.spawn(async move {
+                attempt(&context, &heartbeat, &stop, job).await;
+                drop(place);
+            });
+        }
+    }
+}

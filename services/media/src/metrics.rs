@@ -1,0 +1,130 @@
+//! Every metric of the media service.
+
+use mediamesh_telemetry::{
+    Metrics,
+    metrics::{BytesFamily, SecondsFamily, bytes_family, seconds_family},
+};
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
+};
+
+/// Label of an upload.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct UploadLabels {
+    /// `stored`, `duplicate` or `rejected`.
+    pub outcome: &'static str,
+}
+
+/// Labels of a job.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct JobLabels {
+    /// What it does.
+    pub kind: &'static str,
+    /// `succeeded`, `retried`, `failed`, `lease_lost` or `handed_back`.
+    pub outcome: &'static str,
+}
+
+/// Label of a job's kind.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct KindLabels {
+    /// What it does.
+    pub kind: &'static str,
+}
+
+/// Label of a stage of processing.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct StageLabels {
+    /// `read`, `cpu_wait`, `cpu`, `store`, `embed` or `index`.
+    pub stage: &'static str,
+}
+
+/// Label of the queue's depth.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct StateLabels {
+    /// `waiting`, `active`, `delayed`, `completed` or `failed`.
+    pub state: &'static str,
+}
+
+/// The metrics; clones share them.
+#[derive(Clone)]
+pub struct MediaMetrics {
+    /// Uploads by outcome.
+    pub uploads: Family<UploadLabels, Counter>,
+    /// Size of stored originals.
+    pub upload_bytes: BytesFamily<UploadLabels>,
+    /// Ends of attempts at jobs.
+    pub jobs: Family<JobLabels, Counter>,
+    /// From the time a job was queued to its first attempt.
+    pub queue_wait: SecondsFamily<KindLabels>,
+    /// One attempt at a job.
+    pub job_seconds: SecondsFamily<KindLabels>,
+    /// Stages of processing.
+    pub stage_seconds: SecondsFamily<StageLabels>,
+    /// Jobs in the queue.
+    pub queue_depth: Family<StateLabels, Gauge>,
+    /// Objects removed because no row referred to them.
+    pub orphans: Counter,
+    /// Jobs rescued from expired leases.
+    pub rescued: Counter,
+}
+
+impl MediaMetrics {
+    /// Registers every metric.
+    #[must_use]
+    pub fn register(metrics: &Metrics) -> Self {
+        Self {
+            uploads: metrics.register("media_uploads", "Uploads by outcome", Family::default()),
+            upload_bytes: metrics.register(
+                "media_upload_bytes",
+                "Size of uploaded originals",
+                bytes_family(),
+            ),
+            jobs: metrics.register(
+                "media_jobs",
+                "Attempts at jobs by outcome",
+                Family::default(),
+            ),
+            queue_wait: metrics.register(
+                "media_job_queue_wait_seconds",
+                "From the time a job was queued to its first attempt",
+                seconds_family(),
+            ),
+            job_seconds: metrics.register(
+                "media_job_seconds",
+                "One attempt at a job",
+                seconds_family(),
+            ),
+            stage_seconds: metrics.register(
+                "media_stage_seconds",
+                "Stages of processing",
+                seconds_family(),
+            ),
+            queue_depth: metrics.register("media_queue_jobs", "Jobs by state", Family::default()),
+            orphans: metrics.register(
+                "media_orphans_removed",
+                "Objects no row referred to",
+                Counter::default(),
+            ),
+            rescued: metrics.register(
+                "media_jobs_rescued",
+                "Jobs rescued from expired leases",
+                Counter::default(),
+            ),
+        }
+    }
+
+    pub(crate) fn stage(&self, stage: &'static str, took: std::time::Duration) {
+        self.stage_seconds
+            .get_or_create(&StageLabels { stage })
+            .observe(took.as_secs_f64());
+    }
+
+    pub(crate) fn upload(&self, outcome: &'static str) {
+        self.uploads.get_or_create(&UploadLabels { outcome }).inc();
+    }
+
+    pub(crate) fn job(&self, kind: &'static str, outcome: &'static str) {
+        self.jobs.get_or_create(&JobLabels { kind, outcome }).inc();
+    }
+}

@@ -1,0 +1,258 @@
+//! What can be configured.
+
+use std::{num::NonZero, thread, time::Duration};
+
+use mediamesh_imaging::Limits;
+use serde::{Deserialize, Serialize};
+
+/// Options of the media service.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Options {
+    /// Largest original in bytes.
+    pub max_upload_bytes: u64,
+    /// Largest image in bytes; images are held in memory while they are decoded.
+    pub max_image_bytes: u64,
+    /// Most pixels of an image.
+    pub max_image_pixels: u64,
+    /// Longest side of an image in pixels.
+    pub max_image_side: u32,
+    /// Most frames of an animation.
+    pub max_image_frames: u32,
+    /// The worker.
+    pub worker: WorkerOptions,
+}
+
+/// Options of the worker.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct WorkerOptions {
+    /// Jobs worked on at once; 0 = twice the cores, so that one job's files and calls overlap
+    /// another's decoding.
+    pub concurrency: usize,
+    /// Threads that decode, resize and encode at once; 0 = the cores.
+    pub cpu_threads: usize,
+    /// How long a claim holds without a sign of life, milliseconds.
+    pub lease_millis: u64,
+    /// Between two signs of life, milliseconds; several must fit into a lease.
+    pub heartbeat_millis: u64,
+    /// Attempts at a job before it has failed for good.
+    pub max_attempts: i32,
+    /// Attempts at embedding: more, because a model service may be away for minutes.
+    pub max_embed_attempts: i32,
+    /// Wait before the second attempt, milliseconds; it doubles each time.
+    pub backoff_millis: u64,
+    /// Longest wait between attempts, milliseconds.
+    pub max_backoff_millis: u64,
+    /// Longest time for one attempt, seconds.
+    pub job_timeout_secs: u64,
+    /// How long running jobs may finish at shutdown, seconds; then they are handed back.
+    pub drain_secs: u64,
+    /// Longest wait between looks into the queue, milliseconds; jobs queued by this process wake
+    /// the worker at once.
+    pub max_poll_millis: u64,
+    /// Between two looks for expired leases, and two readings of the queue's depth, seconds.
+    pub rescue_interval_secs: u64,
+    /// Between two looks at which models are loaded, seconds.
+    pub models_interval_secs: u64,
+    /// Between two sweeps of ended jobs and orphaned bytes, seconds.
+    pub sweep_interval_secs: u64,
+    /// How long ended jobs can be looked up, seconds.
+    pub keep_ended_secs: u64,
+    /// Age of bytes that no row refers to before they are removed, seconds; must exceed the time
+    /// between storing bytes and storing their row.
+    pub orphan_age_secs: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        let limits = Limits::default();
+        Self {
+            max_upload_bytes: 4 << 30,
+            max_image_bytes: 256 << 20,
+            max_image_pixels: limits.max_pixels,
+            max_image_side: limits.max_side,
+            max_image_frames: limits.max_frames,
+            worker: WorkerOptions::default(),
+        }
+    }
+}
+
+impl Default for WorkerOptions {
+    fn default() -> Self {
+        Self {
+            concurrency: 0,
+            cpu_threads: 0,
+            lease_millis: 30_000,
+            heartbeat_millis: 5_000,
+            max_attempts: 3,
+            max_embed_attempts: 8,
+            backoff_millis: 2_000,
+            max_backoff_millis: 300_000,
+            job_timeout_secs: 300,
+            drain_secs: 15,
+            max_poll_millis: 1_000,
+            rescue_interval_secs: 10,
+            models_interval_secs: 30,
+            sweep_interval_secs: 3_600,
+            keep_ended_secs: 7 * 24 * 3_600,
+            orphan_age_secs: 6 * 3_600,
+        }
+    }
+}
+
+/// Every fault of the options.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("media options: {}", .0.join("; "))]
+pub struct InvalidOptions(pub Vec<String>);
+
+impl Options {
+    /// Checks every value.
+    ///
+    /// Errors: all faults at once.
+    pub fn validate(&self) -> Result<(), InvalidOptions> {
+        let worker = &self.worker;
+        let mut faults = Vec::new();
+        let mut check = |bad: bool, text: &str| {
+            if bad {
+                faults.push(text.to_owned());
+            }
+        };
+        check(
+            self.max_upload_bytes == 0,
+            "max_upload_bytes must be at least 1",
+        );
+        check(
+            self.max_image_bytes == 0,
+            "max_image_bytes must be at least 1",
+        );
+        check(
+            self.max_image_pixels == 0,
+            "max_image_pixels must be at least 1",
+        );
+        check(
+            self.max_image_side == 0,
+            "max_image_side must be at least 1",
+        );
+        check(
+            self.max_image_frames == 0,
+            "max_image_frames must be at least 1",
+        );
+        check(
+            worker.heartbeat_millis == 0,
+            "worker.heartbeat_millis must be at least 1",
+        );
+        check(
+            worker.lease_millis < worker.heartbeat_millis.saturating_mul(3),
+            "worker.lease_millis must be at least three times worker.heartbeat_millis",
+        );
+        check(
+            worker.max_attempts < 1,
+            "worker.max_attempts must be at least 1",
+        );
+        check(
+            worker.max_embed_attempts < 1,
+            "worker.max_embed_attempts must be at least 1",
+        );
+        check(
+            worker.job_timeout_secs == 0,
+            "worker.job_timeout_secs must be at least 1",
+        );
+        check(
+            worker.max_poll_millis == 0,
+            "worker.max_poll_millis must be at least 1",
+        );
+        check(
+            worker.rescue_interval_secs == 0,
+            "worker.rescue_interval_secs must be at least 1",
+        );
+        check(
+            worker.models_interval_secs == 0,
+            "worker.models_interval_secs must be at least 1",
+        );
+        check(
+            worker.sweep_interval_secs == 0,
+            "worker.sweep_interval_secs must be at least 1",
+        );
+        check(
+            worker.orphan_age_secs <= worker.job_timeout_secs,
+            "worker.orphan_age_secs must exceed worker.job_timeout_secs",
+        );
+        if faults.is_empty() {
+            Ok(())
+        } else {
+            Err(InvalidOptions(faults))
+        }
+    }
+
+    /// What one image may cost.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        Limits {
+            max_pixels: self.max_image_pixels,
+            max_side: self.max_image_side,
+            max_frames: self.max_image_frames,
+            ..Limits::default()
+        }
+    }
+}
+
+impl WorkerOptions {
+    /// Jobs worked on at once.
+    #[must_use]
+    pub fn concurrency(&self) -> usize {
+        if self.concurrency == 0 {
+            2 * cores()
+        } else {
+            self.concurrency
+        }
+    }
+
+    /// Threads of CPU work.
+    #[must_use]
+    pub fn cpu_threads(&self) -> usize {
+        if self.cpu_threads == 0 {
+            cores()
+        } else {
+            self.cpu_threads
+        }
+    }
+
+    pub(crate) fn lease(&self) -> Duration {
+        Duration::from_millis(self.lease_millis)
+    }
+
+    pub(crate) fn heartbeat(&self) -> Duration {
+        Duration::from_millis(self.heartbeat_millis)
+    }
+}
+
+fn cores() -> usize {
+    thread::available_parallelism().map_or(1, NonZero::get)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn all_faults_are_told_at_once_and_the_defaults_have_none() {
+        Options::default().validate().unwrap();
+        let mut bad = Options {
+            max_upload_bytes: 0,
+            ..Options::default()
+        };
+        bad.worker.lease_millis = bad.worker.heartbeat_millis;
+        bad.worker.max_attempts = 0;
+        assert_eq!(bad.validate().unwrap_err().0.len(), 3);
+    }
+
+    #[test]
+    fn unknown_keys_are_errors() {
+        assert!(serde_json::from_str::<Options>(r#"{"max_upload_byte": 1}"#).is_err());
+        let one: Options = serde_json::from_str(r#"{"worker": {"concurrency": 3}}"#).unwrap();
+        assert_eq!(one.worker.concurrency(), 3);
+        assert_eq!(one.max_upload_bytes, Options::default().max_upload_bytes);
+    }
+}

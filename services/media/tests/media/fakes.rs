@@ -1,0 +1,184 @@
+//! Stand-ins for the embedding and search services.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicUsize, Ordering},
+};
+
+use futures::stream::BoxStream;
+use mediamesh_proto::{
+    Error, ErrorKind, ErrorReason, TenantId,
+    embedding::v1::{
+        DescribeImageRequest, DescribeImageResponse, EmbedImagesRequest, EmbedImagesResponse,
+        EmbedTextsRequest, EmbedTextsResponse, ListModelsRequest, ListModelsResponse, ModelInfo,
+        ModelVectors, Priority, Vector, embedding_service_server::EmbeddingService, image::Source,
+    },
+    search::v1::{
+        GetIndexStatsRequest, GetIndexStatsResponse, IndexMediaRequest, IndexMediaResponse,
+        SearchByImageRequest, SearchByImageResponse, SearchMediaRequest, SearchMediaResponse,
+        StreamSearchMediaRequest, StreamSearchMediaResponse, search_service_server::SearchService,
+    },
+};
+use mediamesh_store::SearchStore;
+use parking_lot::Mutex;
+use tonic::{Request, Response, Status, Streaming};
+
+/// What the fakes are told and what they were asked.
+#[derive(Default)]
+pub struct Seen {
+    pub embedding_down: AtomicBool,
+    pub embedded: AtomicUsize,
+    pub models: Mutex<Vec<ModelInfo>>,
+    /// Item and models of each call of `IndexMedia`.
+    pub indexed: Mutex<Vec<(String, Vec<String>)>>,
+}
+
+pub fn model(id: &str) -> ModelInfo {
+    ModelInfo {
+        id: id.to_owned(),
+        version: "1".to_owned(),
+        precision: "f32".to_owned(),
+        dims: 2,
+        image_input: true,
+        ..ModelInfo::default()
+    }
+}
+
+#[derive(Clone)]
+pub struct FakeEmbedding(pub Arc<Seen>);
+
+impl FakeEmbedding {
+    fn check(&self) -> Result<(), Status> {
+        if self.0.embedding_down.load(Ordering::SeqCst) {
+            return Err(Error::new(
+                ErrorKind::DependencyDown,
+                ErrorReason::DependencyDown,
+                "down",
+            )
+            .into());
+        }
+        Ok(())
+    }
+}
+
+#[tonic::async_trait]
+impl EmbeddingService for FakeEmbedding {
+    async fn embed_texts(
+        &self,
+        _: Request<EmbedTextsRequest>,
+    ) -> Result<Response<EmbedTextsResponse>, Status> {
+        Err(Status::unimplemented("fake"))
+    }
+
+    async fn embed_images(
+        &self,
+        request: Request<EmbedImagesRequest>,
+    ) -> Result<Response<EmbedImagesResponse>, Status> {
+        self.check()?;
+        let request = request.into_inner();
+        assert_eq!(request.priority, Priority::Background as i32);
+        let Some(Source::Pixels(pixels)) = &request.images[0].source else {
+            panic!("pixels are sent")
+        };
+        assert_eq!(
+            pixels.rgb.len(),
+            (pixels.width_pixels * pixels.height_pixels * 3) as usize
+        );
+        self.0.embedded.fetch_add(1, Ordering::SeqCst);
+        let wanted =
+            |model: &&ModelInfo| request.models.is_empty() || request.models.contains(&model.id);
+        let results = self
+            .0
+            .models
+            .lock()
+            .iter()
+            .filter(wanted)
+            .map(|model| ModelVectors {
+                model: Some(model.clone()),
+                vectors: vec![Vector {
+                    values: vec![1.0, 0.0],
+                    from_cache: false,
+                }],
+            });
+        Ok(Response::new(EmbedImagesResponse {
+            results: results.collect(),
+        }))
+    }
+
+    async fn list_models(
+        &self,
+        _: Request<ListModelsRequest>,
+    ) -> Result<Response<ListModelsResponse>, Status> {
+        self.check()?;
+        let models = self.0.models.lock().clone();
+        Ok(Response::new(ListModelsResponse {
+            models,
+            ..ListModelsResponse::default()
+        }))
+    }
+
+    async fn describe_image(
+        &self,
+        _: Request<DescribeImageRequest>,
+    ) -> Result<Response<DescribeImageResponse>, Status> {
+        Err(Status::unimplemented("fake"))
+    }
+}
+
+#[derive(Clone)]
+pub struct FakeSearch(pub Arc<Seen>, pub Arc<dyn SearchStore>);
+
+#[tonic::async_trait]
+impl SearchService for FakeSearch {
+    type StreamSearchMediaStream = BoxStream<'static, Result<StreamSearchMediaResponse, Status>>;
+
+    async fn search_media(
+        &self,
+        _: Request<SearchMediaRequest>,
+    ) -> Result<Response<SearchMediaResponse>, Status> {
+        Err(Status::unimplemented("fake"))
+    }
+
+    async fn stream_search_media(
+        &self,
+        _: Request<StreamSearchMediaRequest>,
+    ) -> Result<Response<Self::StreamSearchMediaStream>, Status> {
+        Err(Status::unimplemented("fake"))
+    }
+
+    async fn search_by_image(
+        &self,
+        _: Request<Streaming<SearchByImageRequest>>,
+    ) -> Result<Response<SearchByImageResponse>, Status> {
+        Err(Status::unimplemented("fake"))
+    }
+
+    async fn index_media(
+        &self,
+        request: Request<IndexMediaRequest>,
+    ) -> Result<Response<IndexMediaResponse>, Status> {
+        let tenant = TenantId(mediamesh_mesh::identity(&request)?.tenant_id);
+        let request = request.into_inner();
+        let vectors = request
+            .embeddings
+            .iter()
+            .map(|embedding| (embedding.model.clone(), vec![0_u8; 4]))
+            .collect();
+        let id = request.media_item_id.parse().unwrap();
+        self.1.put_embeddings(tenant, id, vectors).await.unwrap();
+        let models = request
+            .embeddings
+            .into_iter()
+            .map(|embedding| embedding.model)
+            .collect();
+        self.0.indexed.lock().push((request.media_item_id, models));
+        Ok(Response::new(IndexMediaResponse {}))
+    }
+
+    async fn get_index_stats(
+        &self,
+        _: Request<GetIndexStatsRequest>,
+    ) -> Result<Response<GetIndexStatsResponse>, Status> {
+        Err(Status::unimplemented("fake"))
+    }
+}

@@ -1,0 +1,10 @@
+//! The media service over its real stack: gRPC in process, SQLite, files, and fakes of the two
+//! services it calls.
+
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod fakes;
+mod items;
+mod rig;
+mod upload;
+mod worker;
