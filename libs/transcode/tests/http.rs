@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 #[path = "http/rig.rs"]
+#[allow(dead_code, reason = "shared with the measurement")]
 mod rig;
 
 #[path = "http/errors.rs"]

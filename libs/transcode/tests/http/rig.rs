@@ -14,24 +14,25 @@ use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::{Channel, Server};
 use tower::ServiceExt;
 
-pub struct Rig {
+pub(crate) struct Rig {
     router: Router,
-    pub library: Library,
+    pub(crate) library: Library,
+    pub(crate) channel: Channel,
 }
 
-pub struct Answer {
-    pub status: StatusCode,
-    pub headers: HeaderMap,
-    pub text: String,
-    pub matched: Option<runtime::Matched>,
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) text: String,
+    pub(crate) matched: Option<runtime::Matched>,
 }
 
 impl Answer {
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {}", self.text))
     }
 
-    pub fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         self.headers
             .get(name)
             .map_or("", |value| value.to_str().unwrap())
@@ -39,7 +40,7 @@ impl Answer {
 }
 
 impl Rig {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let library = Library::default();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -66,14 +67,18 @@ impl Rig {
             .route("/v1/books/{id}/cover", put(|| async { "by hand" }))
             .merge(Router::new().route("/v1/books/{p2}", put(|| async { "by hand" })))
             .fallback(move |request| runtime::not_found(options, request));
-        Self { router, library }
+        Self {
+            router,
+            library,
+            channel,
+        }
     }
 
-    pub async fn respond(&self, request: Request<Body>) -> axum::response::Response {
+    pub(crate) async fn respond(&self, request: Request<Body>) -> axum::response::Response {
         self.router.clone().oneshot(request).await.unwrap()
     }
 
-    pub async fn send(&self, request: Request<Body>) -> Answer {
+    pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
         let response = self.respond(request).await;
         let (parts, body) = response.into_parts();
         let bytes = body.collect().await.unwrap().to_bytes();
@@ -85,12 +90,12 @@ impl Rig {
         }
     }
 
-    pub async fn get(&self, uri: &str) -> Answer {
+    pub(crate) async fn get(&self, uri: &str) -> Answer {
         self.send(Request::get(uri).body(Body::empty()).unwrap())
             .await
     }
 
-    pub async fn json(&self, method: Method, uri: &str, body: &str) -> Answer {
+    pub(crate) async fn json(&self, method: Method, uri: &str, body: &str) -> Answer {
         let request = Request::builder()
             .method(method)
             .uri(uri)
@@ -100,7 +105,7 @@ impl Rig {
         self.send(request).await
     }
 
-    pub async fn post(&self, uri: &str, body: &str) -> Answer {
+    pub(crate) async fn post(&self, uri: &str, body: &str) -> Answer {
         self.json(Method::POST, uri, body).await
     }
 }
