@@ -1,0 +1,134 @@
+//! Requests to entries with all validation, entries to messages.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use mediamesh_proto::{
+    Error, TenantId, Violations,
+    cache::v1::Entry,
+    time::{duration, std_duration},
+};
+use tokio::time::Instant;
+
+use crate::{
+    options::Options,
+    tier::{Key, Stored},
+};
+
+/// Collects what is wrong with one request.
+pub(crate) struct Reader<'a> {
+    options: &'a Options,
+    tenant: TenantId,
+    violations: Violations,
+}
+
+impl<'a> Reader<'a> {
+    pub(crate) fn new(options: &'a Options, tenant: TenantId) -> Self {
+        Self { options, tenant, violations: Violations::new() }
+    }
+
+    /// Ends the reading.
+    ///
+    /// Errors: `InvalidField` with everything that was wrong.
+    pub(crate) fn finish(self) -> Result<(), Error> {
+        self.violations.finish()
+    }
+
+    pub(crate) fn key(&mut self, field: &str, name: &str) -> Key {
+        let limit = self.options.max_key_bytes;
+        self.violations.check(name.is_empty() || name.len() > limit, field, || {
+            format!("is {} bytes; must be 1 to {limit}", name.len())
+        });
+        Key { tenant: self.tenant, name: name.into() }
+    }
+
+    pub(crate) fn batch(&mut self, field: &str, len: usize) {
+        let limit = self.options.max_batch;
+        self.violations.check(len > limit, field, || format!("holds {len}; limit is {limit}"));
+    }
+
+    pub(crate) fn tags(&mut self, field: &str, tags: &[String]) {
+        let limit = self.options.max_tag_bytes;
+        for (index, tag) in tags.iter().enumerate() {
+            self.violations.check(
+                tag.is_empty() || tag.len() > limit,
+                &format!("{field}[{index}]"),
+                || format!("is {} bytes; must be 1 to {limit}", tag.len()),
+            );
+        }
+    }
+
+    pub(crate) fn prefix(&mut self, prefix: &str) {
+        let limit = self.options.max_key_bytes;
+        self.violations.check(prefix.len() > limit, "key_prefix", || {
+            format!("is {} bytes; limit is {limit}", prefix.len())
+        });
+    }
+
+    pub(crate) fn token(&mut self, token: i64, required: bool) {
+        self.violations.check(token < 0 || (required && token == 0), "lease_token", || {
+            "must be a token from GetEntry".to_owned()
+        });
+    }
+
+    /// Reads a time that must not be negative, or zero if `positive`.
+    pub(crate) fn time(
+        &mut self,
+        field: &str,
+        value: Option<&mediamesh_proto::pbjson_types::Duration>,
+        positive: bool,
+    ) -> Option<Duration> {
+        let value = value?;
+        let time = std_duration(value);
+        let negative = value.seconds < 0 || value.nanos < 0;
+        self.violations.check(negative || (positive && time.is_zero()), field, || {
+            match positive {
+                true => "must be longer than nothing",
+                false => "must not be negative",
+            }
+            .to_owned()
+        });
+        Some(time)
+    }
+
+    pub(crate) fn entry(&mut self, field: &str, entry: Option<Entry>) -> (Key, Stored) {
+        self.violations.check(entry.is_none(), field, || "is required".to_owned());
+        let absent = entry.is_none();
+        let entry = entry.unwrap_or_default();
+        let key = match absent {
+            true => Key { tenant: self.tenant, name: "".into() },
+            false => self.key(&format!("{field}.key"), &entry.key),
+        };
+        let value = (!entry.negative).then_some(entry.value);
+        let size = value.as_ref().map_or(0, Bytes::len);
+        let limit = self.options.max_value_bytes;
+        self.violations.check(size > limit, &format!("{field}.value"), || {
+            format!("is {size} bytes; limit is {limit}")
+        });
+        let (count, limit) = (entry.tags.len(), self.options.max_tags);
+        let tags = format!("{field}.tags");
+        self.violations.check(count > limit, &tags, || format!("holds {count}; limit is {limit}"));
+        self.tags(&tags, &entry.tags);
+        let ttl = self
+            .time(&format!("{field}.ttl"), entry.ttl.as_ref(), true)
+            .unwrap_or(self.options.default_ttl());
+        let stored = Stored {
+            // A copy: the message's bytes are part of a larger buffer that they would keep alive.
+            value: value.map(|value| Bytes::copy_from_slice(&value)),
+            tags: entry.tags.into(),
+            expires_at: Instant::now() + ttl.min(self.options.max_ttl()),
+        };
+        (key, stored)
+    }
+}
+
+/// An entry as it is answered.
+pub(crate) fn message(name: &str, entry: Stored) -> Entry {
+    Entry {
+        key: name.to_owned(),
+        negative: entry.value.is_none(),
+        ttl: Some(duration(entry.remaining())),
+        tags: entry.tags.to_vec(),
+        value: entry.value.unwrap_or_default(),
+    }
+}

@@ -1,0 +1,146 @@
+//! The generated trait: converts in, calls, converts out.
+
+use std::sync::Arc;
+
+use mediamesh_mesh::identity;
+use mediamesh_proto::{
+    TenantId,
+    cache::v1::{
+        BatchGetEntriesRequest, BatchGetEntriesResponse, BatchSetEntriesRequest,
+        BatchSetEntriesResponse, GetCacheStatsRequest, GetCacheStatsResponse, GetEntryRequest,
+        GetEntryResponse, InvalidateEntriesRequest, InvalidateEntriesResponse, Lookup,
+        ReleaseLeaseRequest, ReleaseLeaseResponse, SetEntryRequest, SetEntryResponse,
+        cache_service_server::CacheService, get_entry_response::Outcome,
+    },
+};
+use tonic::{Request, Response, Status};
+
+use crate::{
+    convert::{Reader, message},
+    service::{Found, Service},
+    tier::Key,
+};
+
+pub(crate) struct Grpc {
+    pub(crate) service: Arc<Service>,
+}
+
+fn tenant<T>(request: &Request<T>) -> Result<TenantId, Status> {
+    Ok(TenantId(identity(request)?.tenant_id))
+}
+
+impl Grpc {
+    fn reader(&self, tenant: TenantId) -> Reader<'_> {
+        Reader::new(&self.service.options, tenant)
+    }
+}
+
+#[tonic::async_trait]
+impl CacheService for Grpc {
+    async fn get_entry(
+        &self,
+        request: Request<GetEntryRequest>,
+    ) -> Result<Response<GetEntryResponse>, Status> {
+        let mut reader = self.reader(tenant(&request)?);
+        let request = request.into_inner();
+        let key = reader.key("key", &request.key);
+        let lease_ttl = reader.time("lease_ttl", request.lease_ttl.as_ref(), true);
+        let wait_timeout = reader.time("wait_timeout", request.wait_timeout.as_ref(), false);
+        reader.finish()?;
+        let outcome = match self.service.get(&key, lease_ttl, wait_timeout).await {
+            Found::Entry(entry) => Some(Outcome::Entry(message(&key.name, entry))),
+            Found::Lease(token) => Some(Outcome::LeaseToken(token)),
+            Found::Nothing => None,
+        };
+        Ok(Response::new(GetEntryResponse { outcome }))
+    }
+
+    async fn batch_get_entries(
+        &self,
+        request: Request<BatchGetEntriesRequest>,
+    ) -> Result<Response<BatchGetEntriesResponse>, Status> {
+        let mut reader = self.reader(tenant(&request)?);
+        let request = request.into_inner();
+        reader.batch("keys", request.keys.len());
+        let keys: Vec<Key> = (request.keys.iter().enumerate())
+            .map(|(index, name)| reader.key(&format!("keys[{index}]"), name))
+            .collect();
+        reader.finish()?;
+        let found = self.service.get_batch(&keys).await;
+        let lookups = std::iter::zip(&keys, found)
+            .map(|(key, entry)| Lookup { entry: entry.map(|entry| message(&key.name, entry)) })
+            .collect();
+        Ok(Response::new(BatchGetEntriesResponse { lookups }))
+    }
+
+    async fn set_entry(
+        &self,
+        request: Request<SetEntryRequest>,
+    ) -> Result<Response<SetEntryResponse>, Status> {
+        let mut reader = self.reader(tenant(&request)?);
+        let request = request.into_inner();
+        reader.token(request.lease_token, false);
+        let (key, entry) = reader.entry("entry", request.entry);
+        reader.finish()?;
+        self.service.set(key, entry, request.lease_token).await?;
+        Ok(Response::new(SetEntryResponse {}))
+    }
+
+    async fn batch_set_entries(
+        &self,
+        request: Request<BatchSetEntriesRequest>,
+    ) -> Result<Response<BatchSetEntriesResponse>, Status> {
+        let mut reader = self.reader(tenant(&request)?);
+        let request = request.into_inner();
+        reader.batch("entries", request.entries.len());
+        let entries: Vec<_> = (request.entries.into_iter().enumerate())
+            .map(|(index, entry)| reader.entry(&format!("entries[{index}]"), Some(entry)))
+            .collect();
+        reader.finish()?;
+        for (key, entry) in entries {
+            self.service.set(key, entry, 0).await?;
+        }
+        Ok(Response::new(BatchSetEntriesResponse {}))
+    }
+
+    async fn release_lease(
+        &self,
+        request: Request<ReleaseLeaseRequest>,
+    ) -> Result<Response<ReleaseLeaseResponse>, Status> {
+        let mut reader = self.reader(tenant(&request)?);
+        let request = request.into_inner();
+        let key = reader.key("key", &request.key);
+        reader.token(request.lease_token, true);
+        reader.finish()?;
+        self.service.release(&key, request.lease_token);
+        Ok(Response::new(ReleaseLeaseResponse {}))
+    }
+
+    async fn invalidate_entries(
+        &self,
+        request: Request<InvalidateEntriesRequest>,
+    ) -> Result<Response<InvalidateEntriesResponse>, Status> {
+        let tenant = tenant(&request)?;
+        let mut reader = self.reader(tenant);
+        let request = request.into_inner();
+        reader.batch("keys", request.keys.len());
+        reader.batch("tags", request.tags.len());
+        reader.tags("tags", &request.tags);
+        reader.prefix(&request.key_prefix);
+        let keys: Vec<Key> = (request.keys.iter().enumerate())
+            .map(|(index, name)| reader.key(&format!("keys[{index}]"), name))
+            .collect();
+        reader.finish()?;
+        let removed = self.service.invalidate(tenant, &keys, &request.tags, &request.key_prefix).await;
+        let removed = i64::try_from(removed).unwrap_or(i64::MAX);
+        Ok(Response::new(InvalidateEntriesResponse { removed }))
+    }
+
+    async fn get_cache_stats(
+        &self,
+        request: Request<GetCacheStatsRequest>,
+    ) -> Result<Response<GetCacheStatsResponse>, Status> {
+        tenant(&request)?;
+        Ok(Response::new(self.service.stats().await))
+    }
+}
