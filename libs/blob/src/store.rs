@@ -202,16 +202,11 @@ impl BlobStore {
         Ok(info(meta))
     }
 
-    /// Removes an object; answers whether it was there.
-    pub async fn delete(&self, key: &str) -> Result<bool> {
-        match self
-            .backend
-            .delete(&parse(key)?)
-            .await
-            .map_err(|error| Error::from_backend(key, error))
-        {
-            Ok(()) => Ok(true),
-            Err(Error::NotFound { .. }) => Ok(false),
+    /// Removes an object; one that is not there is no error, because not every backend can tell.
+    pub async fn delete(&self, key: &str) -> Result<()> {
+        let deleted = self.backend.delete(&parse(key)?).await;
+        match deleted.map_err(|error| Error::from_backend(key, error)) {
+            Ok(()) | Err(Error::NotFound { .. }) => Ok(()),
             Err(error) => Err(error),
         }
     }

@@ -104,7 +104,8 @@ pub(super) async fn orphans(context: &Context) -> Result<u64, Failure> {
                 .head(&key)
                 .await
                 .is_ok_and(|now| now.modified < limit);
-            if same && context.blobs.delete(&key).await? {
+            if same {
+                context.blobs.delete(&key).await?;
                 context.metrics.orphans.inc();
                 removed += 1;
             }

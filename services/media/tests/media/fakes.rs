@@ -86,20 +86,15 @@ impl EmbeddingService for FakeEmbedding {
         );
         self.0.embedded.fetch_add(1, Ordering::SeqCst);
         let wanted =
-            |model: &&ModelInfo| request.models.is_empty() || request.models.contains(&model.id);
-        let results = self
-            .0
-            .models
-            .lock()
-            .iter()
-            .filter(wanted)
-            .map(|model| ModelVectors {
-                model: Some(model.clone()),
-                vectors: vec![Vector {
-                    values: vec![1.0, 0.0],
-                    from_cache: false,
-                }],
-            });
+            |model: &ModelInfo| request.models.is_empty() || request.models.contains(&model.id);
+        let models = self.0.models.lock().clone();
+        let results = models.into_iter().filter(wanted).map(|model| ModelVectors {
+            model: Some(model),
+            vectors: vec![Vector {
+                values: vec![1.0, 0.0],
+                from_cache: false,
+            }],
+        });
         Ok(Response::new(EmbedImagesResponse {
             results: results.collect(),
         }))
