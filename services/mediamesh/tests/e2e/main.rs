@@ -1,0 +1,58 @@
+//! Whole journeys against the real binary, over HTTP and gRPC.
+#![allow(clippy::unwrap_used)]
+
+mod bad_input;
+mod content;
+mod copies;
+mod crash;
+mod disk_full;
+mod filters;
+mod find;
+mod grpc;
+mod import;
+mod large_upload;
+mod old_clients;
+mod paging;
+mod startup;
+mod streaming;
+mod upload;
+
+use anyhow::Result;
+use mediamesh_testkit::{Launcher, Mesh, fixture};
+use serde_json::Value;
+
+/// A launcher of the binary that cargo built for these tests.
+fn launcher() -> Launcher {
+    Launcher::new(env!("CARGO_BIN_EXE_mediamesh")).unwrap()
+}
+
+/// Starts a mesh on a fresh data folder. The launcher owns the folder: keep it as long as the mesh.
+async fn start() -> Result<(Launcher, Mesh)> {
+    let mut launcher = launcher();
+    let mesh = launcher.start().await?;
+    Ok((launcher, mesh))
+}
+
+/// Uploads `count` pictures made from seeds `from..from + count` and waits until they are searchable.
+async fn fill(mesh: &Mesh, from: u32, count: u32) -> Result<Vec<Value>> {
+    let mut items = Vec::new();
+    for seed in from..from + count {
+        let (width, height) = [(160, 120), (120, 160), (128, 128)][(seed % 3) as usize];
+        let bytes = fixture::jpeg(seed, width, height);
+        let folder = ["", "summer", "summer/beach", "winter"][(seed % 4) as usize];
+        items.push(
+            mesh.http()
+                .upload_ok(&format!("picture {seed}.jpg"), folder, bytes)
+                .await?,
+        );
+    }
+    mesh.http().settled().await?;
+    Ok(items)
+}
+
+/// The id of an item or hit.
+fn id(item: &Value) -> &str {
+    item["id"]
+        .as_str()
+        .unwrap_or_else(|| panic!("no id in {item}"))
+}

@@ -1,0 +1,208 @@
+//! What can be wrong at start is said plainly, with an exit code that a script can test.
+
+use std::{fs, net::TcpListener, os::unix::fs::PermissionsExt, process::Output, time::Duration};
+
+use anyhow::{Context, Result};
+use mediamesh_testkit::Launcher;
+
+use crate::{launcher, start};
+
+/// Exit code of wrong configuration or use. Source: sysexits.h, EX_USAGE.
+const USAGE: i32 = 64;
+
+/// Runs `up` that is expected to fail; returns its exit code and everything it printed.
+fn fail(launcher: &Launcher, more: &[&str]) -> Result<(Option<i32>, String)> {
+    let mut command = launcher.up();
+    command
+        .args(more)
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped());
+    let child = command.spawn()?;
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = wait(child)?;
+    anyhow::ensure!(!status.success(), "it succeeded");
+    let text = format!(
+        "{}{}",
+        String::from_utf8_lossy(&stdout),
+        String::from_utf8_lossy(&stderr)
+    );
+    anyhow::ensure!(!text.contains("panicked"), "it panicked:\n{text}");
+    Ok((status.code(), text))
+}
+
+/// The output of a child, which is killed if it still runs after 20 s.
+fn wait(mut child: std::process::Child) -> Result<Output> {
+    for _ in 0..400 {
+        if child.try_wait()?.is_some() {
+            return Ok(child.wait_with_output()?);
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    child.kill()?;
+    let output = child.wait_with_output()?;
+    anyhow::bail!(
+        "still running after 20 s:\n{}",
+        String::from_utf8_lossy(&output.stderr)
+    )
+}
+
+#[tokio::test]
+async fn a_data_folder_serves_one_process_at_a_time() -> Result<()> {
+    let (keep, mesh) = start().await?;
+    let second = launcher().data_dir(keep.data());
+    let (_, text) = fail(&second, &[])?;
+    assert!(
+        text.contains("in use") && text.contains(&keep.data().display().to_string()),
+        "{text}"
+    );
+    // the first is unharmed, and the folder is free once it is gone, even by SIGKILL
+    mesh.http().get("/health").await?.ok()?;
+    mesh.kill()?;
+    let mut third = launcher().data_dir(keep.data());
+    third.start().await?.http().get("/health").await?.ok()?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_port_that_is_taken_is_named() -> Result<()> {
+    let taken = TcpListener::bind("127.0.0.1:0")?;
+    let address = taken.local_addr()?.to_string();
+    for flag in ["--listen", "--grpc-listen"] {
+        let launcher = launcher();
+        let mut command = launcher.command();
+        command.arg("up").arg("--data-dir").arg(launcher.data());
+        for name in ["--listen", "--grpc-listen"] {
+            command.args([
+                name,
+                if name == flag {
+                    &address
+                } else {
+                    "127.0.0.1:0"
+                },
+            ]);
+        }
+        let child = command
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
+            .spawn()?;
+        let output = wait(child).context(flag)?;
+        let text = String::from_utf8_lossy(&output.stderr).into_owned()
+            + &String::from_utf8_lossy(&output.stdout);
+        assert!(
+            !output.status.success() && text.contains(&address) && text.contains("use"),
+            "{flag}: {text}"
+        );
+        assert!(!text.contains("panicked"), "{text}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_data_folder_that_cannot_be_written_is_named() -> Result<()> {
+    // a file where the folder should be: refused to everybody, root too
+    let blocked = launcher();
+    let file = blocked.scratch().join("file");
+    fs::write(&file, "in the way")?;
+    let blocked = blocked.data_dir(file.join("data"));
+    let (_, text) = fail(&blocked, &[])?;
+    assert!(text.contains(&file.display().to_string()), "{text}");
+
+    if rustix::process::geteuid().is_root() {
+        // permissions do not hold root; the case above stands for both
+        return Ok(());
+    }
+    let sealed = launcher();
+    let folder = sealed.scratch().join("sealed");
+    fs::create_dir(&folder)?;
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o555))?;
+    let sealed = sealed.data_dir(folder.join("data"));
+    let (_, text) = fail(&sealed, &[])?;
+    assert!(text.contains(&folder.display().to_string()), "{text}");
+    Ok(())
+}
+
+#[test]
+fn every_fault_of_the_configuration_is_listed_and_the_exit_code_is_64() -> Result<()> {
+    let launcher = launcher();
+    let file = launcher.scratch().join("mediamesh.toml");
+    fs::write(
+        &file,
+        "no_such_section = 1\n\n[media]\nno_such_key = true\nmax_upload_bytes = \"a lot\"\n",
+    )?;
+    let (code, text) = fail(&launcher, &["--config", file.to_str().context("path")?])?;
+    assert_eq!(code, Some(USAGE), "{text}");
+    for fault in ["no_such_section", "no_such_key", "max_upload_bytes"] {
+        assert!(text.contains(fault), "{fault} is not listed:\n{text}");
+    }
+    let launcher = launcher.env("MEDIAMESH_MEDIA__NO_SUCH_KEY", "1");
+    let (code, text) = fail(&launcher, &[])?;
+    assert_eq!(code, Some(USAGE), "{text}");
+    assert!(text.to_lowercase().contains("no_such_key"), "{text}");
+    Ok(())
+}
+
+#[test]
+fn an_unknown_flag_is_refused() -> Result<()> {
+    let (code, text) = fail(&launcher(), &["--no-such-flag"])?;
+    assert!(matches!(code, Some(2 | USAGE)), "{code:?}: {text}");
+    assert!(text.contains("--no-such-flag"), "{text}");
+    Ok(())
+}
+
+#[test]
+fn an_address_other_than_loopback_is_refused_without_authentication() -> Result<()> {
+    let launcher = launcher();
+    let mut command = launcher.command();
+    command
+        .arg("up")
+        .arg("--data-dir")
+        .arg(launcher.data())
+        .args(["--listen", "0.0.0.0:0", "--grpc-listen", "127.0.0.1:0"]);
+    let output = wait(
+        command
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
+            .spawn()?,
+    )?;
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        !output.status.success() && text.contains("0.0.0.0") && text.contains("loopback"),
+        "{text}"
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn health_tells_live_ready_and_details() -> Result<()> {
+    let (_keep, mesh) = start().await?;
+    for path in [
+        "/health",
+        "/health/live",
+        "/health/ready",
+        "/health/startup",
+    ] {
+        assert_eq!(mesh.http().get(path).await?.status.as_u16(), 200, "{path}");
+    }
+    let detailed = mesh
+        .http()
+        .get("/health?detailed=true")
+        .await?
+        .ok()?
+        .to_string();
+    for service in ["cache", "embedding", "media", "search"] {
+        assert!(detailed.contains(service), "{service} is not in {detailed}");
+    }
+    let metrics = mesh.http().get("/metrics").await?.text();
+    assert!(metrics.contains("mediamesh_"), "{metrics}");
+    let openapi = mesh.http().get("/openapi.json").await?.ok()?;
+    assert!(
+        openapi["openapi"]
+            .as_str()
+            .is_some_and(|version| version.starts_with("3.1"))
+    );
+    assert!(openapi["paths"]["/v1/mediaItems:search"].is_object());
+    Ok(())
+}
