@@ -11,11 +11,12 @@
 #[allow(dead_code, reason = "shared with the HTTP tests")]
 mod rig;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use mediamesh_transcode_testapi::library::v1::{
     SearchBooksRequest, library_service_client::LibraryServiceClient,
 };
+use tokio::time::Instant;
 
 const CALLS: usize = 5000;
 

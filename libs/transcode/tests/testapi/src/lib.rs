@@ -1,9 +1,9 @@
 //! A small annotated API, for the tests of `mediamesh-transcode`.
 //!
-//! - [`library`]: messages, client and server of `LibraryService`.
-//! - [`google`]: `google.api.HttpBody`.
-//! - [`routes`]: the generated HTTP routes.
-//! - [`Library`]: a service that echoes what it was asked.
+//! - `library`: messages, client and server of `LibraryService`.
+//! - `google`: `google.api.HttpBody`.
+//! - `routes`: the generated HTTP routes.
+//! - `Library`: a service that echoes what it was asked.
 
 /// Generated types of the package `library`.
 pub mod library {
