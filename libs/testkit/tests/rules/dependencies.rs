@@ -129,40 +129,39 @@ fn satisfied(expression: &str, allowed: &[&str]) -> bool {
         .replace('(', " ( ")
         .replace(')', " ) ");
     let mut words = spaced.split_whitespace().peekable();
-    let met = any(&mut words, allowed);
-    met && words.next().is_none()
+    any(&mut words, allowed) == Some(true) && words.next().is_none()
 }
 
 type Words<'a> = std::iter::Peekable<std::str::SplitWhitespace<'a>>;
 
-fn any(words: &mut Words<'_>, allowed: &[&str]) -> bool {
-    let mut met = all(words, allowed);
+// Each reads its part of the expression: none if it is malformed, else whether it is met.
+
+fn any(words: &mut Words<'_>, allowed: &[&str]) -> Option<bool> {
+    let mut met = all(words, allowed)?;
     while words.next_if_eq(&"OR").is_some() {
-        met |= all(words, allowed);
+        met |= all(words, allowed)?;
     }
-    met
+    Some(met)
 }
 
-fn all(words: &mut Words<'_>, allowed: &[&str]) -> bool {
-    let mut met = one(words, allowed);
+fn all(words: &mut Words<'_>, allowed: &[&str]) -> Option<bool> {
+    let mut met = one(words, allowed)?;
     while words.next_if_eq(&"AND").is_some() {
-        met &= one(words, allowed);
+        met &= one(words, allowed)?;
     }
-    met
+    Some(met)
 }
 
-fn one(words: &mut Words<'_>, allowed: &[&str]) -> bool {
+fn one(words: &mut Words<'_>, allowed: &[&str]) -> Option<bool> {
     if words.next_if_eq(&"(").is_some() {
-        let met = any(words, allowed);
-        return words.next() == Some(")") && met;
+        let met = any(words, allowed)?;
+        return (words.next() == Some(")")).then_some(met);
     }
-    let Some(mut name) = words.next().map(str::to_owned) else {
-        return false;
-    };
+    let mut name = words.next()?.to_owned();
     if words.next_if_eq(&"WITH").is_some() {
-        name = format!("{name} WITH {}", words.next().unwrap_or_default());
+        name = format!("{name} WITH {}", words.next()?);
     }
-    allowed.contains(&name.as_str())
+    Some(allowed.contains(&name.as_str()))
 }
 
 #[test]
