@@ -7,7 +7,7 @@
 
 use bytes::Bytes;
 use object_store::{MultipartUpload, ObjectStoreExt as _, PutPayload, path::Path};
-use sha2::{Digest as _, Sha256};
+use ring::digest::{Context, SHA256};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
@@ -42,8 +42,8 @@ pub struct Writer {
     part: Vec<Bytes>,
     part_bytes: usize,
     /// `None` while a part is being hashed.
-    hasher: Option<Sha256>,
-    hashing: Option<JoinHandle<Sha256>>,
+    hasher: Option<Hasher>,
+    hashing: Option<JoinHandle<Hasher>>,
     writing: Option<JoinHandle<object_store::Result<()>>>,
     upload: Option<Upload>,
 }
@@ -56,7 +56,7 @@ impl Writer {
             size_bytes: 0,
             part: Vec::new(),
             part_bytes: 0,
-            hasher: Some(Sha256::new()),
+            hasher: Some(Hasher(Context::new(&SHA256))),
             hashing: None,
             writing: None,
             upload: None,
@@ -109,7 +109,7 @@ impl Writer {
         self.writing = Some(tokio::spawn(upload.parts().put_part(payload)));
         let mut hasher = self.hasher.take().expect("settle() brought it back");
         self.hashing = Some(tokio::task::spawn_blocking(move || {
-            update(&mut hasher, &part);
+            hasher.update(&part);
             hasher
         }));
         Ok(())
@@ -150,7 +150,7 @@ impl Writer {
             let upload = self.upload.take().expect("checked above");
             Content::Object(upload.complete().await?)
         };
-        let sha256 = self.hasher.take().expect("settled").finalize().into();
+        let sha256 = self.hasher.take().expect("settled").finish();
         Ok(Staged {
             store: self.store.clone(),
             written: Written {
@@ -165,11 +165,11 @@ impl Writer {
         let mut hasher = self.hasher.take().expect("no part was sent off");
         let part = self.part.clone();
         self.hasher = Some(if self.part_bytes <= INLINE_HASH_BYTES {
-            update(&mut hasher, &part);
+            hasher.update(&part);
             hasher
         } else {
             let hashing = tokio::task::spawn_blocking(move || {
-                update(&mut hasher, &part);
+                hasher.update(&part);
                 hasher
             });
             hashing
@@ -180,9 +180,25 @@ impl Writer {
     }
 }
 
-fn update(hasher: &mut Sha256, part: &[Bytes]) {
-    for chunk in part {
-        hasher.update(chunk);
+/// SHA-256 by `ring`, whose assembly takes half the time of `sha2` on a CPU without SHA instructions.
+struct Hasher(Context);
+
+impl std::fmt::Debug for Hasher {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Hasher")
+    }
+}
+
+impl Hasher {
+    fn update(&mut self, part: &[Bytes]) {
+        for chunk in part {
+            self.0.update(chunk);
+        }
+    }
+
+    fn finish(self) -> [u8; 32] {
+        let digest = self.0.finish();
+        digest.as_ref().try_into().expect("SHA-256 has 32 bytes")
     }
 }
 
