@@ -32,6 +32,8 @@ pub struct Filter {
     pub orientations: Vec<i16>,
     /// Any of these MIME types.
     pub content_types: Vec<String>,
+    /// No item stored after this one: keeps pages of one search stable under inserts.
+    pub newest_key: Option<u32>,
 }
 
 impl Filter {
@@ -89,6 +91,9 @@ pub struct VectorSpace {
 pub trait SearchStore: Send + Sync {
     /// Number that grows with every change a search of the tenant could see.
     async fn corpus_version(&self, tenant: TenantId) -> Result<i64>;
+
+    /// Key of the newest item of the tenant; 0 if there is none.
+    async fn newest_key(&self, tenant: TenantId) -> Result<u32>;
 
     /// Best `limit` items for the words of `query` that match the filter, best first.
     ///

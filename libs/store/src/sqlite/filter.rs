@@ -100,6 +100,9 @@ impl Sql {
         if filter.min_height_pixels > 0 {
             self.push(" AND m.height_pixels >= ?", [Bind::Int(filter.min_height_pixels)]);
         }
+        if let Some(key) = filter.newest_key {
+            self.push(" AND m.item_key <= ?", [Bind::Long(i64::from(key))]);
+        }
         if let Some(color) = &filter.color {
             let [l, a, b] = color.oklab;
             let near = color.max_distance * color.max_distance;

@@ -74,6 +74,8 @@ async fn settle(
             j::state.eq(state as i16),
             j::last_error.eq(error),
             j::run_after.eq(run_after),
+            // Queued again it could meet a twin that was queued meanwhile.
+            j::unique_key.eq(None::<String>),
             j::end_time.eq(ended),
             j::lease_expire.eq(0),
         ))

@@ -140,6 +140,23 @@ impl SearchStore for SqliteStore {
             .await
     }
 
+    async fn newest_key(&self, tenant: TenantId) -> Result<u32> {
+        self.db
+            .read("newest_key", move |conn| {
+                Box::pin(async move {
+                    let newest: Option<i64> = m::media_items
+                        .filter(m::tenant_id.eq(bytes(tenant.0)))
+                        .order(m::item_key.desc())
+                        .select(m::item_key)
+                        .first(conn)
+                        .await
+                        .optional()?;
+                    newest.map_or(Ok(0), key)
+                })
+            })
+            .await
+    }
+
     async fn full_text(
         &self,
         tenant: TenantId,

@@ -1,0 +1,12 @@
+//! Loading configuration: defaults, then a TOML file, then the environment, then flags.
+//!
+//! - [`layer`]: one source of values
+//! - [`load`](mod@load): merging layers into a typed value, with every fault at once
+//! - [`print`](mod@print): the effective values and where each came from
+
+pub mod layer;
+pub mod load;
+pub mod print;
+
+pub use layer::{Layer, Source};
+pub use load::{Faults, Loaded, load};
