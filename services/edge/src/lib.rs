@@ -1,1 +1,101 @@
-//! stub
+//! The HTTP edge: routes generated from the protos, byte streams by hand, the console.
+//!
+//! - [`options`]: settings and their defaults
+//! - `router`: every route, and the layers in their order with reasons
+//! - `transcode`: the generated JSON routes and their hooks
+//! - `bytes`: uploads, downloads and search by image, streamed
+//! - `layer`: one file per middleware
+//! - `cache_table`: Cache-Control by route, the one table
+//! - `problem`: errors the edge itself makes
+//! - `console`, `error_pages`: what people see
+//! - `serve`: connections, from accept to drain
+
+mod bytes;
+mod cache_table;
+mod console;
+mod error_pages;
+mod layer;
+pub mod options;
+mod problem;
+mod router;
+mod serve;
+mod transcode;
+
+use std::sync::Arc;
+
+use mediamesh_mesh::{Channel, MAX_MESSAGE_BYTES};
+use mediamesh_proto::{
+    media::v1::media_service_client::MediaServiceClient,
+    search::v1::search_service_client::SearchServiceClient,
+};
+use mediamesh_telemetry::{HealthRegistry, Metrics};
+use mediamesh_transcode::runtime;
+
+pub use options::Options;
+pub use transcode::OPENAPI;
+
+/// What the edge needs from its process.
+#[derive(Clone, Debug)]
+pub struct Deps {
+    /// The media service.
+    pub media: Channel,
+    /// The search service.
+    pub search: Channel,
+    /// The embedding service.
+    pub embedding: Channel,
+    /// The cache service.
+    pub cache: Channel,
+    /// Where metrics are registered, and what `/metrics` shows.
+    pub metrics: Metrics,
+    /// What `/health` answers from.
+    pub health: HealthRegistry,
+}
+
+/// The edge, ready to be served; clones share everything.
+#[derive(Clone, Debug)]
+pub struct Edge {
+    shared: Arc<Shared>,
+}
+
+/// What handlers work with.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) options: Options,
+    pub(crate) deps: Deps,
+    /// Body limit and the hook every error passes through.
+    pub(crate) answers: runtime::Options,
+}
+
+/// Builds the edge.
+#[must_use]
+pub fn build(options: Options, deps: Deps) -> Edge {
+    let answers = transcode::answers(&options);
+    let shared = Shared {
+        options,
+        deps,
+        answers,
+    };
+    Edge {
+        shared: Arc::new(shared),
+    }
+}
+
+impl Edge {
+    /// Every route behind every layer; hosts other than loopback names must be configured.
+    #[must_use]
+    pub fn router(&self) -> axum::Router {
+        router::build(&self.shared, true)
+    }
+}
+
+impl Shared {
+    pub(crate) fn media(&self) -> MediaServiceClient<Channel> {
+        MediaServiceClient::new(self.deps.media.clone())
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+    }
+
+    pub(crate) fn search(&self) -> SearchServiceClient<Channel> {
+        SearchServiceClient::new(self.deps.search.clone())
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+    }
+}

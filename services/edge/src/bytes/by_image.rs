@@ -1,0 +1,105 @@
+//! Search by an uploaded image; nothing is stored.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    body::Bytes,
+    extract::{FromRequest as _, Multipart, Request, State},
+    response::{IntoResponse, Response},
+};
+use futures::Stream;
+use http::{HeaderMap, request::Parts};
+use mediamesh_proto::search::v1::{
+    SearchByImageRequest, SearchMediaRequest, SearchMediaResponse, search_by_image_request::Payload,
+};
+use mediamesh_transcode::runtime::Problem;
+
+use super::{feed, form, media_type, query};
+use crate::{Shared, problem, transcode};
+
+/// `POST /v1/mediaItems:searchByImage`.
+pub(crate) async fn search(State(shared): State<Arc<Shared>>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let found = if media_type(&parts.headers) == "multipart/form-data" {
+        let request = Request::from_parts(parts.clone(), body);
+        match Multipart::from_request(request, &()).await {
+            Ok(form) => in_form(&shared, &parts, form).await,
+            Err(error) => Err(problem::invalid("body", error.body_text()).into()),
+        }
+    } else {
+        match in_query(&parts) {
+            Ok(search) => {
+                let mut body = body.into_data_stream();
+                by_image(&shared, &parts.headers, search, &mut body).await
+            }
+            Err(problem) => Err(problem),
+        }
+    };
+    match found {
+        Ok(found) => Json(found).into_response(),
+        Err(problem) => shared.answers.answer(*problem, &parts),
+    }
+}
+
+async fn in_form(
+    shared: &Shared,
+    parts: &Parts,
+    mut form: Multipart,
+) -> Result<SearchMediaResponse, Box<Problem>> {
+    let mut search = in_query(parts)?;
+    while let Some(mut field) = form
+        .next_field()
+        .await
+        .map_err(|error| form::unreadable(&error))?
+    {
+        match field.name().unwrap_or_default() {
+            "image" => return by_image(shared, &parts.headers, search, &mut field).await,
+            "search" => search = parse(&form::text("search", &mut field).await?)?,
+            name => {
+                let rule = "unknown field; known are search, image";
+                return Err(problem::invalid(name, rule).into());
+            }
+        }
+    }
+    Err(problem::invalid("image", "form has no image").into())
+}
+
+fn in_query(parts: &Parts) -> Result<SearchMediaRequest, Box<Problem>> {
+    let mut search = SearchMediaRequest::default();
+    for (name, value) in query(&parts.uri)? {
+        if name != "search" {
+            return Err(problem::invalid(&name, "unknown query parameter").into());
+        }
+        search = parse(&value)?;
+    }
+    Ok(search)
+}
+
+fn parse(json: &str) -> Result<SearchMediaRequest, Box<Problem>> {
+    serde_json::from_str(json).map_err(|error| problem::invalid("search", error.to_string()).into())
+}
+
+async fn by_image<E: std::error::Error>(
+    shared: &Shared,
+    headers: &HeaderMap,
+    search: SearchMediaRequest,
+    image: &mut (impl Stream<Item = Result<Bytes, E>> + Unpin),
+) -> Result<SearchMediaResponse, Box<Problem>> {
+    let (feed, messages) = feed::feed();
+    let mut client = shared.search();
+    let call = client.search_by_image(transcode::with_identity(headers, Box::pin(messages)));
+    let head = SearchByImageRequest {
+        payload: Some(Payload::Search(search)),
+    };
+    // the service has the smaller limit for query images; this one only bounds what is sent
+    let feeding = feed.send(head, image, shared.options.max_upload_bytes, |chunk| {
+        SearchByImageRequest {
+            payload: Some(Payload::Chunk(chunk)),
+        }
+    });
+    let answer = feed::drive(call, feeding)
+        .await
+        .map_err(feed::Broken::into_problem)?;
+    Ok(answer.search.unwrap_or_default())
+}

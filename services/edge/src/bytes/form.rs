@@ -1,0 +1,154 @@
+//! Several files as `multipart/form-data`.
+//!
+//! One part at a time is read and streamed on; what is kept are the results. A file that is
+//! refused does not stop the files after it; a form that breaks off does.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    extract::{
+        FromRequest as _, Multipart, Request,
+        multipart::{Field, MultipartError},
+    },
+    response::{IntoResponse, Response},
+};
+use http::request::Parts;
+use mediamesh_proto::media::v1::{UploadMediaMetadata, UploadMediaResponse};
+use mediamesh_transcode::runtime::Problem;
+use serde::Serialize;
+
+use super::{boolean, feed, upload::store};
+use crate::{Shared, problem};
+
+/// Longest text field, in bytes: four times the longest caption.
+pub(super) const MAX_TEXT_BYTES: usize = 64 * 1024;
+/// Most files of one form: results are the only thing kept in memory.
+const MAX_FILES: usize = 10_000;
+
+#[derive(Serialize)]
+struct Results {
+    results: Vec<FileResult>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct FileResult {
+    file_name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    upload: Option<UploadMediaResponse>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<Box<Problem>>,
+}
+
+/// `POST /v1/mediaItems` with a form.
+pub(super) async fn upload(shared: Arc<Shared>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let request = Request::from_parts(parts.clone(), body);
+    let form = match Multipart::from_request(request, &()).await {
+        Ok(form) => form,
+        Err(error) => {
+            let problem = problem::invalid("body", error.body_text());
+            return shared.answers.answer(problem, &parts);
+        }
+    };
+    match files(&shared, &parts, form).await {
+        Ok(results) => Json(Results { results }).into_response(),
+        Err(problem) => shared.answers.answer(*problem, &parts),
+    }
+}
+
+async fn files(
+    shared: &Shared,
+    parts: &Parts,
+    mut form: Multipart,
+) -> Result<Vec<FileResult>, Box<Problem>> {
+    let mut metadata = UploadMediaMetadata::default();
+    let mut results = Vec::new();
+    while let Some(mut field) = form
+        .next_field()
+        .await
+        .map_err(|error| unreadable(&error))?
+    {
+        let Some(file_name) = field.file_name().map(base_name) else {
+            set(&mut metadata, &mut field).await?;
+            continue;
+        };
+        // what a browser sends for a file input in which nothing was chosen
+        if file_name.is_empty() {
+            continue;
+        }
+        if results.len() == MAX_FILES {
+            let rule = format!("form has more files than the limit of {MAX_FILES}");
+            return Err(problem::invalid("file", rule).into());
+        }
+        let metadata = UploadMediaMetadata {
+            display_name: file_name.clone(),
+            ..metadata.clone()
+        };
+        let (upload, error) = match store(shared, &parts.headers, metadata, &mut field).await {
+            Ok(stored) => (Some(stored), None),
+            Err(feed::Broken::File(problem)) => {
+                (None, Some(Box::new(shared.answers.finish(*problem, parts))))
+            }
+            Err(feed::Broken::Body(problem)) => return Err(problem),
+        };
+        results.push(FileResult {
+            file_name,
+            upload,
+            error,
+        });
+    }
+    if results.is_empty() {
+        return Err(problem::invalid("file", "form has no part with a file name").into());
+    }
+    Ok(results)
+}
+
+async fn set(
+    metadata: &mut UploadMediaMetadata,
+    field: &mut Field<'_>,
+) -> Result<(), Box<Problem>> {
+    let name = field.name().unwrap_or_default().to_owned();
+    let value = text(&name, field).await?;
+    match name.as_str() {
+        "folder" => metadata.folder = value,
+        "tags" => metadata.tags.push(value),
+        "caption" => metadata.caption = value,
+        "background" => metadata.background = boolean(&name, &value)?,
+        _ => {
+            return Err(problem::invalid(
+                &name,
+                "unknown field; known are folder, tags, caption, background, \
+                 and parts with a file name",
+            )
+            .into());
+        }
+    }
+    Ok(())
+}
+
+/// Reads a text field.
+pub(super) async fn text(name: &str, field: &mut Field<'_>) -> Result<String, Box<Problem>> {
+    let mut bytes = Vec::new();
+    while let Some(part) = field.chunk().await.map_err(|error| unreadable(&error))? {
+        bytes.extend_from_slice(&part);
+        if bytes.len() > MAX_TEXT_BYTES {
+            let rule = format!("field is over the limit of {MAX_TEXT_BYTES} bytes");
+            return Err(problem::invalid(name, rule).into());
+        }
+    }
+    String::from_utf8(bytes).map_err(|_| problem::invalid(name, "field is not UTF-8").into())
+}
+
+pub(super) fn unreadable(error: &MultipartError) -> Box<Problem> {
+    problem::unreadable_body(error).into()
+}
+
+/// Browsers send the path of a file in a chosen folder, old ones the path on the disk.
+fn base_name(name: &str) -> String {
+    name.rsplit(['/', '\\'])
+        .next()
+        .unwrap_or_default()
+        .to_owned()
+}

@@ -1,0 +1,23 @@
+//! One file per middleware; `router` has their order.
+//!
+//! - [`request_id`]: every request has an id that client and log share
+//! - [`trace`]: one span per request, W3C context in and out
+//! - [`metrics`]: duration by route, method and status
+//! - [`security`]: headers that keep browsers from guessing and framing
+//! - [`origin`]: which hosts and origins are answered
+//! - [`rescue`]: a panic is a 500, not a broken connection
+//! - [`compress`]: which answers are compressed
+//! - [`shed`]: a bound on requests at once
+//! - [`deadline`]: the time the client gives
+//! - [`conditional`]: Cache-Control, ETag and 304 of JSON answers
+
+pub(crate) mod compress;
+pub(crate) mod conditional;
+pub(crate) mod deadline;
+pub(crate) mod metrics;
+pub(crate) mod origin;
+pub(crate) mod request_id;
+pub(crate) mod rescue;
+pub(crate) mod security;
+pub(crate) mod shed;
+pub(crate) mod trace;

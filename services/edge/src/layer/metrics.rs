@@ -1,0 +1,85 @@
+//! Duration of every request.
+//!
+//! | metric | labels |
+//! |---|---|
+//! | `mediamesh_http_request_duration_seconds` | route, method, status |
+
+use axum::{
+    extract::{Request, State},
+    middleware::Next,
+    response::Response,
+};
+use http::Method;
+use mediamesh_telemetry::{
+    Metrics,
+    metrics::{SecondsFamily, seconds_family},
+};
+use mediamesh_transcode::runtime::Matched;
+use prometheus_client::encoding::EncodeLabelSet;
+use tokio::time::Instant;
+
+use super::trace::route_name;
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct Labels {
+    route: String,
+    method: &'static str,
+    status: u16,
+}
+
+/// The metrics of the edge.
+#[derive(Clone, Debug)]
+pub(crate) struct HttpMetrics {
+    duration: SecondsFamily<Labels>,
+}
+
+impl HttpMetrics {
+    pub(crate) fn new(metrics: &Metrics) -> Self {
+        let duration = metrics.register(
+            "http_request_duration_seconds",
+            "Time from the request's head to the response's head",
+            seconds_family(),
+        );
+        Self { duration }
+    }
+}
+
+/// Times the request.
+pub(crate) async fn apply(
+    State(metrics): State<HttpMetrics>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let start = Instant::now();
+    let method = method_label(request.method());
+    let route = route_name(&request);
+    let response = next.run(request).await;
+    let route = response
+        .extensions()
+        .get::<Matched>()
+        .map_or(route, |matched| matched.template.to_owned());
+    let labels = Labels {
+        route,
+        method,
+        status: response.status().as_u16(),
+    };
+    metrics
+        .duration
+        .get_or_create(&labels)
+        .observe(start.elapsed().as_secs_f64());
+    response
+}
+
+/// Methods are free text in HTTP: unknown ones share a label.
+fn method_label(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        Method::OPTIONS => "OPTIONS",
+        _ => "OTHER",
+    }
+}

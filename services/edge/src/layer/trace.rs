@@ -1,0 +1,77 @@
+//! One span per request, W3C context in and out.
+
+use axum::{
+    extract::{MatchedPath, Request},
+    middleware::Next,
+    response::Response,
+};
+use http::{HeaderName, HeaderValue};
+use mediamesh_telemetry::propagation;
+use mediamesh_transcode::runtime::Matched;
+use tracing::{Instrument as _, field};
+
+use super::request_id::X_REQUEST_ID;
+
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+
+/// Trace id of the request, 32 hexadecimal digits: a request extension, for error answers that are
+/// written when the span is no longer entered.
+#[derive(Clone, Debug)]
+pub(crate) struct TraceId(pub(crate) String);
+
+/// Runs the request in a span and answers its context as `traceparent`.
+///
+/// Names follow the OpenTelemetry semantic conventions for HTTP servers 1.23.
+pub(crate) async fn apply(mut request: Request, next: Next) -> Response {
+    let request_id = request
+        .headers()
+        .get(X_REQUEST_ID)
+        .and_then(|id| id.to_str().ok());
+    let route = request
+        .extensions()
+        .get::<MatchedPath>()
+        .map(MatchedPath::as_str);
+    let span = tracing::info_span!(
+        "http.server",
+        otel.name = field::Empty,
+        otel.kind = "server",
+        otel.status_code = field::Empty,
+        http.request.method = %request.method(),
+        http.route = route,
+        http.response.status_code = field::Empty,
+        url.path = request.uri().path(),
+        request_id,
+    );
+    // before the span is first entered; later it would have no effect
+    propagation::set_parent(&span, propagation::extract(request.headers()));
+    let traceparent = span.in_scope(propagation::traceparent);
+    if let Some(id) = span.in_scope(propagation::current_trace_id) {
+        request.extensions_mut().insert(TraceId(id));
+    }
+    let method = request.method().clone();
+    let route = route_name(&request);
+    let mut response = next.run(request).instrument(span.clone()).await;
+    let route = response
+        .extensions()
+        .get::<Matched>()
+        .map_or(route.as_str(), |it| it.template);
+    span.record("otel.name", format!("{method} {route}"));
+    span.record("http.response.status_code", response.status().as_u16());
+    if response.status().is_server_error() {
+        span.record("otel.status_code", "ERROR");
+    }
+    if let Some(value) = traceparent.and_then(|value| HeaderValue::try_from(value).ok()) {
+        response.headers_mut().insert(TRACEPARENT, value);
+    }
+    response
+}
+
+/// Template of the route, as far as the router knows it; the generated routes tell it in their
+/// answers.
+pub(super) fn route_name(request: &Request) -> String {
+    request
+        .extensions()
+        .get::<MatchedPath>()
+        // a stranger must not be able to make new series
+        .map_or_else(|| "unmatched".to_owned(), |path| path.as_str().to_owned())
+}

@@ -1,0 +1,99 @@
+//! Settings of the edge.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// Settings of the edge.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Options {
+    /// Largest JSON body, in bytes.
+    pub max_json_bytes: usize,
+    /// Largest uploaded file, in bytes; an announced size over it is refused before a byte is read.
+    pub max_upload_bytes: u64,
+    /// Longest time a client may ask for with `X-Request-Timeout` or `grpc-timeout`, in seconds.
+    pub max_request_timeout_secs: u64,
+    /// Longest silence in the middle of a request body, in seconds.
+    pub idle_timeout_secs: u64,
+    /// Requests that run at once; more are answered 503. Health and metrics are not counted.
+    pub max_concurrency: usize,
+    /// Smallest body that is compressed, in bytes (S0-32).
+    pub compression_min_bytes: u64,
+    /// Host names answered beside localhost, 127.0.0.1 and [::1], without port; `*` answers all.
+    /// When empty, an edge bound to another address than loopback answers all.
+    pub allowed_hosts: Vec<String>,
+    /// Origins, such as `https://photos.example`, whose pages may call; none by default.
+    pub cors_origins: Vec<String>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            // 100 times the largest sensible search; images as base64 belong in a byte route
+            max_json_bytes: 1 << 20,
+            // the media service's own limit: checked here too, so that nothing is sent in vain
+            max_upload_bytes: 4 << 30,
+            // the longest deadline of the mesh
+            max_request_timeout_secs: 3600,
+            // a phone in a tunnel; a slot must not be held for ever
+            idle_timeout_secs: 60,
+            // twice what one service runs or lets wait
+            max_concurrency: 2048,
+            compression_min_bytes: 10_000,
+            allowed_hosts: Vec::new(),
+            cors_origins: Vec::new(),
+        }
+    }
+}
+
+impl Options {
+    /// Every fault of these settings, one sentence each.
+    #[must_use]
+    pub fn validate(&self) -> Vec<String> {
+        let mut faults = Vec::new();
+        let positive = [
+            ("max_json_bytes", self.max_json_bytes as u64),
+            ("max_upload_bytes", self.max_upload_bytes),
+            ("max_request_timeout_secs", self.max_request_timeout_secs),
+            ("idle_timeout_secs", self.idle_timeout_secs),
+            ("max_concurrency", self.max_concurrency as u64),
+        ];
+        for (name, value) in positive {
+            if value == 0 {
+                faults.push(format!("edge.{name} must be at least 1"));
+            }
+        }
+        // a JSON body becomes one message of the mesh
+        if self.max_json_bytes > mediamesh_mesh::MAX_MESSAGE_BYTES {
+            faults.push(format!(
+                "edge.max_json_bytes is {}; limit is {}",
+                self.max_json_bytes,
+                mediamesh_mesh::MAX_MESSAGE_BYTES
+            ));
+        }
+        for host in &self.allowed_hosts {
+            if host.is_empty() || host.contains('/') {
+                faults.push(format!(
+                    "edge.allowed_hosts has {host:?}; a host name is expected"
+                ));
+            }
+        }
+        for origin in &self.cors_origins {
+            if !origin.starts_with("http://") && !origin.starts_with("https://") {
+                faults.push(format!(
+                    "edge.cors_origins has {origin:?}; http://host or https://host is expected"
+                ));
+            }
+        }
+        faults
+    }
+
+    pub(crate) fn max_request_timeout(&self) -> Duration {
+        Duration::from_secs(self.max_request_timeout_secs)
+    }
+
+    pub(crate) fn idle_timeout(&self) -> Duration {
+        Duration::from_secs(self.idle_timeout_secs)
+    }
+}

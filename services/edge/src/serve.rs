@@ -1,0 +1,94 @@
+//! Connections, from accept to drain.
+
+use std::{io, time::Duration};
+
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::{conn::auto::Builder, graceful::GracefulShutdown},
+    service::TowerToHyperService,
+};
+use mediamesh_mesh::policy::defaults::{
+    DRAIN, HTTP2_KEEP_ALIVE_INTERVAL, HTTP2_KEEP_ALIVE_TIMEOUT,
+};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::{Edge, router};
+
+/// Time for a request's head: a slow client must not hold a connection for ever.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// Streams of one HTTP/2 connection; browsers open far fewer.
+const MAX_STREAMS: u32 = 250;
+/// Pause after an accept that failed for want of descriptors: they come back only with time.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+impl Edge {
+    /// Serves HTTP/1.1 and HTTP/2 without TLS until `shutdown`, then lets running requests end.
+    ///
+    /// Hosts are checked on loopback, and elsewhere if any are configured.
+    /// Errors: the listener has no address. Cancel: connections go on; let it return.
+    pub async fn serve(
+        &self,
+        listener: TcpListener,
+        shutdown: impl Future<Output = ()>,
+    ) -> io::Result<()> {
+        let loopback = listener.local_addr()?.ip().is_loopback();
+        let check_hosts = loopback || !self.shared.options.allowed_hosts.is_empty();
+        let service = TowerToHyperService::new(router::build(&self.shared, check_hosts));
+        let mut builder = Builder::new(TokioExecutor::new());
+        builder
+            .http1()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD_TIMEOUT);
+        builder
+            .http2()
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(MAX_STREAMS)
+            .keep_alive_interval(HTTP2_KEEP_ALIVE_INTERVAL)
+            .keep_alive_timeout(HTTP2_KEEP_ALIVE_TIMEOUT);
+        let graceful = GracefulShutdown::new();
+        let mut shutdown = std::pin::pin!(shutdown);
+        loop {
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                () = &mut shutdown => break,
+            };
+            let Some(stream) = ready(accepted).await else {
+                continue;
+            };
+            let connection = builder
+                .serve_connection(TokioIo::new(stream), service.clone())
+                .into_owned();
+            let connection = graceful.watch(connection);
+            tokio::spawn(async move {
+                if let Err(error) = connection.await {
+                    tracing::debug!(%error, "connection ended early");
+                }
+            });
+        }
+        drop(listener);
+        if tokio::time::timeout(DRAIN, graceful.shutdown())
+            .await
+            .is_err()
+        {
+            tracing::warn!("requests still run at the end of the drain time");
+        }
+        Ok(())
+    }
+}
+
+async fn ready(accepted: io::Result<(TcpStream, std::net::SocketAddr)>) -> Option<TcpStream> {
+    match accepted {
+        Ok((stream, _)) => {
+            // without it a small answer waits for the client's delayed ACK, 40 ms
+            if let Err(error) = stream.set_nodelay(true) {
+                tracing::debug!(%error, "nodelay cannot be set");
+            }
+            Some(stream)
+        }
+        Err(error) => {
+            tracing::warn!(%error, "connection cannot be accepted");
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+            None
+        }
+    }
+}
