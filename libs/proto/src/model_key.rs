@@ -9,6 +9,12 @@ pub fn model_key(model: &ModelInfo) -> String {
     format!("{}@{}/{}", model.id, model.version, model.precision)
 }
 
+/// The id within a key, for people.
+#[must_use]
+pub fn model_id(key: &str) -> &str {
+    key.rsplit_once('@').map_or(key, |(id, _)| id)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -22,6 +28,7 @@ mod tests {
             ..ModelInfo::default()
         };
         assert_eq!(model_key(&model), "a/b@1/f32");
+        assert_eq!(model_id(&model_key(&model)), "a/b");
         let other = ModelInfo { precision: "int8".into(), ..model.clone() };
         assert_ne!(model_key(&model), model_key(&other));
     }

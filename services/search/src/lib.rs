@@ -1,1 +1,111 @@
-//! stub
+//! The search service: finds media items by words, by example, or by both.
+//!
+//! - [`options`]: settings and their defaults
+//! - `grpc`: the generated trait; converts in, calls, converts out
+//! - `convert`: requests to [`query::Query`] with all validation, hits to messages
+//! - [`query`]: what is asked, in domain terms
+//! - `service`: one search from cache look-up to hydrated hits
+//! - `retrieve`: the ranked lists of one search: full text and vectors
+//! - `fusion`: reciprocal rank fusion of the lists
+//! - `spaces`: the vector indexes, kept level with their change logs
+//! - `embedder`: the embedding service as search sees it
+//! - `result_cache`: the cache service as search sees it
+//! - `metrics`, `error`
+
+mod convert;
+mod embedder;
+mod error;
+mod fusion;
+mod grpc;
+mod metrics;
+pub mod options;
+pub mod query;
+mod result_cache;
+mod retrieve;
+mod service;
+mod spaces;
+
+use std::{path::PathBuf, sync::Arc};
+
+use mediamesh_mesh::Channel;
+use mediamesh_proto::{page_token::PageTokens, search::v1::search_service_server::SearchServiceServer};
+use mediamesh_store::SearchStore;
+use mediamesh_telemetry::Metrics;
+
+pub use error::Error;
+pub use options::Options;
+
+/// What the service needs from its process.
+pub struct Deps {
+    /// Rows.
+    pub store: Arc<dyn SearchStore>,
+    /// Where snapshots of the vector indexes lie.
+    pub index_dir: PathBuf,
+    /// The embedding service.
+    pub embedding: Channel,
+    /// The cache service.
+    pub cache: Channel,
+    /// Seals page tokens.
+    pub page_tokens: PageTokens,
+    /// Where metrics are registered.
+    pub metrics: Metrics,
+}
+
+/// The service, ready to be added to a server.
+#[derive(Clone)]
+pub struct Search {
+    service: Arc<service::Service>,
+    page_tokens: PageTokens,
+}
+
+/// Builds the service. Indexes are opened by [`Search::open_indexes`].
+#[must_use]
+pub fn build(options: Options, deps: Deps) -> Search {
+    let metrics = metrics::SearchMetrics::new(&deps.metrics);
+    let service = service::Service {
+        spaces: spaces::Spaces::new(Arc::clone(&deps.store), deps.index_dir),
+        store: deps.store,
+        embedder: embedder::Embedder::new(deps.embedding),
+        cache: result_cache::ResultCache::new(deps.cache, options.cache_ttl()),
+        metrics,
+        options,
+    };
+    Search { service: Arc::new(service), page_tokens: deps.page_tokens }
+}
+
+impl Search {
+    /// The generated server.
+    #[must_use]
+    pub fn server(&self) -> SearchServiceServer<impl mediamesh_proto::search::v1::search_service_server::SearchService> {
+        SearchServiceServer::new(grpc::Grpc {
+            service: Arc::clone(&self.service),
+            page_tokens: self.page_tokens.clone(),
+        })
+    }
+
+    /// Opens every index of the database from its snapshot and reads what came after it.
+    ///
+    /// Errors: the database or a data directory that cannot be read; a torn snapshot is no error,
+    /// it is rebuilt from the rows.
+    pub async fn open_indexes(&self) -> Result<(), Error> {
+        self.service.spaces.open_all().await
+    }
+
+    /// Writes snapshots of the indexes that changed, so that the next start is quick.
+    pub async fn snapshot_indexes(&self) {
+        self.service.spaces.snapshot_all().await;
+    }
+
+    /// Writes snapshots from time to time until `shutdown`, and once more then.
+    pub async fn run(&self, shutdown: impl Future<Output = ()>) {
+        let every = self.service.options.snapshot_interval();
+        tokio::pin!(shutdown);
+        loop {
+            tokio::select! {
+                () = &mut shutdown => break,
+                () = tokio::time::sleep(every) => self.snapshot_indexes().await,
+            }
+        }
+        self.snapshot_indexes().await;
+    }
+}

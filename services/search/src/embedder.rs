@@ -1,0 +1,113 @@
+//! The embedding service as search sees it.
+
+use std::{sync::Arc, time::Duration};
+
+use arc_swap::ArcSwapOption;
+use mediamesh_imaging::RgbImage;
+use mediamesh_mesh::Channel;
+use mediamesh_proto::{
+    embedding::v1::{
+        EmbedImagesRequest, EmbedTextsRequest, Image, ListModelsRequest, ListModelsResponse,
+        ModelInfo, Pixels, Priority, embedding_service_client::EmbeddingServiceClient,
+        image::Source,
+    },
+    model_key::model_key,
+};
+use tokio::time::Instant;
+use tonic::Status;
+
+/// How long the list of models is trusted: a new model is searched within this time.
+const MODELS_MAX_AGE: Duration = Duration::from_secs(5);
+
+/// A query's vector in one model's space.
+#[derive(Debug, Clone)]
+pub(crate) struct QueryVector {
+    /// Model key.
+    pub(crate) model: String,
+    /// L2-normalised.
+    pub(crate) values: Vec<f32>,
+    /// Least similarity that counts as relevant; 0 = any.
+    pub(crate) floor: f32,
+}
+
+struct Models {
+    read: Instant,
+    list: Arc<ListModelsResponse>,
+}
+
+/// The embedding service as search sees it.
+pub(crate) struct Embedder {
+    client: EmbeddingServiceClient<Channel>,
+    models: ArcSwapOption<Models>,
+}
+
+impl Embedder {
+    pub(crate) fn new(channel: Channel) -> Self {
+        Self { client: EmbeddingServiceClient::new(channel), models: ArcSwapOption::empty() }
+    }
+
+    /// The loaded models, at most a few seconds old; older ones if the service is down.
+    pub(crate) async fn models(&self) -> Result<Arc<ListModelsResponse>, Status> {
+        let known = self.models.load_full();
+        if let Some(models) = &known
+            && models.read.elapsed() < MODELS_MAX_AGE
+        {
+            return Ok(Arc::clone(&models.list));
+        }
+        match self.client.clone().list_models(ListModelsRequest {}).await {
+            Ok(answer) => {
+                let list = Arc::new(answer.into_inner());
+                self.models.store(Some(Arc::new(Models { read: Instant::now(), list: Arc::clone(&list) })));
+                Ok(list)
+            }
+            Err(status) => known.map(|models| Arc::clone(&models.list)).ok_or(status),
+        }
+    }
+
+    /// Embeds words; `None` if no model reads text.
+    pub(crate) async fn text(&self, text: &str) -> Result<Option<QueryVector>, Status> {
+        let models = self.models().await?;
+        if models.text_model.is_empty() {
+            return Ok(None);
+        }
+        let request = EmbedTextsRequest {
+            texts: vec![text.to_owned()],
+            model: models.text_model.clone(),
+            priority: Priority::Interactive.into(),
+        };
+        let answer = self.client.clone().embed_texts(request).await?.into_inner();
+        let (Some(model), Some(vector)) = (answer.model, answer.vectors.into_iter().next()) else {
+            return Err(Status::internal("the embedding service answered without a vector"));
+        };
+        Ok(Some(QueryVector { model: model_key(&model), values: vector.values, floor: model.default_min_score }))
+    }
+
+    /// Embeds a picture with every model that reads pictures.
+    pub(crate) async fn image(&self, image: &RgbImage) -> Result<Vec<QueryVector>, Status> {
+        let pixels = Pixels {
+            width_pixels: i32::try_from(image.width).unwrap_or(i32::MAX),
+            height_pixels: i32::try_from(image.height).unwrap_or(i32::MAX),
+            rgb: image.data.clone().into(),
+        };
+        let request = EmbedImagesRequest {
+            images: vec![Image { source: Some(Source::Pixels(pixels)) }],
+            models: Vec::new(),
+            priority: Priority::Interactive.into(),
+        };
+        let answer = self.client.clone().embed_images(request).await?.into_inner();
+        let vectors = answer.results.into_iter().filter_map(|result| {
+            let model = result.model?;
+            let vector = result.vectors.into_iter().next()?;
+            Some(QueryVector { model: model_key(&model), values: vector.values, floor: 0.0 })
+        });
+        Ok(vectors.collect())
+    }
+
+    /// Keys of the models that read pictures, the preferred one first.
+    pub(crate) async fn image_models(&self) -> Result<Vec<String>, Status> {
+        let models = self.models().await?;
+        let mut readers: Vec<&ModelInfo> = models.models.iter().filter(|m| m.image_input).collect();
+        readers.sort_by_key(|model| model.id != models.image_model);
+        Ok(readers.into_iter().map(model_key).collect())
+    }
+}

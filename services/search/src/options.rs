@@ -1,0 +1,82 @@
+//! Settings of the search service.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// Settings of the search service.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Options {
+    /// Hits answered when a request does not say how many (S0-22).
+    pub default_limit: u32,
+    /// Most hits of one answer.
+    pub max_limit: u32,
+    /// Deepest hit that paging or offset reaches.
+    pub max_depth: u32,
+    /// Hits taken from each list before fusion, at least.
+    pub list_depth: u32,
+    /// Rank constant of reciprocal rank fusion.
+    pub rrf_k: u32,
+    /// Largest query image, in bytes.
+    pub max_query_image_bytes: u64,
+    /// Longest a cached answer lives, in seconds (S0-14); a write makes it stale at once.
+    pub cache_ttl_secs: u64,
+    /// Snapshot interval of changed vector indexes, in seconds.
+    pub snapshot_interval_secs: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            default_limit: 20,
+            max_limit: 200,
+            max_depth: 10_000,
+            list_depth: 200,
+            // Cormack, Clarke and Buettcher 2009: 60 works across collections.
+            rrf_k: 60,
+            max_query_image_bytes: 32 * 1024 * 1024,
+            cache_ttl_secs: 3600,
+            snapshot_interval_secs: 60,
+        }
+    }
+}
+
+impl Options {
+    /// Every fault of these settings, one sentence each.
+    #[must_use]
+    pub fn validate(&self) -> Vec<String> {
+        let mut faults = Vec::new();
+        if self.default_limit == 0 || self.default_limit > self.max_limit {
+            faults.push(format!(
+                "search.default_limit is {}; it must be 1 to search.max_limit ({})",
+                self.default_limit, self.max_limit
+            ));
+        }
+        if self.max_limit > 1000 {
+            faults.push(format!("search.max_limit is {}; limit is 1000", self.max_limit));
+        }
+        if self.max_depth > 100_000 {
+            faults.push(format!("search.max_depth is {}; limit is 100000", self.max_depth));
+        }
+        if self.list_depth == 0 || self.rrf_k == 0 || self.snapshot_interval_secs == 0 {
+            faults.push(
+                "search.list_depth, search.rrf_k and search.snapshot_interval_secs must be at least 1"
+                    .to_owned(),
+            );
+        }
+        faults
+    }
+
+    /// Longest a cached answer lives.
+    #[must_use]
+    pub fn cache_ttl(&self) -> Duration {
+        Duration::from_secs(self.cache_ttl_secs)
+    }
+
+    /// Snapshot interval.
+    #[must_use]
+    pub fn snapshot_interval(&self) -> Duration {
+        Duration::from_secs(self.snapshot_interval_secs)
+    }
+}

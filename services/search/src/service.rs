@@ -1,0 +1,292 @@
+//! One search, from cache look-up to hydrated hits.
+
+use std::{collections::HashMap, sync::Arc};
+
+use mediamesh_proto::{
+    MediaItemId, TenantId,
+    search::v1::{
+        GetIndexStatsResponse, HitExplanation, HitPart, SearchExplanation, SearchHit,
+        SearchMediaResponse, SearchTimings, VectorIndexStats,
+    },
+    time::duration,
+};
+use mediamesh_store::SearchStore;
+use tokio::time::Instant;
+
+use crate::{
+    convert::hit,
+    embedder::Embedder,
+    error::Error,
+    fusion::{Fused, RankedList, fuse},
+    metrics::{SearchLabels, SearchMetrics, StageLabels},
+    options::Options,
+    query::{Order, Query},
+    result_cache::{Lookup, ResultCache},
+    retrieve::Retrieved,
+    spaces::{self, Spaces},
+};
+
+/// The search service without its transport.
+pub(crate) struct Service {
+    pub(crate) options: Options,
+    pub(crate) store: Arc<dyn SearchStore>,
+    pub(crate) spaces: Spaces,
+    pub(crate) embedder: Embedder,
+    pub(crate) cache: ResultCache,
+    pub(crate) metrics: SearchMetrics,
+}
+
+/// A ranked answer whose rows are not read yet.
+pub(crate) struct Ranked {
+    /// Hits of this page, best first.
+    pub(crate) hits: Vec<Fused>,
+    /// Whether more follow.
+    pub(crate) more: bool,
+    /// Newest item that this search could see; fixes the set for the pages that follow.
+    pub(crate) newest_key: u32,
+    lists: Vec<RankedList>,
+    summary: SearchMediaResponse,
+}
+
+impl Ranked {
+    /// The answer without its hits.
+    pub(crate) fn summary(&self) -> SearchMediaResponse {
+        self.summary.clone()
+    }
+}
+
+impl Service {
+    /// Answers a search; the page token, if more hits follow, is made by `next_page`.
+    pub(crate) async fn search(
+        &self,
+        query: &Query,
+        next_page: impl FnOnce(u32) -> String,
+    ) -> Result<SearchMediaResponse, Error> {
+        let start = Instant::now();
+        let corpus_version = self.store.corpus_version(query.tenant).await?;
+        let models = self.models_fingerprint(query).await;
+        let lease = match self.cache.get(query, corpus_version, &models).await {
+            Lookup::Hit(mut answer) => {
+                answer.from_cache = true;
+                answer.timings = Some(SearchTimings { total: Some(duration(start.elapsed())), ..Default::default() });
+                self.observe(query, "hit", start, &answer);
+                return Ok(*answer);
+            }
+            Lookup::Miss(lease) => lease,
+        };
+        let answer = self.compute(query, corpus_version, next_page, start).await;
+        if let Some(lease) = lease {
+            self.cache.settle(lease, answer.as_ref().ok()).await;
+        }
+        let answer = answer?;
+        self.observe(query, "miss", start, &answer);
+        Ok(answer)
+    }
+
+    async fn compute(
+        &self,
+        query: &Query,
+        corpus_version: i64,
+        next_page: impl FnOnce(u32) -> String,
+        start: Instant,
+    ) -> Result<SearchMediaResponse, Error> {
+        let ranked = self.rank(query, corpus_version).await?;
+        let read = Instant::now();
+        let results = self.hydrate(query, &ranked, &ranked.hits).await?;
+        let hydrate = read.elapsed();
+        let stage = StageLabels { stage: "hydrate" };
+        self.metrics.stages.get_or_create(&stage).observe(hydrate.as_secs_f64());
+        let mut answer = ranked.summary();
+        answer.results = results;
+        if ranked.more {
+            answer.next_page_token = next_page(ranked.newest_key);
+        }
+        if let Some(timings) = &mut answer.timings {
+            timings.hydrate = Some(duration(hydrate));
+            timings.total = Some(duration(start.elapsed()));
+        }
+        Ok(answer)
+    }
+
+    /// Ranks without reading rows.
+    pub(crate) async fn rank(&self, query: &Query, corpus_version: i64) -> Result<Ranked, Error> {
+        let newest_key = match query.newest_key {
+            Some(key) => key,
+            None => self.store.newest_key(query.tenant).await?,
+        };
+        let (mut hits, found) = match query.is_filter_only() {
+            true => (self.filtered(query).await?, Retrieved::default()),
+            false => {
+                let found = self.retrieve(query, corpus_version).await?;
+                let mut hits = fuse(&found.lists, self.rrf_k());
+                if let Some(floor) = query.min_score {
+                    hits.retain(|hit| hit.score >= floor);
+                }
+                self.reorder(query, &mut hits).await?;
+                hits.drain(..query.offset.min(hits.len()));
+                (hits, found)
+            }
+        };
+        let more = hits.len() > query.limit && query.depth() < self.options.max_depth as usize;
+        hits.truncate(query.limit);
+        if !found.degraded.is_empty() {
+            self.metrics.degraded.inc();
+        }
+        let explanation = query.explain.then(|| SearchExplanation {
+            steps: found.steps,
+            vector_plans: found.plans,
+            filter_matches: found
+                .filter_matches
+                .map_or(-1, |count| i64::try_from(count).unwrap_or(i64::MAX)),
+            rrf_k: i32::try_from(self.options.rrf_k).unwrap_or(i32::MAX),
+        });
+        let summary = SearchMediaResponse {
+            degraded: !found.degraded.is_empty(),
+            degraded_reasons: found.degraded,
+            models: found.models,
+            timings: Some(SearchTimings {
+                embed: Some(duration(found.embed_time)),
+                full_text: Some(duration(found.full_text_time)),
+                vector: Some(duration(found.vector_time)),
+                ..Default::default()
+            }),
+            explanation,
+            ..Default::default()
+        };
+        Ok(Ranked { hits, more, newest_key, lists: found.lists, summary })
+    }
+
+    /// A page of what matches a filter, by date: there is nothing to rank by.
+    async fn filtered(&self, query: &Query) -> Result<Vec<Fused>, Error> {
+        let ascending = query.order == Order::Oldest;
+        let [offset, limit] = [query.offset, query.limit + 1].map(|n| i64::try_from(n).unwrap_or(i64::MAX));
+        let mut filter = query.filter.clone();
+        filter.newest_key = query.newest_key;
+        let keys = self.store.newest_keys(query.tenant, &filter, ascending, offset, limit).await?;
+        Ok(keys.into_iter().map(|key| Fused { key, score: 1.0, parts: Vec::new() }).collect())
+    }
+
+    /// Puts the relevant hits in order of date if that is asked for.
+    async fn reorder(&self, query: &Query, hits: &mut [Fused]) -> Result<(), Error> {
+        if query.order == Order::Relevance {
+            return Ok(());
+        }
+        let keys: Vec<u32> = hits.iter().map(|hit| hit.key).collect();
+        let times: HashMap<u32, i64> =
+            self.store.media_times(query.tenant, &keys).await?.into_iter().collect();
+        hits.sort_by_key(|hit| {
+            let time = times.get(&hit.key).copied().unwrap_or(i64::MIN);
+            (if query.order == Order::Newest { time.saturating_neg() } else { time }, hit.key)
+        });
+        Ok(())
+    }
+
+    /// Reads the rows of hits in one statement; items deleted meanwhile are left out.
+    pub(crate) async fn hydrate(
+        &self,
+        query: &Query,
+        ranked: &Ranked,
+        hits: &[Fused],
+    ) -> Result<Vec<SearchHit>, Error> {
+        let keys: Vec<u32> = hits.iter().map(|hit| hit.key).collect();
+        let items = self.store.items_by_key(query.tenant, &keys).await?;
+        let mut items: HashMap<i64, _> = items.into_iter().map(|item| (item.item_key, item)).collect();
+        let hits = hits.iter().filter_map(|found| {
+            let item = items.remove(&i64::from(found.key))?;
+            let explanation = query.explain.then(|| explain(found, &ranked.lists));
+            Some(hit(item, found.score, explanation))
+        });
+        Ok(hits.collect())
+    }
+
+    /// Stores vectors of an item and makes them searchable; `false` if there is no such item.
+    pub(crate) async fn index(
+        &self,
+        tenant: TenantId,
+        id: MediaItemId,
+        vectors: Vec<(String, Vec<f32>)>,
+    ) -> Result<bool, Error> {
+        let mut spaces = Vec::with_capacity(vectors.len());
+        for (model, values) in &vectors {
+            let space = self.spaces.open(tenant, model, values.len()).await?;
+            space.index.validate(0, values)?;
+            spaces.push(space);
+        }
+        let rows = vectors.iter().map(|(model, values)| (model.clone(), spaces::encode(values))).collect();
+        if self.store.put_embeddings(tenant, id, rows).await?.is_none() {
+            return Ok(false);
+        }
+        for space in spaces {
+            self.spaces.catch_up(&space).await?;
+        }
+        Ok(true)
+    }
+
+    /// Describes what can be searched.
+    pub(crate) async fn stats(&self, tenant: TenantId) -> Result<GetIndexStatsResponse, Error> {
+        let long = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
+        let mut vector_indexes: Vec<VectorIndexStats> = self
+            .spaces
+            .of(tenant)
+            .iter()
+            .map(|space| VectorIndexStats {
+                model: space.model.clone(),
+                dims: i32::try_from(space.index.options().dims).unwrap_or(i32::MAX),
+                vectors: long(space.index.len()),
+                applied_sequence: space.index.applied_seq().cast_signed(),
+                memory_bytes: long(space.index.memory_bytes()),
+            })
+            .collect();
+        vector_indexes.sort_by(|a, b| a.model.cmp(&b.model));
+        Ok(GetIndexStatsResponse {
+            vector_indexes,
+            full_text_documents: self.store.document_count(tenant).await?,
+            corpus_version: self.store.corpus_version(tenant).await?,
+        })
+    }
+
+    /// Models as part of a cache key: an answer made without a model is stale once it is loaded.
+    async fn models_fingerprint(&self, query: &Query) -> String {
+        if query.is_filter_only() || !query.lists.vectors {
+            return String::new();
+        }
+        match self.embedder.models().await {
+            Ok(models) => models
+                .models
+                .iter()
+                .map(mediamesh_proto::model_key::model_key)
+                .chain([models.text_model.clone(), models.image_model.clone()])
+                .collect::<Vec<_>>()
+                .join("\n"),
+            Err(_) => "unknown".to_owned(),
+        }
+    }
+
+    fn observe(&self, query: &Query, cache: &'static str, start: Instant, answer: &SearchMediaResponse) {
+        let kind = match (query.text.is_empty(), query.image.is_some(), query.examples.is_empty()) {
+            (true, false, true) => "filter",
+            (false, false, true) => "text",
+            (true, true, _) => "image",
+            (true, false, false) => "example",
+            _ => "hybrid",
+        };
+        let labels = SearchLabels { kind, cache };
+        self.metrics.duration.get_or_create(&labels).observe(start.elapsed().as_secs_f64());
+        let results = u32::try_from(answer.results.len()).unwrap_or(u32::MAX);
+        self.metrics.results.observe(f64::from(results));
+    }
+
+    fn rrf_k(&self) -> f32 {
+        u16::try_from(self.options.rrf_k).map_or(f32::from(u16::MAX), f32::from)
+    }
+}
+
+fn explain(found: &Fused, lists: &[RankedList]) -> HitExplanation {
+    let parts = found.parts.iter().map(|part| HitPart {
+        list: lists.get(part.list).map(|list| list.name.clone()).unwrap_or_default(),
+        rank: i32::try_from(part.rank).unwrap_or(i32::MAX),
+        score: part.score,
+        contribution: part.contribution,
+    });
+    HitExplanation { parts: parts.collect() }
+}
