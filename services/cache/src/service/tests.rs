@@ -182,8 +182,7 @@ async fn an_invalidation_revokes_the_lease_of_a_value_that_may_be_stale() {
 async fn waiters_end_in_time_and_leave_nothing_behind() {
     let service = service();
     let token = lease(service.get(&key("k"), LEASE, None).await);
-    let waiting = service.get(&key("k"), LEASE, None);
-    tokio::time::timeout(BRIEF, waiting).await.err().unwrap();
+    tokio::time::timeout(BRIEF, service.get(&key("k"), LEASE, None)).await.err().unwrap();
     let asked = Instant::now();
     let found = service.get(&key("k"), LEASE, Some(BRIEF)).await;
     assert!(matches!(found, Found::Nothing) && asked.elapsed() >= BRIEF);
