@@ -6,7 +6,5 @@ mod edge {
     mod json;
     mod pages;
     mod rig;
-    mod serve;
-    mod trace;
     mod uploads;
 }
