@@ -1,7 +1,6 @@
 //! Placeholders and fingerprints of small size.
 
-use rustdct::DctPlanner;
-
+use crate::frequency::low_frequencies;
 use crate::pixels::Pixels;
 use crate::resize::Scaler;
 
@@ -36,7 +35,7 @@ const SIDE: usize = 32;
 ///
 /// Frequencies 1 to 8 in both directions, leaving out the mean brightness and plain gradients along one axis.
 /// Source: Zauner 2010, "Implementation and benchmarking of perceptual image hash functions", section 3.2.1 (DCT hash).
-pub(crate) fn perceptual_hash(small: &Pixels) -> u64 {
+pub(crate) fn perceptual_hash(small: &mut Pixels) -> u64 {
     let tiny = Scaler::default().resample(small, SIDE as u32, SIDE as u32);
     let luma: Vec<f32> = tiny
         .rgb_bytes()
@@ -45,31 +44,16 @@ pub(crate) fn perceptual_hash(small: &Pixels) -> u64 {
         .iter()
         .map(|&[r, g, b]| 0.299 * f32::from(r) + 0.587 * f32::from(g) + 0.114 * f32::from(b))
         .collect();
-    let spectrum = dct_2d(luma);
+    let spectrum = low_frequencies(&luma, SIDE, 9);
     let low: Vec<f32> = (1..=8)
         .flat_map(|y| (1..=8).map(move |x| (y, x)))
-        .map(|(y, x)| spectrum[y * SIDE + x])
+        .map(|(y, x)| spectrum[y * 9 + x])
         .collect();
     let mut sorted = low.clone();
     sorted.sort_by(f32::total_cmp);
     let median = (sorted[31] + sorted[32]) / 2.0;
     low.iter()
         .fold(0, |hash, &v| hash << 1 | u64::from(v > median))
-}
-
-/// Transforms rows, then columns, of a `SIDE` x `SIDE` image (DCT-II, not scaled).
-fn dct_2d(mut data: Vec<f32>) -> Vec<f32> {
-    let dct = DctPlanner::new().plan_dct2(SIDE);
-    for _ in 0..2 {
-        data.chunks_exact_mut(SIDE)
-            .for_each(|row| dct.process_dct2(row));
-        for y in 0..SIDE {
-            for x in 0..y {
-                data.swap(y * SIDE + x, x * SIDE + y);
-            }
-        }
-    }
-    data
 }
 
 /// Returns the number of differing bits of two perceptual hashes: below 10 is the same picture, around 32 is chance.

@@ -21,6 +21,7 @@
 mod decode;
 mod encode;
 mod error;
+mod frequency;
 mod limits;
 mod orientation;
 mod pixels;

@@ -75,18 +75,18 @@ pub fn process(bytes: &[u8], limits: &Limits, plan: &Plan) -> Result<Processed> 
         let image = ladder.make(output.width, output.height, output.square, output.scale);
         renditions[index] = Some(rendition(image, output, plan.quality)?);
     }
-    let input = ladder
+    let mut input = ladder
         .make(input_size.0, input_size.1, false, input_scale)
         .clone();
     let (small_width, small_height) = fit_inside(input.width, input.height, ANALYSIS_SIDE);
-    let small = Scaler::default().resample(&input, small_width, small_height);
+    let mut small = Scaler::default().resample(&mut input, small_width, small_height);
     Ok(Processed {
         probe,
         renditions: renditions.into_iter().flatten().collect(),
         palette: palette(&small, usize::from(plan.palette_colors)),
         thumb_hash: hash::thumb_hash(&small),
         blur_hash: hash::blur_hash(&small),
-        perceptual_hash: hash::perceptual_hash(&small),
+        perceptual_hash: hash::perceptual_hash(&mut small),
         embedding_input: input.into_rgb(),
     })
 }
@@ -125,12 +125,13 @@ impl Ladder {
             return &self.rungs[at].image;
         }
         // A square is a cut: only squares can come from it.
-        let fits = |rung: &&Rung| rung.scale >= scale * DECODE_SURPLUS && (square || !rung.square);
-        let source = self.rungs.iter().rev().find(fits).unwrap_or(&self.rungs[0]);
+        let fits = |rung: &Rung| rung.scale >= scale * DECODE_SURPLUS && (square || !rung.square);
+        let source = self.rungs.iter().rposition(fits).unwrap_or(0);
+        let source = &mut self.rungs[source].image;
         let image = if square {
-            self.scaler.cover(&source.image, width, height)
+            self.scaler.cover(source, width, height)
         } else {
-            self.scaler.resample(&source.image, width, height)
+            self.scaler.resample(source, width, height)
         };
         self.rungs.push(Rung {
             scale,

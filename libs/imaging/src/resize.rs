@@ -1,6 +1,6 @@
 //! SIMD resampling (Lanczos, 3 lobes) and the arithmetic of sizes.
 
-use fast_image_resize::images::{TypedImage, TypedImageRef};
+use fast_image_resize::images::TypedImage;
 use fast_image_resize::pixels::{U8x3, U8x4};
 use fast_image_resize::{PixelTrait, ResizeOptions, Resizer};
 
@@ -35,20 +35,20 @@ pub(crate) struct Scaler {
 
 impl Scaler {
     /// Resamples to exactly `width` x `height`; a plain move if that is the size already.
-    pub(crate) fn exact(&mut self, source: Pixels, width: u32, height: u32) -> Pixels {
+    pub(crate) fn exact(&mut self, mut source: Pixels, width: u32, height: u32) -> Pixels {
         if (source.width, source.height) == (width, height) {
             return source;
         }
-        self.resample(&source, width, height)
+        self.resample(&mut source, width, height)
     }
 
-    /// Resamples to exactly `width` x `height`, keeping the source.
-    pub(crate) fn resample(&mut self, source: &Pixels, width: u32, height: u32) -> Pixels {
+    /// Resamples to exactly `width` x `height`, keeping the source as it is.
+    pub(crate) fn resample(&mut self, source: &mut Pixels, width: u32, height: u32) -> Pixels {
         self.run(source, width, height, ResizeOptions::new())
     }
 
     /// Cuts the middle to the aspect of `width` x `height` and resamples it.
-    pub(crate) fn cover(&mut self, source: &Pixels, width: u32, height: u32) -> Pixels {
+    pub(crate) fn cover(&mut self, source: &mut Pixels, width: u32, height: u32) -> Pixels {
         self.run(
             source,
             width,
@@ -57,8 +57,16 @@ impl Scaler {
         )
     }
 
-    /// Typed by hand: the untyped call would compile every pixel type and instruction set into this crate.
-    fn run(&mut self, source: &Pixels, width: u32, height: u32, options: ResizeOptions) -> Pixels {
+    /// Typed by hand: the untyped call would compile every pixel type and instruction set into this crate. The source
+    /// is borrowed mutably, though only read, to be of the type of the resizer's own buffers: a `TypedImageRef` would
+    /// compile all of it a second time.
+    fn run(
+        &mut self,
+        source: &mut Pixels,
+        width: u32,
+        height: u32,
+        options: ResizeOptions,
+    ) -> Pixels {
         let mut data = vec![0; width as usize * height as usize * source.channels];
         if source.channels == 4 {
             self.run_typed::<U8x4>(source, &mut data, width, height, &options);
@@ -70,13 +78,13 @@ impl Scaler {
 
     fn run_typed<P: PixelTrait>(
         &mut self,
-        source: &Pixels,
+        source: &mut Pixels,
         data: &mut [u8],
         width: u32,
         height: u32,
         options: &ResizeOptions,
     ) {
-        let view = TypedImageRef::<P>::from_buffer(source.width, source.height, &source.data)
+        let view = TypedImage::<P>::from_buffer(source.width, source.height, &mut source.data)
             .expect("a Pixels buffer has the size its fields say");
         let mut target =
             TypedImage::<P>::from_buffer(width, height, data).expect("the target was made to size");

@@ -136,7 +136,8 @@ fn iso_media(head: &[u8]) -> Option<MediaType> {
 }
 
 fn inferred(head: &[u8]) -> Option<MediaType> {
-    let found = infer::get(head)?;
+    // `own` has refused BMP already: two letters of a text are none.
+    let found = infer::get(head).filter(|found| found.mime_type() != "image/bmp")?;
     match found.matcher_type() {
         infer::MatcherType::Image => Some(image(found.mime_type(), found.extension())),
         infer::MatcherType::Video => Some(video(found.mime_type(), found.extension())),

@@ -1,22 +1,40 @@
-//! The four blocks of the descriptor, each normalised and weighted on its own.
+//! The four blocks of the descriptor, each of unit length.
 
 use std::f32::consts::PI;
 
-use rustdct::DctPlanner;
-
 use crate::colors::Oklab;
+use crate::frequency::low_frequencies;
 use crate::pixels::Pixels;
 
+/// Bins of lightness, a and b.
 const HIST: [usize; 3] = [5, 5, 5];
 const HIST_DIMS: usize = HIST[0] * HIST[1] * HIST[2];
-pub(super) const GRID: usize = 4;
+/// Cells per side.
+const GRID: usize = 4;
 const MOMENT_DIMS: usize = GRID * GRID * 3;
 const ORIENTATIONS: usize = 9;
 const HOG_DIMS: usize = GRID * GRID * ORIENTATIONS;
+/// Frequencies per direction.
 const DCT: usize = 8;
 const DCT_DIMS: usize = DCT * DCT - 1 + 4;
 pub(super) const TOTAL: usize = HIST_DIMS + MOMENT_DIMS + HOG_DIMS + DCT_DIMS;
 
+/// Length and weight of each block. Edges count most, for their 144 values share one unit of length.
+const WEIGHTS: [(usize, f32); 4] = [
+    (HIST_DIMS, 1.0),
+    (MOMENT_DIMS, 0.5),
+    (HOG_DIMS, 1.3),
+    (DCT_DIMS, 0.35),
+];
+
+/// Weight of every value, in order.
+pub(super) fn weights() -> impl Iterator<Item = f32> {
+    WEIGHTS
+        .into_iter()
+        .flat_map(|(dims, weight)| std::iter::repeat_n(weight, dims))
+}
+
+/// The blocks of an image of equal sides: [`TOTAL`] values.
 pub(super) fn all(small: &Pixels) -> Vec<f32> {
     let side = small.width as usize;
     let lab: Vec<Oklab> = small
@@ -27,24 +45,24 @@ pub(super) fn all(small: &Pixels) -> Vec<f32> {
         .map(|&rgb| rgb.into())
         .collect();
     let mut out = Vec::with_capacity(TOTAL);
-    block(&mut out, histogram(&lab), 1.0, true);
-    block(&mut out, moments(&lab, side), 1.0, false);
-    block(&mut out, gradients(&lab, side), 1.0, true);
-    block(&mut out, frequencies(&lab, side), 1.0, false);
+    block(&mut out, histogram(&lab), true);
+    block(&mut out, moments(&lab, side), false);
+    block(&mut out, gradients(&lab, side), true);
+    block(&mut out, frequencies(&lab, side), false);
     out
 }
 
-fn block(out: &mut Vec<f32>, mut v: Vec<f32>, weight: f32, root: bool) {
+fn block(out: &mut Vec<f32>, mut v: Vec<f32>, root: bool) {
     if root {
         for x in &mut v {
             *x = x.signum() * x.abs().sqrt();
         }
     }
     let norm = v.iter().map(|x| x * x).sum::<f32>().sqrt().max(1e-6);
-    out.extend(v.iter().map(|x| x / norm * weight));
+    out.extend(v.iter().map(|x| x / norm));
 }
 
-/// soft binning position
+/// The two bins a value lies between, and the part that falls to the second.
 fn soft(value: f32, low: f32, high: f32, bins: usize) -> (usize, usize, f32) {
     let at = ((value - low) / (high - low) * bins as f32 - 0.5).clamp(0.0, (bins - 1) as f32);
     let first = (at as usize).min(bins - 2);
@@ -69,7 +87,7 @@ fn histogram(lab: &[Oklab]) -> Vec<f32> {
     out
 }
 
-/// per pixel coordinate weights to grid cells
+/// The two cells a row or column lies between, with its part in each.
 fn cells(at: usize, side: usize) -> [(usize, f32); 2] {
     let (i, j, t) = soft(at as f32 + 0.5, 0.0, side as f32, GRID);
     [(i, 1.0 - t), (j, t)]
@@ -92,7 +110,7 @@ fn moments(lab: &[Oklab], side: usize) -> Vec<f32> {
             }
         }
     }
-    // chroma spans a third of the range of lightness
+    // Chroma spans a third of the range of lightness.
     let mut out: Vec<f32> = sums
         .iter()
         .flat_map(|s| [s[0] / s[3], 3.0 * s[1] / s[3], 3.0 * s[2] / s[3]])
@@ -128,28 +146,18 @@ fn gradients(lab: &[Oklab], side: usize) -> Vec<f32> {
 }
 
 fn frequencies(lab: &[Oklab], side: usize) -> Vec<f32> {
-    let dct = DctPlanner::new().plan_dct2(side);
-    let mut data: Vec<f32> = lab.iter().map(|c| c.l).collect();
-    for _ in 0..2 {
-        data.chunks_exact_mut(side)
-            .for_each(|row| dct.process_dct2(row));
-        for y in 0..side {
-            for x in 0..y {
-                data.swap(y * side + x, x * side + y);
-            }
-        }
-    }
+    let light: Vec<f32> = lab.iter().map(|c| c.l).collect();
+    let spectrum = low_frequencies(&light, side, DCT);
     let scale = 1.0 / side as f32;
     let mut out = Vec::with_capacity(DCT_DIMS);
     for y in 0..DCT {
         for x in 0..DCT {
             if (x, y) != (0, 0) {
-                let v = data[y * side + x] * scale;
+                let v = spectrum[y * DCT + x] * scale;
                 out.push(v.signum() * v.abs().sqrt());
             }
         }
     }
-    // global brightness and chroma statistics
     let n = lab.len() as f32;
     let mean = |f: &dyn Fn(&Oklab) -> f32| lab.iter().map(f).sum::<f32>() / n;
     let l = mean(&|c| c.l);
