@@ -1,6 +1,6 @@
 //! Prints how long a query of 8 tokens takes.
 //!
-//! `cargo run --release -p mediamesh-inference --example query_latency -- DIR [rten|ort]`
+//! `cargo run -p mediamesh-inference --example query_latency -- DIR [rten|ort]`
 
 #![allow(clippy::print_stdout, reason = "an example's output")]
 

@@ -146,7 +146,7 @@ impl LoadError {
 /// Loads an installed model.
 ///
 /// Errors: files missing or not understood, an architecture not supported, an engine not there.
-/// Blocking: reads all weights; 50 ms for 90 MB, a second for 600 MB.
+/// Blocking: reads all weights and converts them; see docs/performance/inference.md.
 pub fn load(model: &InstalledModel, options: &EngineOptions) -> Result<LoadedModel, LoadError> {
     let hashes = family::weight_files(&model.dir)
         .iter()
@@ -170,7 +170,7 @@ pub fn load(model: &InstalledModel, options: &EngineOptions) -> Result<LoadedMod
 /// Loads a model directory in Hugging Face layout that no store manages.
 ///
 /// Errors: as [`load`].
-/// Blocking: as [`load`], and hashes the weights (about 1 s per GB).
+/// Blocking: as [`load`], and hashes the weights.
 pub fn load_dir(
     dir: &Path,
     id: &str,
@@ -218,7 +218,7 @@ fn load_with(
 
     let mut text = None;
     if let Some(tower) = plan.text {
-        let tokenizer = TextTokenizer::open(dir, spec.max_len, spec.pad)?;
+        let tokenizer = TextTokenizer::open(dir, spec.max_len, spec.pad, spec.pooling)?;
         let (graph, output) = open(Tower::Text, tower)?;
         let spec = Arc::clone(&spec);
         text = Some(Arc::new(TextTower {

@@ -48,20 +48,36 @@ fn load_library(path: &Path) -> Result<(Environment, String), String> {
             .with_telemetry(false)
             .build()
             .map_err(|error| error.to_string())?;
-        Ok((environment, build_version(ort::info())))
+        Ok((environment, build_version(path, ort::info())))
     })
     .unwrap_or_else(|_| Err(format!("{} is not a usable ONNX Runtime", path.display())))
 }
 
-/// Takes the version out of `ORT Build Info: git-branch=rel-1.31.1, ...`; else keeps it all.
-fn build_version(info: &str) -> String {
-    let branch = info
-        .split("git-branch=")
-        .nth(1)
-        .and_then(|rest| rest.split([',', ' ']).next());
-    branch
-        .map_or(info, |branch| branch.trim_start_matches("rel-"))
-        .to_owned()
+/// Tells the version from what the library says of its build, `git-branch=rel-1.31.1, ...`.
+///
+/// The library's own version string needs an unsafe call. Builds for PyPI name no release branch;
+/// there the version is in the file's name, behind its links.
+fn build_version(path: &Path, info: &str) -> String {
+    let field = |name: &str| {
+        let rest = info.split_once(name)?.1;
+        rest.split([',', ' ']).next()
+    };
+    if let Some(version) = field("git-branch=").and_then(|branch| branch.strip_prefix("rel-")) {
+        return version.to_owned();
+    }
+    let file = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let name = file
+        .file_name()
+        .map(|name| name.to_string_lossy().into_owned());
+    let named = name
+        .as_deref()
+        .and_then(|name| name.split_once(".so."))
+        .map(|(_, version)| version);
+    let commit = || field("git-commit-id=").map(|id| format!("commit {id}"));
+    named
+        .map(str::to_owned)
+        .or_else(commit)
+        .unwrap_or_else(|| info.to_owned())
 }
 
 impl Engine for OrtEngine {
@@ -159,5 +175,22 @@ impl Graph for OrtGraph {
             shape,
             values: data.to_vec(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_version_comes_from_the_branch_or_else_the_file() {
+        let library = Path::new("/nowhere/libonnxruntime.so.1.31.1");
+        let release =
+            "ORT Build Info: git-branch=rel-1.30.0, git-commit-id=ab12, build type=Release";
+        let other = "ORT Build Info: git-branch=HEAD, git-commit-id=ab12, build type=Release";
+        assert_eq!(build_version(library, release), "1.30.0");
+        assert_eq!(build_version(library, other), "1.31.1");
+        let unnamed = Path::new("/nowhere/onnxruntime.dll");
+        assert_eq!(build_version(unnamed, other), "commit ab12");
     }
 }

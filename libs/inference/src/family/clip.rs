@@ -107,7 +107,7 @@ fn convert_text(
     let x = pre_norm_encoder(g, x, "text_model", dims, Some(&mask))?;
     let x = g.layer_norm(&x, "text_model.final_layer_norm", dims.hidden, dims.eps)?;
 
-    // The first end of text, as the padding may be the same token. Ids are compared as floats
+    // The end of text, which occurs once: see the tokenizer. Ids are compared as floats
     // (exact below 2^24), the one type every engine takes the argmax of.
     let marks = if eos == LEGACY_EOS {
         ids
