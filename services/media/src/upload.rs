@@ -75,6 +75,22 @@ impl Upload {
         })
     }
 
+    /// The answer to an upload whose declared hash is that of stored bytes: an import that runs
+    /// again sends no byte twice.
+    pub async fn known(&mut self) -> Result<Option<Uploaded>> {
+        let Some(sha256) = self.new.sha256 else {
+            return Ok(None);
+        };
+        match self.service.media.find_by_sha256(self.tenant, sha256).await? {
+            Some(item) => {
+                let background = self.new.background;
+                let answer = self.service.duplicate(self.tenant, item, background).await?;
+                Ok(Some(answer))
+            }
+            None => Ok(None),
+        }
+    }
+
     /// Takes in the next bytes.
     ///
     /// Errors: `UnsupportedMediaType`, `TooLarge`, and those of the storage.

@@ -73,9 +73,13 @@ impl From<Error> for Status {
 /// A query image that cannot be used is the caller's to mend.
 fn image(error: &mediamesh_imaging::Error, message: String) -> mediamesh_proto::Error {
     let reason = match error.reason() {
-        "too_many_pixels" | "too_large" | "too_many_frames" => ErrorReason::TooManyPixels,
-        "unsupported_format" | "unknown_format" => ErrorReason::UnsupportedMediaType,
-        "empty" => ErrorReason::EmptyFile,
+        "too_many_pixels" | "side_too_long" | "too_many_frames" | "too_much_memory" => {
+            ErrorReason::TooManyPixels
+        }
+        "not_an_image" | "unsupported_format" | "unsupported_feature" => {
+            ErrorReason::UnsupportedMediaType
+        }
+        "image_empty" => ErrorReason::EmptyFile,
         _ => ErrorReason::CorruptImage,
     };
     mediamesh_proto::Error::new(ErrorKind::InvalidArgument, reason, message)

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use mediamesh_proto::media::v1::{
-    UploadMediaRequest, UploadMediaResponse, upload_media_request::Payload,
+use mediamesh_proto::{
+    TenantId,
+    media::v1::{UploadMediaRequest, UploadMediaResponse, upload_media_request::Payload},
 };
 use tonic::{Request, Response, Status, Streaming};
 
@@ -13,7 +14,7 @@ use crate::{
         request::{self, violation},
     },
     service::Service,
-    upload::Upload,
+    upload::{Upload, Uploaded},
 };
 
 pub(super) async fn upload(
@@ -42,6 +43,9 @@ async fn receive(
         _ => return Err(violation("metadata", "must be the first message").into()),
     };
     let mut upload = Upload::begin(Arc::clone(service), tenant, request::upload(metadata)?)?;
+    if let Some(known) = upload.known().await? {
+        return answer_with(service, tenant, known).await;
+    }
     // A broken stream ends here with its status; dropping the upload removes what was staged.
     while let Some(message) = messages.message().await? {
         match message.payload {
@@ -53,6 +57,14 @@ async fn receive(
         }
     }
     let uploaded = upload.finish().await?;
+    answer_with(service, tenant, uploaded).await
+}
+
+async fn answer_with(
+    service: &Arc<Service>,
+    tenant: TenantId,
+    uploaded: Uploaded,
+) -> Result<Response<UploadMediaResponse>, Status> {
     let id = uploaded.item.id;
     let renditions = if uploaded.duplicate {
         service.get(tenant, id).await?.1

@@ -1,0 +1,260 @@
+//! The command line.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// mediamesh finds media: photos and videos go in, and are found again by words, by example, or
+/// both.
+#[derive(Debug, Parser)]
+#[command(name = "mediamesh", version, propagate_version = true, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What every command takes.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Global {
+    /// Configuration file (TOML).
+    #[arg(long, global = true, env = "MEDIAMESH_CONFIG", value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Folder that holds the database, the bytes, the indexes and the models [default: the user's
+    /// data folder].
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Log filter, e.g. `info,mediamesh_media=debug`.
+    #[arg(long, global = true, value_name = "FILTER")]
+    pub(crate) log: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Start the whole mesh in this process, and optionally import a folder.
+    ///
+    /// Ctrl-C drains: what runs is finished, then the process ends. A second Ctrl-C ends it at
+    /// once; nothing that was acknowledged is lost.
+    Up(Up),
+    /// Start some of the services in this process; the others are reached over the network.
+    Serve(Serve),
+    /// Import files and folders into a running mesh.
+    Import(Import),
+    /// Search a running mesh.
+    Search(Search),
+    /// Show an item, or save its bytes.
+    Get(Get),
+    /// Models for semantic search: list, pull, use.
+    #[command(subcommand)]
+    Models(Models),
+    /// The configuration of this machine.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Check data folder, database, models and ports, and say what to mend.
+    Doctor,
+    /// Bring the database up to the schema of this version.
+    Migrate,
+    /// Measure import, search and recall on real photos, and search at scale.
+    Bench(Bench),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Up {
+    /// Import this file or folder, with all below it.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) import: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) listen: Listen,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Serve {
+    /// Services of this process; with several processes, media and search share one data folder
+    /// and so run together.
+    #[arg(required = true, value_enum)]
+    pub(crate) services: Vec<ServiceArg>,
+    /// Where another service is, e.g. `media=http://127.0.0.1:50051`.
+    #[arg(long, value_name = "SERVICE=URI")]
+    pub(crate) peer: Vec<String>,
+    #[command(flatten)]
+    pub(crate) listen: Listen,
+}
+
+/// A service on the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ServiceArg {
+    /// Two-tier cache.
+    Cache,
+    /// Vectors from texts and images.
+    Embedding,
+    /// Items, renditions, jobs and their workers.
+    Media,
+    /// Full text and vector search.
+    Search,
+    /// HTTP.
+    Edge,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Listen {
+    /// HTTP address [default: 127.0.0.1:8080].
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) listen: Option<SocketAddr>,
+    /// gRPC address [default: 127.0.0.1:50051].
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) grpc_listen: Option<SocketAddr>,
+    /// Once everything serves, write addresses and process id to this file as JSON.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ready_file: Option<PathBuf>,
+}
+
+/// Where the mesh is.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Endpoint {
+    /// gRPC address of the mesh [default: the process that holds the data folder, else
+    /// http://127.0.0.1:50051].
+    #[arg(long, env = "MEDIAMESH_ENDPOINT", value_name = "URI")]
+    pub(crate) endpoint: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Import {
+    /// Files and folders.
+    #[arg(required = true, value_name = "PATH")]
+    pub(crate) paths: Vec<PathBuf>,
+    /// Folder in the library to put them below.
+    #[arg(long, default_value = "", value_name = "FOLDER")]
+    pub(crate) into: String,
+    /// Tag for every file; may be given several times.
+    #[arg(long, value_name = "TAG")]
+    pub(crate) tag: Vec<String>,
+    /// Return when everything is stored, without waiting until it is processed.
+    #[arg(long)]
+    pub(crate) no_wait: bool,
+    #[command(flatten)]
+    pub(crate) endpoint: Endpoint,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Search {
+    /// Words; "quoted words" must stand together, -word leaves out.
+    #[arg(default_value = "")]
+    pub(crate) query: String,
+    /// An image file to be near to.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) image: Option<PathBuf>,
+    /// A stored item to be near to; may be given several times.
+    #[arg(long, value_name = "ID")]
+    pub(crate) like: Vec<String>,
+    /// Most hits.
+    #[arg(long, short = 'n', default_value_t = 20)]
+    pub(crate) limit: u16,
+    /// Least score in [0, 1].
+    #[arg(long)]
+    pub(crate) min_score: Option<f32>,
+    /// Only in this folder or below it.
+    #[arg(long, default_value = "")]
+    pub(crate) folder: String,
+    /// Only with this tag; may be given several times.
+    #[arg(long)]
+    pub(crate) tag: Vec<String>,
+    /// Only of this kind: image or video.
+    #[arg(long)]
+    pub(crate) kind: Vec<String>,
+    /// Only of this orientation: landscape, portrait or square.
+    #[arg(long)]
+    pub(crate) orientation: Vec<String>,
+    /// Only with a dominant colour near this one: #rrggbb or a name.
+    #[arg(long, default_value = "")]
+    pub(crate) color: String,
+    /// Taken at this day or later: YYYY-MM-DD.
+    #[arg(long)]
+    pub(crate) from: Option<chrono::NaiveDate>,
+    /// Taken before this day: YYYY-MM-DD.
+    #[arg(long)]
+    pub(crate) to: Option<chrono::NaiveDate>,
+    /// Say how hits were found.
+    #[arg(long)]
+    pub(crate) explain: bool,
+    /// Print the answer as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) endpoint: Endpoint,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Get {
+    /// Id of the item.
+    pub(crate) id: String,
+    /// Save bytes to this file; `-` is standard output.
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// Which bytes: a rendition such as `main` or `thumb_300`; empty is the original.
+    #[arg(long, default_value = "")]
+    pub(crate) rendition: String,
+    /// Print the item as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) endpoint: Endpoint,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Models {
+    /// List installed models, and known good ones that can be pulled.
+    List {
+        /// Print as JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Fetch a model from a hub; a pull that was cut is resumed.
+    Pull {
+        /// E.g. `openai/clip-vit-base-patch32`.
+        id: String,
+        /// Branch, tag or commit.
+        #[arg(long, default_value = "main")]
+        revision: String,
+        /// Base address of the hub [default: $HF_ENDPOINT, else the public hub].
+        #[arg(long, value_name = "URI")]
+        hub: Option<String>,
+        /// Do not make it the model in use.
+        #[arg(long)]
+        no_use: bool,
+    },
+    /// Make an installed model the one in use, from the next start on.
+    Use {
+        /// Id of the model; `none` goes back to full text and the built-in descriptor.
+        id: String,
+    },
+    /// Install a model from a folder in the hub's layout.
+    Install {
+        /// Id to install it under.
+        id: String,
+        /// Folder with config.json, weights and tokenizer.
+        from: PathBuf,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Print every value and where it came from; secrets are masked.
+    Print,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Bench {
+    /// Folder of real photos.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) corpus: Option<PathBuf>,
+    /// Folder of altered copies with `truth.csv` (copy,original).
+    #[arg(long, value_name = "DIR")]
+    pub(crate) variants: Option<PathBuf>,
+    /// Also search this many synthetic items.
+    #[arg(long, default_value_t = 0, value_name = "ITEMS")]
+    pub(crate) synthetic: u32,
+    /// Searches per measurement.
+    #[arg(long, default_value_t = 500)]
+    pub(crate) searches: u32,
+}

@@ -1,0 +1,37 @@
+//! Where a running mesh is found.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use mediamesh_mesh::{Channel, Policy, client};
+
+use crate::{cli::Endpoint, data_dir::DataDir};
+
+/// gRPC address when nothing says otherwise.
+const DEFAULT_ENDPOINT: &str = "http://127.0.0.1:50051";
+
+/// Connects to the mesh that was named, else to the process that holds the data folder.
+///
+/// Errors: an address that is none. A mesh that is not there shows at the first call.
+pub(crate) fn connect(endpoint: &Endpoint, data_dir: Option<&Path>) -> Result<Channel> {
+    let uri = match &endpoint.endpoint {
+        Some(uri) if uri.contains("://") => uri.clone(),
+        Some(address) => format!("http://{address}"),
+        None => DataDir::locate(data_dir)
+            .ok()
+            .and_then(|dir| dir.ready())
+            .map_or_else(|| DEFAULT_ENDPOINT.to_owned(), |ready| format!("http://{}", ready.grpc)),
+    };
+    client::connect(&uri, Policy::default()).with_context(|| format!("{uri} is no address of a mesh"))
+}
+
+/// Says in people's words why a call failed.
+pub(crate) fn explain(status: &tonic::Status) -> anyhow::Error {
+    match status.code() {
+        tonic::Code::Unavailable => anyhow::anyhow!(
+            "no mesh answers ({}); start one with `mediamesh up`, or name it with --endpoint",
+            status.message()
+        ),
+        code => anyhow::anyhow!("{} ({code:?})", status.message()),
+    }
+}

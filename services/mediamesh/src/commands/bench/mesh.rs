@@ -1,0 +1,104 @@
+//! A whole mesh on ports of its own, in a data folder that is removed afterwards.
+
+use std::{net::SocketAddr, time::Instant};
+
+use anyhow::{Context as _, Result};
+use mediamesh_mesh::{Channel, Policy, ServiceName, Shutdown, client};
+use mediamesh_store::{Database, DatabaseOptions, sqlite::SqliteStore};
+use tokio::net::TcpListener;
+
+use crate::{
+    config::Config,
+    data_dir::DataDir,
+    import::screen::say,
+    node::{self, Layout},
+    up,
+};
+
+/// A running mesh.
+pub(super) struct BenchMesh {
+    config: Config,
+    dir: DataDir,
+    media: Channel,
+    http: SocketAddr,
+    grpc: SocketAddr,
+    shutdown: Shutdown,
+}
+
+impl BenchMesh {
+    /// Starts a mesh; without a worker, jobs stay where they are.
+    pub(super) async fn start(mut config: Config, worker: bool) -> Result<Self> {
+        let root = std::env::temp_dir().join(format!("mediamesh-bench-{}", std::process::id()));
+        config.data_dir = Some(root.clone());
+        let dir = DataDir::locate(Some(&root))?;
+        std::fs::create_dir_all(&root).context("cannot make a folder for the benchmark")?;
+        let shutdown = Shutdown::new();
+        let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
+        let (http, grpc) = (TcpListener::bind(loopback).await?, TcpListener::bind(loopback).await?);
+        let (http_at, grpc_at) = (http.local_addr()?, grpc.local_addr()?);
+        let mut node = node::build(&config, &dir, &Layout::whole()).await?;
+        node.worker = node.worker.filter(|_| worker);
+        let media = node.registry.channel(ServiceName::Media);
+        let health = node.health.clone();
+        up::start(node, grpc, http, &shutdown).await?;
+        health.set_started();
+        Ok(Self { config, dir, media, http: http_at, grpc: grpc_at, shutdown })
+    }
+
+    /// The media service, in process.
+    pub(super) fn media(&self) -> Channel {
+        self.media.clone()
+    }
+
+    /// Any service, over TCP.
+    pub(super) fn remote(&self) -> Result<Channel> {
+        Ok(client::connect(&format!("http://{}", self.grpc), Policy::default())?)
+    }
+
+    /// Address of an HTTP route.
+    pub(super) fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.http)
+    }
+
+    /// The database of the mesh, opened beside it.
+    pub(super) async fn store(&self) -> Result<SqliteStore> {
+        Ok(SqliteStore::new(Database::open(DatabaseOptions::at(self.dir.database())).await?))
+    }
+
+    /// Stops the mesh and measures how long the next start takes until it is ready.
+    pub(super) async fn restart(&self) -> Result<()> {
+        self.shutdown.begin();
+        self.shutdown.drained(std::time::Duration::from_secs(120)).await;
+        let start = Instant::now();
+        let shutdown = Shutdown::new();
+        let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
+        let (http, grpc) = (TcpListener::bind(loopback).await?, TcpListener::bind(loopback).await?);
+        let node = node::build(&self.config, &self.dir, &Layout::whole()).await?;
+        up::start(node, grpc, http, &shutdown).await?;
+        say(&format!("start-up to ready: {:.2} s", start.elapsed().as_secs_f64()));
+        shutdown.begin();
+        shutdown.drained(std::time::Duration::from_secs(30)).await;
+        Ok(())
+    }
+}
+
+impl Drop for BenchMesh {
+    fn drop(&mut self) {
+        self.shutdown.begin();
+        // What stays behind lies in the folder for temporary files.
+        let _ = std::fs::remove_dir_all(self.dir.root());
+    }
+}
+
+/// Says how much memory the process takes now and took at most.
+pub(super) fn say_memory(when: &str) {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let field = |name: &str| {
+        let line = status.lines().find(|line| line.starts_with(name))?;
+        let kib: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
+        Some(kib >> 10)
+    };
+    if let (Some(now), Some(peak)) = (field("VmRSS:"), field("VmHWM:")) {
+        say(&format!("memory {when}: {now} MiB resident, {peak} MiB at most"));
+    }
+}

@@ -1,0 +1,112 @@
+//! `doctor`: what is well, what is not, and what to do about it.
+
+use anyhow::{Result, bail};
+use mediamesh_inference::ModelStore;
+use mediamesh_proto::{
+    media::v1::{GetQueueStatsRequest, job_service_client::JobServiceClient},
+    search::v1::{GetIndexStatsRequest, search_service_client::SearchServiceClient},
+};
+use mediamesh_store::{Database, DatabaseOptions};
+
+use crate::{cli::Endpoint, client, config::Config, data_dir::DataDir, import::screen::say, node};
+
+pub(super) async fn run(config: &Config) -> Result<()> {
+    let dir = DataDir::locate(config.data_dir.as_deref())?;
+    let mut report = Report::default();
+    report.note("version", env!("CARGO_PKG_VERSION"));
+    report.note("data folder", &dir.root().display().to_string());
+    match dir.open() {
+        Ok(_lock) => {
+            report.check("data folder can be written and is free", Ok(()));
+            let database = Database::open(DatabaseOptions::at(dir.database())).await;
+            report.check("database opens and has this schema", database.map(drop).map_err(anyhow::Error::from));
+            for (name, address) in [("HTTP", config.listen), ("gRPC", config.grpc_listen)] {
+                let bound = tokio::net::TcpListener::bind(address).await.map(drop);
+                report.check(&format!("{name} address {address} is free"), bound.map_err(anyhow::Error::from));
+            }
+        }
+        Err(error) => match dir.ready() {
+            Some(ready) => running(&mut report, &ready.grpc).await,
+            None => report.check("data folder can be written and is free", Err(error)),
+        },
+    }
+    models(&mut report, config, &dir).await;
+    match report.faults {
+        0 => {
+            say("all is well");
+            Ok(())
+        }
+        faults => bail!("{faults} checks failed"),
+    }
+}
+
+async fn running(report: &mut Report, grpc: &str) {
+    report.note("mesh", &format!("runs on {grpc}"));
+    let endpoint = Endpoint { endpoint: Some(format!("http://{grpc}")) };
+    let channel = match client::connect(&endpoint, None) {
+        Ok(channel) => channel,
+        Err(error) => return report.check("mesh answers", Err(error)),
+    };
+    let queue = JobServiceClient::new(channel.clone()).get_queue_stats(GetQueueStatsRequest {}).await;
+    match queue {
+        Ok(stats) => {
+            let stats = stats.into_inner();
+            report.check("media service answers", Ok(()));
+            report.note("queue", &format!("{} waiting, {} active, {} failed", stats.waiting, stats.active, stats.failed));
+        }
+        Err(status) => report.check("media service answers", Err(client::explain(&status))),
+    }
+    match SearchServiceClient::new(channel).get_index_stats(GetIndexStatsRequest {}).await {
+        Ok(stats) => {
+            let stats = stats.into_inner();
+            report.check("search service answers", Ok(()));
+            for index in stats.vector_indexes {
+                report.note("vector index", &format!("{}: {} vectors of {} dims", index.model, index.vectors, index.dims));
+            }
+        }
+        Err(status) => report.check("search service answers", Err(client::explain(&status))),
+    }
+}
+
+async fn models(report: &mut Report, config: &Config, dir: &DataDir) {
+    let active = ModelStore::open(dir.models()).and_then(|store| store.active());
+    match active {
+        Ok(None) => report.note("model", node::HINT),
+        Ok(Some(installed)) => {
+            let options = config.models.engine_options();
+            let name = format!("model {} loads", installed.id);
+            let load = tokio::task::spawn_blocking(move || mediamesh_inference::load(&installed, &options)).await;
+            match load {
+                Ok(Ok(model)) => {
+                    report.check(&name, Ok(()));
+                    let engine = &model.report;
+                    report.note("engine", &format!("{} {} on {}", engine.engine.as_str(), engine.version, engine.provider));
+                }
+                Ok(Err(error)) => report.check(&name, Err(error.into())),
+                Err(error) => report.check(&name, Err(error.into())),
+            }
+        }
+        Err(error) => report.check("folder of models can be read", Err(error.into())),
+    }
+}
+
+#[derive(Default)]
+struct Report {
+    faults: usize,
+}
+
+impl Report {
+    fn note(&mut self, name: &str, value: &str) {
+        say(&format!("  -     {name}: {value}"));
+    }
+
+    fn check(&mut self, name: &str, outcome: Result<()>) {
+        match outcome {
+            Ok(()) => say(&format!("  ok    {name}")),
+            Err(error) => {
+                self.faults += 1;
+                say(&format!("  FAIL  {name}: {error:#}"));
+            }
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! `import`: files and folders into a running mesh.
+
+use anyhow::Result;
+
+use crate::{cli::Import, client, config::Config, import};
+
+pub(super) async fn run(args: Import, config: &Config) -> Result<()> {
+    let channel = client::connect(&args.endpoint, config.data_dir.as_deref())?;
+    let options = import::Options {
+        paths: args.paths,
+        into: args.into,
+        tags: args.tag,
+        no_wait: args.no_wait,
+    };
+    import::run(channel, options).await?.print();
+    Ok(())
+}

@@ -1,0 +1,25 @@
+//! Errors as exit codes. Source: sysexits.h.
+
+use std::{io::Write as _, process::ExitCode};
+
+/// Wrong use or configuration (EX_USAGE).
+const USAGE: u8 = 64;
+
+/// A fault of the configuration or of how the program is called.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Usage(pub(crate) String);
+
+/// Writes an error with its causes to stderr and picks the exit code.
+pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
+    let mut text = format!("error: {error}\n");
+    for cause in error.chain().skip(1) {
+        text.push_str(&format!("  caused by: {cause}\n"));
+    }
+    // There is nowhere left to tell that stderr is closed.
+    let _ = std::io::stderr().write_all(text.as_bytes());
+    match error.downcast_ref::<Usage>().is_some() {
+        true => ExitCode::from(USAGE),
+        false => ExitCode::FAILURE,
+    }
+}

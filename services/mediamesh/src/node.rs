@@ -1,0 +1,221 @@
+//! Services of this process, wired together: the same whether all run here or some.
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::{Context as _, Result};
+use mediamesh_blob::BlobStore;
+use mediamesh_inference::{LoadedModel, ModelStore};
+use mediamesh_mesh::{
+    Channel, LocalAuthenticator, Policy, Registry, Routes, ServerBuilder, ServerDeps, ServiceName,
+};
+use mediamesh_proto::{FILE_DESCRIPTOR_SET, page_token::PageTokens};
+use mediamesh_store::{Database, DatabaseOptions, JobStore, MediaStore, SearchStore, sqlite::SqliteStore};
+use mediamesh_telemetry::{HealthRegistry, Metrics};
+
+use crate::{config::Config, data_dir::DataDir};
+
+mod database_metrics;
+
+/// What is said when no model is installed.
+pub(crate) const HINT: &str = "Words search names, folders, tags, captions and camera data; for semantic search run \
+     `mediamesh models pull openai/clip-vit-base-patch32` and start again.";
+
+/// The services of one process.
+pub(crate) struct Node {
+    pub(crate) registry: Registry,
+    pub(crate) metrics: Metrics,
+    pub(crate) health: HealthRegistry,
+    /// All gRPC services of this process behind one server stack.
+    pub(crate) routes: Routes,
+    pub(crate) worker: Option<mediamesh_media::Worker>,
+    pub(crate) search: Option<mediamesh_search::Search>,
+    pub(crate) edge: Option<mediamesh_edge::Edge>,
+}
+
+/// Which services run here, and where the others are.
+pub(crate) struct Layout {
+    pub(crate) here: Vec<ServiceName>,
+    pub(crate) peers: Vec<(ServiceName, String)>,
+}
+
+impl Layout {
+    /// Everything in this process.
+    pub(crate) fn whole() -> Self {
+        use ServiceName::{Cache, Edge, Embedding, Media, Search};
+        Self { here: vec![Cache, Embedding, Media, Search, Edge], peers: Vec::new() }
+    }
+
+    fn has(&self, name: ServiceName) -> bool {
+        self.here.contains(&name)
+    }
+}
+
+struct Parts<'a> {
+    config: &'a Config,
+    dir: &'a DataDir,
+    registry: Registry,
+    metrics: Metrics,
+    health: HealthRegistry,
+    page_tokens: PageTokens,
+}
+
+/// Builds the services; nothing is served yet.
+///
+/// Errors: a database, model or folder that cannot be opened.
+pub(crate) async fn build(config: &Config, dir: &DataDir, layout: &Layout) -> Result<Node> {
+    let metrics = Metrics::new();
+    let policy = Policy::from_options(&config.mesh);
+    let parts = Parts {
+        config,
+        dir,
+        registry: Registry::new(policy.clone(), &metrics),
+        metrics: metrics.clone(),
+        health: HealthRegistry::new(),
+        page_tokens: PageTokens::new(&dir.secret()?),
+    };
+    for (name, uri) in &layout.peers {
+        parts.registry.register_remote(*name, uri)?;
+    }
+    let deps = ServerDeps {
+        policy,
+        metrics: metrics.clone(),
+        health: parts.health.clone(),
+        authenticator: Arc::new(LocalAuthenticator),
+    };
+    let mut server = ServerBuilder::new(deps).descriptors(FILE_DESCRIPTOR_SET);
+    if layout.has(ServiceName::Cache) {
+        server = server.add_service(parts.cache().server());
+    }
+    if layout.has(ServiceName::Embedding) {
+        server = server.add_service(parts.embedding().await?.server());
+    }
+    let (mut worker, mut search) = (None, None);
+    if layout.has(ServiceName::Media) || layout.has(ServiceName::Search) {
+        let store = parts.store().await?;
+        if layout.has(ServiceName::Search) {
+            let service = parts.search(Arc::clone(&store));
+            server = server.add_service(service.server());
+            search = Some(service);
+        }
+        if layout.has(ServiceName::Media) {
+            let media = parts.media(store).await?;
+            server = server.add_service(media.media_server).add_service(media.job_server);
+            // The lock on the data folder makes this process the only one on its database.
+            worker = Some(media.worker.sole());
+        }
+    }
+    let routes = server.build()?;
+    for name in layout.here.iter().filter(|name| **name != ServiceName::Edge) {
+        parts.registry.register_local(*name, routes.clone());
+    }
+    let edge = layout.has(ServiceName::Edge).then(|| parts.edge());
+    Ok(Node { registry: parts.registry, metrics, health: parts.health, routes, worker, search, edge })
+}
+
+impl Parts<'_> {
+    fn channel(&self, name: ServiceName) -> Channel {
+        self.registry.channel(name)
+    }
+
+    fn cache(&self) -> mediamesh_cache::Cache {
+        self.health.serving("cache");
+        mediamesh_cache::build(self.config.cache.clone(), mediamesh_cache::Deps { metrics: self.metrics.clone() })
+    }
+
+    async fn embedding(&self) -> Result<mediamesh_embedding::Embedding> {
+        let model = self.model().await?;
+        match &model {
+            Some(model) => {
+                tracing::info!(model = model.spec.id, engine = model.report.engine.as_str(), "semantic search is on");
+                self.health.set(
+                    "embedding",
+                    mediamesh_telemetry::health::HealthStatus::Serving,
+                    format!("{} on {}", model.spec.id, model.report.engine.as_str()),
+                );
+            }
+            None => {
+                tracing::info!("no model is installed. {HINT}");
+                self.health.serving("embedding");
+            }
+        }
+        let deps = mediamesh_embedding::Deps {
+            cache: self.channel(ServiceName::Cache),
+            metrics: self.metrics.clone(),
+            model,
+            hint: HINT.to_owned(),
+        };
+        Ok(mediamesh_embedding::build(self.config.embedding.clone(), deps))
+    }
+
+    /// The model in use, loaded. One that does not load costs semantic search, not the start.
+    async fn model(&self) -> Result<Option<LoadedModel>> {
+        let dir = self.dir.models();
+        let options = self.config.models.engine_options();
+        let load = tokio::task::spawn_blocking(move || -> Result<Option<LoadedModel>> {
+            let Some(installed) = ModelStore::open(dir)?.active()? else { return Ok(None) };
+            match mediamesh_inference::load(&installed, &options) {
+                Ok(model) => Ok(Some(model)),
+                Err(error) => {
+                    let cause = anyhow::Error::new(error);
+                    tracing::error!(model = installed.id, "the model in use does not load: {cause:#}");
+                    Ok(None)
+                }
+            }
+        });
+        load.await?.context("cannot read the folder of models")
+    }
+
+    async fn store(&self) -> Result<Arc<SqliteStore>> {
+        let mut options = DatabaseOptions::at(self.dir.database());
+        options.readers = self.config.database.readers;
+        options.acquire_timeout = Duration::from_secs(self.config.database.acquire_timeout_secs);
+        options.cache_kib = self.config.database.cache_kib;
+        options.observer = Some(database_metrics::observer(&self.metrics));
+        let database = Database::open(options).await?;
+        self.health.serving("database");
+        Ok(Arc::new(SqliteStore::new(database)))
+    }
+
+    fn search(&self, store: Arc<SqliteStore>) -> mediamesh_search::Search {
+        let deps = mediamesh_search::Deps {
+            store: store as Arc<dyn SearchStore>,
+            index_dir: self.dir.vectors(),
+            embedding: self.channel(ServiceName::Embedding),
+            cache: self.channel(ServiceName::Cache),
+            page_tokens: self.page_tokens.clone(),
+            metrics: self.metrics.clone(),
+        };
+        mediamesh_search::build(self.config.search.clone(), deps)
+    }
+
+    async fn media(&self, store: Arc<SqliteStore>) -> Result<mediamesh_media::Media> {
+        let blobs = BlobStore::local(self.dir.blobs())?;
+        // Nobody else writes here: what is half written was left by a process that was killed.
+        blobs.remove_stale(Duration::ZERO).await?;
+        self.health.serving("media");
+        let deps = mediamesh_media::Deps {
+            media_store: Arc::clone(&store) as Arc<dyn MediaStore>,
+            job_store: Arc::clone(&store) as Arc<dyn JobStore>,
+            search_store: store as Arc<dyn SearchStore>,
+            blobs,
+            embedding: self.channel(ServiceName::Embedding),
+            search: self.channel(ServiceName::Search),
+            metrics: self.metrics.clone(),
+            page_tokens: self.page_tokens.clone(),
+        };
+        Ok(mediamesh_media::build(self.config.media.clone(), deps)?)
+    }
+
+    fn edge(&self) -> mediamesh_edge::Edge {
+        self.health.serving("edge");
+        let deps = mediamesh_edge::Deps {
+            media: self.channel(ServiceName::Media),
+            search: self.channel(ServiceName::Search),
+            embedding: self.channel(ServiceName::Embedding),
+            cache: self.channel(ServiceName::Cache),
+            metrics: self.metrics.clone(),
+            health: self.health.clone(),
+        };
+        mediamesh_edge::build(self.config.edge.clone(), deps)
+    }
+}

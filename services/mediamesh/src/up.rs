@@ -1,0 +1,166 @@
+//! What `up` and `serve` do: bind, build, serve, drain.
+
+use std::{net::SocketAddr, time::Duration};
+
+use anyhow::{Context as _, Result};
+use mediamesh_config::Loaded;
+use mediamesh_mesh::{ServiceName, Shutdown};
+use tokio::net::TcpListener;
+
+use crate::{
+    cli::{Listen, Serve, ServiceArg, Up},
+    config::Config,
+    data_dir::{DataDir, Ready},
+    exit::Usage,
+    import,
+    node::{self, Layout, Node},
+};
+
+/// Longest that running calls and jobs may take to end after the first signal.
+const DRAIN: Duration = Duration::from_secs(30);
+
+/// Starts the whole mesh and imports what was asked for.
+pub(crate) async fn up(args: Up, config: Loaded<Config>) -> Result<()> {
+    for path in &args.import {
+        std::fs::metadata(path).with_context(|| format!("cannot import {}", path.display()))?;
+    }
+    run(config.value, Layout::whole(), &args.listen, args.import).await
+}
+
+/// Starts some services; the others are peers.
+pub(crate) async fn serve(args: Serve, config: Loaded<Config>) -> Result<()> {
+    let here: Vec<ServiceName> = args.services.iter().map(|service| name(*service)).collect();
+    let mut peers = Vec::new();
+    for peer in &args.peer {
+        let (service, uri) = peer
+            .split_once('=')
+            .ok_or_else(|| Usage(format!("--peer {peer}: must be SERVICE=URI")))?;
+        let service = <ServiceArg as clap::ValueEnum>::from_str(service, true)
+            .map_err(|_| Usage(format!("--peer {peer}: {service} is no service")))?;
+        peers.push((name(service), uri.to_owned()));
+    }
+    run(config.value, Layout { here, peers }, &args.listen, Vec::new()).await
+}
+
+fn name(service: ServiceArg) -> ServiceName {
+    match service {
+        ServiceArg::Cache => ServiceName::Cache,
+        ServiceArg::Embedding => ServiceName::Embedding,
+        ServiceArg::Media => ServiceName::Media,
+        ServiceArg::Search => ServiceName::Search,
+        ServiceArg::Edge => ServiceName::Edge,
+    }
+}
+
+async fn bind(what: &str, address: SocketAddr) -> Result<TcpListener> {
+    TcpListener::bind(address)
+        .await
+        .with_context(|| format!("cannot serve {what} on {address}; is the port in use? choose another with --listen or --grpc-listen"))
+}
+
+async fn run(
+    config: Config,
+    layout: Layout,
+    listen: &Listen,
+    import: Vec<std::path::PathBuf>,
+) -> Result<()> {
+    let shutdown = Shutdown::new();
+    shutdown.signals().context("cannot listen for signals")?;
+    // The folder is locked and the ports are bound before anything slow: what cannot work says so
+    // at once.
+    let dir = DataDir::locate(config.data_dir.as_deref())?;
+    let _lock = dir.open()?;
+    let grpc = bind("gRPC", config.grpc_listen).await?;
+    let http = bind("HTTP", config.listen).await?;
+    let ready = Ready {
+        http: http.local_addr()?.to_string(),
+        grpc: grpc.local_addr()?.to_string(),
+        pid: std::process::id(),
+    };
+
+    let node = node::build(&config, &dir, &layout).await?;
+    let registry = node.registry.clone();
+    let health = node.health.clone();
+    start(node, grpc, http, &shutdown).await?;
+    health.set_started();
+    dir.announce(&ready, listen.ready_file.as_deref())?;
+    tracing::info!(http = ready.http, grpc = ready.grpc, data_dir = %dir.root().display(), "mediamesh is ready");
+    import::screen::say(&format!("mediamesh is ready: http://{}/", ready.http));
+
+    if !import.is_empty() {
+        let channel = registry.channel(ServiceName::Media);
+        let options = import::Options { paths: import, ..import::Options::default() };
+        let stop = shutdown.begun();
+        shutdown.spawn(async move {
+            tokio::select! {
+                () = stop => {}
+                result = import::run(channel, options) => match result {
+                    Ok(summary) => summary.print(),
+                    Err(error) => tracing::error!("import stopped: {error:#}"),
+                },
+            }
+        });
+    }
+
+    shutdown.begun().await;
+    tracing::info!("draining; a second signal ends at once");
+    health.set_draining();
+    let drained = shutdown.drained(DRAIN).await;
+    registry.close();
+    dir.retract();
+    match drained {
+        true => tracing::info!("stopped"),
+        false => tracing::warn!(limit_secs = DRAIN.as_secs(), "stopped before everything had ended"),
+    }
+    Ok(())
+}
+
+/// Starts everything a node has.
+pub(crate) async fn start(node: Node, grpc: TcpListener, http: TcpListener, shutdown: &Shutdown) -> Result<()> {
+    if let Some(search) = node.search {
+        search.open_indexes().await.context("cannot open the vector indexes")?;
+        node.health.serving("search");
+        let stop = shutdown.begun();
+        shutdown.spawn(async move { search.run(stop).await });
+    }
+    let stop = shutdown.begun();
+    let failed = shutdown.clone();
+    let routes = node.routes;
+    shutdown.spawn(async move {
+        if let Err(error) = routes.serve(grpc, stop).await {
+            tracing::error!(error = &error as &dyn std::error::Error, "the gRPC server failed");
+            failed.begin();
+        }
+    });
+    match node.edge {
+        Some(edge) => {
+            let stop = shutdown.begun();
+            let failed = shutdown.clone();
+            shutdown.spawn(async move {
+                if let Err(error) = edge.serve(http, stop).await {
+                    tracing::error!(%error, "the HTTP server failed");
+                    failed.begin();
+                }
+            });
+        }
+        // Without an edge the address still answers probes and scrapes.
+        None => {
+            let admin = mediamesh_mesh::admin::router(node.metrics, node.health.clone());
+            let stop = shutdown.begun();
+            shutdown.spawn(async move {
+                if let Err(error) = axum::serve(http, admin).with_graceful_shutdown(stop).await {
+                    tracing::error!(%error, "the admin server failed");
+                }
+            });
+        }
+    }
+    if let Some(worker) = node.worker {
+        let stop = shutdown.begun();
+        shutdown.spawn(async move {
+            if let Err(error) = worker.run(stop).await {
+                tracing::error!(%error, "the worker did not start");
+            }
+        });
+    }
+    Ok(())
+}
