@@ -11,7 +11,10 @@
 //! weights; each value is raised to the power of 0.6, keeping its sign, so that no few large values decide; the whole
 //! gets unit length. It finds copies and near copies of a picture; it does not know what is in it.
 //!
-//! MEASURED
+//! Measured on 500 pictures, most of them much alike, as `docs/performance/descriptor.md` says: a copy finds its
+//! original first in 99.8 % when re-encoded at quality 40, 100 % when shrunk to a quarter, 98.2 to 100 % when 10 % are
+//! cut off sides, 100 % when turned by 5 degrees. Strangers have a mean cosine of 0.05, 99 % of them below 0.53.
+//! Command: `cargo run --release -p mediamesh-imaging --example descriptor_recall -- .cache/corpus`.
 
 mod blocks;
 mod mean;
@@ -28,7 +31,7 @@ pub const VERSION: u32 = 2;
 /// Side of the image the blocks are computed on.
 const SIDE: u32 = 96;
 
-/// Signed power of every value. Source: searched for together with the weights, as `docs/performance/descriptor.md` says.
+/// Signed power of every value. Source: chosen with the weights, `docs/performance/descriptor.md`.
 const POWER: f32 = 0.6;
 
 /// Describes an upright image by colour and structure.

@@ -80,7 +80,8 @@ fn check_support(header: &Header) -> Result<()> {
 
 /// Returns the smallest factor of the decoder that keeps the surplus.
 ///
-/// Eighths, halves and quarters only: they have SIMD transforms in libjpeg-turbo, the factors between do not.
+/// Eighths, quarters and halves have SIMD transforms in libjpeg-turbo; of the factors without, 3/8 alone is used, since
+/// it leaves the resampler almost half the pixels of 1/2.
 fn scaling(scale: f64) -> ScalingFactor {
     let wanted = scale * DECODE_SURPLUS;
     [
