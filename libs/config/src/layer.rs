@@ -49,10 +49,14 @@ impl Layer {
         match fs::read_to_string(path) {
             Ok(text) => match toml::from_str::<Value>(&text) {
                 Ok(tree) => layer.flatten(String::new(), tree, &Source::File(path.to_owned())),
-                Err(error) => layer.faults.push(format!("{}: {}", path.display(), error.message())),
+                Err(error) => layer
+                    .faults
+                    .push(format!("{}: {}", path.display(), error.message())),
             },
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                layer.faults.push(format!("{}: no such file", path.display()));
+                layer
+                    .faults
+                    .push(format!("{}: no such file", path.display()));
             }
             Err(error) => layer.faults.push(format!("{}: {error}", path.display())),
         }
@@ -70,7 +74,9 @@ impl Layer {
         let variables: BTreeMap<String, String> = variables.into_iter().collect();
         let mut layer = Self::default();
         for (name, text) in variables {
-            let Some(path) = name.strip_prefix(prefix) else { continue };
+            let Some(path) = name.strip_prefix(prefix) else {
+                continue;
+            };
             if reserved.contains(&name.as_str()) {
                 continue;
             }
@@ -91,7 +97,11 @@ impl Layer {
     #[must_use]
     pub fn flag(mut self, path: &str, flag: &str, value: Option<impl Into<Value>>) -> Self {
         if let Some(value) = value {
-            self.values.push((path.to_owned(), Source::Flag(flag.to_owned()), vec![value.into()]));
+            self.values.push((
+                path.to_owned(),
+                Source::Flag(flag.to_owned()),
+                vec![value.into()],
+            ));
         }
         self
     }
@@ -100,7 +110,11 @@ impl Layer {
         match value {
             Value::Object(fields) => {
                 for (name, value) in fields {
-                    let path = if path.is_empty() { name } else { format!("{path}.{name}") };
+                    let path = if path.is_empty() {
+                        name
+                    } else {
+                        format!("{path}.{name}")
+                    };
                     self.flatten(path, value, source);
                 }
             }

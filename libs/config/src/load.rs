@@ -39,14 +39,20 @@ impl std::error::Error for Faults {}
 ///
 /// Errors: every unreadable source, unknown key, value of the wrong type, and what `validate`
 /// says.
-pub fn load<T>(layers: &[Layer], validate: impl FnOnce(&T) -> Vec<String>) -> Result<Loaded<T>, Faults>
+pub fn load<T>(
+    layers: &[Layer],
+    validate: impl FnOnce(&T) -> Vec<String>,
+) -> Result<Loaded<T>, Faults>
 where
     T: Default + Serialize + DeserializeOwned,
 {
     let defaults = serde_json::to_value(T::default()).map_err(|e| Faults(vec![e.to_string()]))?;
     let mut tree = defaults.clone();
     let mut origins = BTreeMap::new();
-    let mut faults: Vec<String> = layers.iter().flat_map(|layer| layer.faults.clone()).collect();
+    let mut faults: Vec<String> = layers
+        .iter()
+        .flat_map(|layer| layer.faults.clone())
+        .collect();
     for (path, source, readings) in layers.iter().flat_map(|layer| &layer.values) {
         let mut first_fault = None;
         let fitting = readings.iter().find(|reading| {
@@ -76,12 +82,18 @@ where
     }
     let value: T = serde_json::from_value(tree).map_err(|error| Faults(vec![error.to_string()]))?;
     let faults = validate(&value);
-    if faults.is_empty() { Ok(Loaded { value, origins }) } else { Err(Faults(faults)) }
+    if faults.is_empty() {
+        Ok(Loaded { value, origins })
+    } else {
+        Err(Faults(faults))
+    }
 }
 
 /// Sets the value at a dotted path, making objects on the way.
 fn insert(tree: &mut Value, path: &str, value: Value) {
-    let (name, rest) = path.split_once('.').map_or((path, None), |(name, rest)| (name, Some(rest)));
+    let (name, rest) = path
+        .split_once('.')
+        .map_or((path, None), |(name, rest)| (name, Some(rest)));
     if !tree.is_object() {
         *tree = Value::Object(Map::new());
     }
@@ -117,14 +129,21 @@ mod tests {
     }
 
     fn env(pairs: &[(&str, &str)]) -> Layer {
-        let pairs = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let pairs = pairs
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         Layer::env("APP_", &["APP_HOME"], pairs)
     }
 
     #[test]
     fn later_layers_win_and_origins_are_kept() {
         let layers = [
-            env(&[("APP_LIMIT", "5"), ("APP_NESTED__ON", "true"), ("APP_NAME", "12"), ("APP_HOME", "/x")]),
+            env(&[
+                ("APP_LIMIT", "5"),
+                ("APP_NESTED__ON", "true"),
+                ("APP_NAME", "12"),
+                ("APP_HOME", "/x"),
+            ]),
             Layer::default().flag("limit", "--limit", Some(7)),
         ];
         let loaded: Loaded<Config> = load(&layers, |_| Vec::new()).unwrap();
@@ -138,8 +157,14 @@ mod tests {
 
     #[test]
     fn all_faults_are_told_at_once() {
-        let layers = [env(&[("APP_LIMIT", "many"), ("APP_NESTED__OFF", "1"), ("APP_X", "1")])];
-        let faults = load::<Config>(&layers, |_| Vec::new()).unwrap_err().to_string();
+        let layers = [env(&[
+            ("APP_LIMIT", "many"),
+            ("APP_NESTED__OFF", "1"),
+            ("APP_X", "1"),
+        ])];
+        let faults = load::<Config>(&layers, |_| Vec::new())
+            .unwrap_err()
+            .to_string();
         for part in ["3 faults", "limit ($APP_LIMIT)", "nested.off", "x ($APP_X)"] {
             assert!(faults.contains(part), "{part} is not in {faults}");
         }

@@ -24,15 +24,26 @@ pub fn print<T: Serialize>(loaded: &Loaded<T>, secrets: &[&str]) -> String {
             (shown, loaded.origins.get(path).unwrap_or(&Source::Default))
         })
         .collect();
-    let width = rows.iter().map(|(shown, _)| shown.chars().count()).max().unwrap_or(0).min(60);
-    rows.iter().map(|(shown, source)| format!("{shown:width$}  # {source}\n")).collect()
+    let width = rows
+        .iter()
+        .map(|(shown, _)| shown.chars().count())
+        .max()
+        .unwrap_or(0)
+        .min(60);
+    rows.iter()
+        .map(|(shown, source)| format!("{shown:width$}  # {source}\n"))
+        .collect()
 }
 
 fn flatten(path: String, value: &Value, lines: &mut Vec<(String, Value)>) {
     match value {
         Value::Object(fields) if !fields.is_empty() => {
             for (name, value) in fields {
-                let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+                let path = if path.is_empty() {
+                    name.clone()
+                } else {
+                    format!("{path}.{name}")
+                };
                 flatten(path, value, lines);
             }
         }

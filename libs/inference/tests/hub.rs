@@ -297,7 +297,7 @@ async fn a_pulled_model_is_complete_loads_and_can_be_chosen() {
     );
     assert!(told.windows(2).all(|pair| pair[0].bytes <= pair[1].bytes));
 
-    assert_eq!(store.list().unwrap(), [model.clone()]);
+    assert_eq!(store.list().unwrap(), std::slice::from_ref(&model));
     assert_eq!(store.active().unwrap(), None);
     store.set_active("acme/tiny-clip").unwrap();
     assert_eq!(store.active().unwrap(), Some(model.clone()));

@@ -29,7 +29,10 @@ mod tests {
         };
         assert_eq!(model_key(&model), "a/b@1/f32");
         assert_eq!(model_id(&model_key(&model)), "a/b");
-        let other = ModelInfo { precision: "int8".into(), ..model.clone() };
+        let other = ModelInfo {
+            precision: "int8".into(),
+            ..model.clone()
+        };
         assert_ne!(model_key(&model), model_key(&other));
     }
 }

@@ -28,7 +28,9 @@ impl PageTokens {
     /// Uses `secret`, which all replicas of a service must share.
     #[must_use]
     pub fn new(secret: &[u8]) -> Self {
-        Self { key: Sha256::digest(secret).into() }
+        Self {
+            key: Sha256::digest(secret).into(),
+        }
     }
 
     /// Seals a sort key for the request identified by `scope` (everything but the page token).
@@ -50,9 +52,15 @@ impl PageTokens {
             return Ok(None);
         }
         self.try_open(scope, token).map(Some).ok_or_else(|| {
-            Error::new(ErrorKind::InvalidArgument, ErrorReason::InvalidPageToken,
-                "page token is malformed or belongs to another request")
-                .violation("page_token", "must be a token from the last answer to the same request")
+            Error::new(
+                ErrorKind::InvalidArgument,
+                ErrorReason::InvalidPageToken,
+                "page token is malformed or belongs to another request",
+            )
+            .violation(
+                "page_token",
+                "must be a token from the last answer to the same request",
+            )
         })
     }
 
@@ -94,10 +102,17 @@ mod tests {
         let key: (i64, String) = tokens.open(b"folder=a", &token).unwrap().unwrap();
         assert_eq!(key, (5, "id".to_owned()));
         assert!(tokens.open::<(i64, String)>(b"folder=b", &token).is_err());
-        assert!(PageTokens::new(b"other").open::<(i64, String)>(b"folder=a", &token).is_err());
+        assert!(
+            PageTokens::new(b"other")
+                .open::<(i64, String)>(b"folder=a", &token)
+                .is_err()
+        );
         for end in 0..token.len() {
             let cut = &token[..end];
-            assert!(!matches!(tokens.open::<(i64, String)>(b"folder=a", cut), Ok(Some(_))));
+            assert!(!matches!(
+                tokens.open::<(i64, String)>(b"folder=a", cut),
+                Ok(Some(_))
+            ));
         }
         for text in ["%", "AAAA", "\u{e9}"] {
             assert!(tokens.open::<(i64, String)>(b"folder=a", text).is_err());

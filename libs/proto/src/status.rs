@@ -113,7 +113,8 @@ impl Error {
     /// Adds a field violation; `field` is the path as in the request.
     #[must_use]
     pub fn violation(mut self, field: impl Into<String>, description: impl Into<String>) -> Self {
-        self.violations.push(FieldViolation::new(field, description));
+        self.violations
+            .push(FieldViolation::new(field, description));
         self
     }
 
@@ -172,7 +173,9 @@ pub fn reason_name(reason: ErrorReason) -> &'static str {
 pub fn reason_of(status: &Status) -> Option<ErrorReason> {
     let details = status.get_error_details();
     let info = details.error_info()?;
-    (info.domain == ERROR_DOMAIN).then(|| ErrorReason::from_str_name(&info.reason)).flatten()
+    (info.domain == ERROR_DOMAIN)
+        .then(|| ErrorReason::from_str_name(&info.reason))
+        .flatten()
 }
 
 /// Collects every field violation of a request, so that a caller can mend all at once.
@@ -213,12 +216,23 @@ impl Violations {
     ///
     /// Errors: `InvalidField` with all violations if there is any.
     pub fn finish(self) -> Result<(), Error> {
-        let Some(first) = self.0.first() else { return Ok(()) };
+        let Some(first) = self.0.first() else {
+            return Ok(());
+        };
         let message = match self.0.len() {
             1 => format!("{}: {}", first.field, first.description),
-            n => format!("{}: {} (and {} more)", first.field, first.description, n - 1),
+            n => format!(
+                "{}: {} (and {} more)",
+                first.field,
+                first.description,
+                n - 1
+            ),
         };
-        let mut error = Error::new(ErrorKind::InvalidArgument, ErrorReason::InvalidField, message);
+        let mut error = Error::new(
+            ErrorKind::InvalidArgument,
+            ErrorReason::InvalidField,
+            message,
+        );
         error.violations = self.0;
         Err(error)
     }

@@ -87,7 +87,9 @@ impl Database {
     pub async fn open(options: DatabaseOptions) -> Result<Self> {
         let path = options.path.clone();
         let migrate = tokio::task::spawn_blocking(move || migrate(path));
-        migrate.await.map_err(|panic| Error::Migrate { message: panic.to_string() })??;
+        migrate.await.map_err(|panic| Error::Migrate {
+            message: panic.to_string(),
+        })??;
         let url = options.path.to_string_lossy().into_owned();
         Ok(Self {
             inner: Arc::new(Inner {
@@ -128,7 +130,8 @@ impl Database {
         let parent = tracing::Span::current();
         let run = tokio::spawn(async move {
             statement_spans::follow(&mut conn, parent);
-            conn.immediate_transaction(async move |conn| operation(conn).await).await
+            conn.immediate_transaction(async move |conn| operation(conn).await)
+                .await
         });
         let result = joined(run.await);
         self.inner.observe(name, start);
@@ -141,7 +144,9 @@ fn joined<T>(result: std::result::Result<Result<T>, tokio::task::JoinError>) -> 
     match result {
         Ok(Err(Error::Query(source))) => Err(Error::from_diesel(source)),
         Ok(result) => result,
-        Err(_) => Err(Error::Query(diesel::result::Error::BrokenTransactionManager)),
+        Err(_) => Err(Error::Query(
+            diesel::result::Error::BrokenTransactionManager,
+        )),
     }
 }
 
@@ -155,9 +160,9 @@ impl Inner {
                 tracing::error!(%error, "cannot open a database connection");
                 Err(Error::PoolExhausted { waited_secs: 0 })
             }
-            Ok(Err(_)) | Err(_) => {
-                Err(Error::PoolExhausted { waited_secs: self.acquire_timeout.as_secs() })
-            }
+            Ok(Err(_)) | Err(_) => Err(Error::PoolExhausted {
+                waited_secs: self.acquire_timeout.as_secs(),
+            }),
         }
     }
 
@@ -171,15 +176,19 @@ impl Inner {
 /// Brings the schema up to date. Blocking.
 fn migrate(path: PathBuf) -> Result<()> {
     let url = path.to_string_lossy().into_owned();
-    let mut conn = SqliteConnection::establish(&url)
-        .map_err(|source| Error::Open { path: path.clone(), source })?;
+    let mut conn = SqliteConnection::establish(&url).map_err(|source| Error::Open {
+        path: path.clone(),
+        source,
+    })?;
     conn.batch_execute("PRAGMA journal_mode = WAL; PRAGMA busy_timeout = 5000;")
         .map_err(|source| Error::Open {
             path,
             source: diesel::ConnectionError::CouldntSetupConfiguration(source),
         })?;
     conn.run_pending_migrations(MIGRATIONS)
-        .map_err(|error| Error::Migrate { message: error.to_string() })?;
+        .map_err(|error| Error::Migrate {
+            message: error.to_string(),
+        })?;
     Ok(())
 }
 
@@ -196,15 +205,18 @@ fn pool(url: &str, size: usize, cache_kib: u32, read_only: bool) -> Pool<Connect
                     .map_err(diesel::ConnectionError::CouldntSetupConfiguration)?;
                 Ok::<_, diesel::ConnectionError>(conn)
             });
-            let conn = connect.await.map_err(|panic| {
-                diesel::ConnectionError::BadConnection(panic.to_string())
-            })??;
+            let conn = connect
+                .await
+                .map_err(|panic| diesel::ConnectionError::BadConnection(panic.to_string()))??;
             Ok(Connection::new(conn))
         }
         .boxed()
     });
     let manager = AsyncDieselConnectionManager::new_with_config(url, config);
-    Pool::builder(manager).max_size(size).build().expect("no timeouts are set, so no runtime is needed")
+    Pool::builder(manager)
+        .max_size(size)
+        .build()
+        .expect("no timeouts are set, so no runtime is needed")
 }
 
 fn pragmas(cache_kib: u32, read_only: bool) -> String {

@@ -126,7 +126,10 @@ impl Job {
     /// The lease of the claim that answered this job.
     #[must_use]
     pub fn lease(&self) -> Lease {
-        Lease { job_id: self.id, token: self.lease_token }
+        Lease {
+            job_id: self.id,
+            token: self.lease_token,
+        }
     }
 }
 

@@ -288,7 +288,8 @@ pub trait MediaStore: Send + Sync {
     async fn insert_item(&self, item: NewMediaItem, job: NewJob) -> Result<Inserted>;
 
     /// Finds the item with these bytes.
-    async fn find_by_sha256(&self, tenant: TenantId, sha256: [u8; 32]) -> Result<Option<MediaItem>>;
+    async fn find_by_sha256(&self, tenant: TenantId, sha256: [u8; 32])
+    -> Result<Option<MediaItem>>;
 
     /// Reads items that exist, in the order asked.
     async fn get_items(&self, tenant: TenantId, ids: &[MediaItemId]) -> Result<Vec<MediaItem>>;
@@ -307,7 +308,12 @@ pub trait MediaStore: Send + Sync {
     async fn count_items(&self, tenant: TenantId, query: &ListQuery) -> Result<i64>;
 
     /// Lists folders after `after` in name order.
-    async fn list_folders(&self, tenant: TenantId, after: Option<&str>, limit: i64) -> Result<Vec<Folder>>;
+    async fn list_folders(
+        &self,
+        tenant: TenantId,
+        after: Option<&str>,
+        limit: i64,
+    ) -> Result<Vec<Folder>>;
 
     /// Changes an item if `version` (when given) is current; `None` if there is no such item.
     ///

@@ -126,7 +126,11 @@ pub trait SearchStore: Send + Sync {
     async fn items_by_key(&self, tenant: TenantId, keys: &[u32]) -> Result<Vec<MediaItem>>;
 
     /// Keys of items by id; unknown ids are left out.
-    async fn keys_of(&self, tenant: TenantId, ids: &[MediaItemId]) -> Result<Vec<(MediaItemId, u32)>>;
+    async fn keys_of(
+        &self,
+        tenant: TenantId,
+        ids: &[MediaItemId],
+    ) -> Result<Vec<(MediaItemId, u32)>>;
 
     /// Stores vectors (model key, f16 little endian) of one item; answers the last sequence
     /// number, or `None` if there is no such item.
@@ -153,7 +157,11 @@ pub trait SearchStore: Send + Sync {
     async fn last_sequence(&self, tenant: TenantId, model: &str) -> Result<u64>;
 
     /// Items ready but without a vector of `model`, at most `limit`, of all tenants.
-    async fn missing_embeddings(&self, model: &str, limit: i64) -> Result<Vec<(TenantId, MediaItemId)>>;
+    async fn missing_embeddings(
+        &self,
+        model: &str,
+        limit: i64,
+    ) -> Result<Vec<(TenantId, MediaItemId)>>;
 
     /// Items in the full text.
     async fn document_count(&self, tenant: TenantId) -> Result<i64>;

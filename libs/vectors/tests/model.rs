@@ -125,7 +125,10 @@ proptest! {
     }
 }
 
-fn apply(index: &VectorIndex, log: &[Vec<(u32, Option<[i8; DIMS]>)>], seq: usize) {
+/// One step of a log: keys with their new vector, or none when removed.
+type Step = Vec<(u32, Option<[i8; DIMS]>)>;
+
+fn apply(index: &VectorIndex, log: &[Step], seq: usize) {
     let vectors: Vec<_> = log[seq - 1]
         .iter()
         .map(|(key, vector)| (*key, vector.as_ref().map(float)))

@@ -24,7 +24,11 @@ pub(crate) struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     pub(crate) fn new(options: &'a Options, tenant: TenantId) -> Self {
-        Self { options, tenant, violations: Violations::new() }
+        Self {
+            options,
+            tenant,
+            violations: Violations::new(),
+        }
     }
 
     /// Ends the reading.
@@ -36,15 +40,21 @@ impl<'a> Reader<'a> {
 
     pub(crate) fn key(&mut self, field: &str, name: &str) -> Key {
         let limit = self.options.max_key_bytes;
-        self.violations.check(name.is_empty() || name.len() > limit, field, || {
-            format!("is {} bytes; must be 1 to {limit}", name.len())
-        });
-        Key { tenant: self.tenant, name: name.into() }
+        self.violations
+            .check(name.is_empty() || name.len() > limit, field, || {
+                format!("is {} bytes; must be 1 to {limit}", name.len())
+            });
+        Key {
+            tenant: self.tenant,
+            name: name.into(),
+        }
     }
 
     pub(crate) fn batch(&mut self, field: &str, len: usize) {
         let limit = self.options.max_batch;
-        self.violations.check(len > limit, field, || format!("holds {len}; limit is {limit}"));
+        self.violations.check(len > limit, field, || {
+            format!("holds {len}; limit is {limit}")
+        });
     }
 
     pub(crate) fn tags(&mut self, field: &str, tags: &[String]) {
@@ -60,15 +70,17 @@ impl<'a> Reader<'a> {
 
     pub(crate) fn prefix(&mut self, prefix: &str) {
         let limit = self.options.max_key_bytes;
-        self.violations.check(prefix.len() > limit, "key_prefix", || {
-            format!("is {} bytes; limit is {limit}", prefix.len())
-        });
+        self.violations
+            .check(prefix.len() > limit, "key_prefix", || {
+                format!("is {} bytes; limit is {limit}", prefix.len())
+            });
     }
 
     pub(crate) fn token(&mut self, token: i64, required: bool) {
-        self.violations.check(token < 0 || (required && token == 0), "lease_token", || {
-            "must be a token from GetEntry".to_owned()
-        });
+        self.violations
+            .check(token < 0 || (required && token == 0), "lease_token", || {
+                "must be a token from GetEntry".to_owned()
+            });
     }
 
     /// Reads a time that must not be negative, or zero if `positive`.
@@ -81,33 +93,41 @@ impl<'a> Reader<'a> {
         let value = value?;
         let time = std_duration(value);
         let negative = value.seconds < 0 || value.nanos < 0;
-        self.violations.check(negative || (positive && time.is_zero()), field, || {
-            match positive {
-                true => "must be longer than nothing",
-                false => "must not be negative",
-            }
-            .to_owned()
-        });
+        self.violations
+            .check(negative || (positive && time.is_zero()), field, || {
+                match positive {
+                    true => "must be longer than nothing",
+                    false => "must not be negative",
+                }
+                .to_owned()
+            });
         Some(time)
     }
 
     pub(crate) fn entry(&mut self, field: &str, entry: Option<Entry>) -> (Key, Stored) {
-        self.violations.check(entry.is_none(), field, || "is required".to_owned());
+        self.violations
+            .check(entry.is_none(), field, || "is required".to_owned());
         let absent = entry.is_none();
         let entry = entry.unwrap_or_default();
         let key = match absent {
-            true => Key { tenant: self.tenant, name: "".into() },
+            true => Key {
+                tenant: self.tenant,
+                name: "".into(),
+            },
             false => self.key(&format!("{field}.key"), &entry.key),
         };
         let value = (!entry.negative).then_some(entry.value);
         let size = value.as_ref().map_or(0, Bytes::len);
         let limit = self.options.max_value_bytes;
-        self.violations.check(size > limit, &format!("{field}.value"), || {
-            format!("is {size} bytes; limit is {limit}")
-        });
+        self.violations
+            .check(size > limit, &format!("{field}.value"), || {
+                format!("is {size} bytes; limit is {limit}")
+            });
         let (count, limit) = (entry.tags.len(), self.options.max_tags);
         let tags = format!("{field}.tags");
-        self.violations.check(count > limit, &tags, || format!("holds {count}; limit is {limit}"));
+        self.violations.check(count > limit, &tags, || {
+            format!("holds {count}; limit is {limit}")
+        });
         self.tags(&tags, &entry.tags);
         let ttl = self
             .time(&format!("{field}.ttl"), entry.ttl.as_ref(), true)

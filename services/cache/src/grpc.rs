@@ -68,7 +68,9 @@ impl CacheService for Grpc {
         reader.finish()?;
         let found = self.service.get_batch(&keys).await;
         let lookups = std::iter::zip(&keys, found)
-            .map(|(key, entry)| Lookup { entry: entry.map(|entry| message(&key.name, entry)) })
+            .map(|(key, entry)| Lookup {
+                entry: entry.map(|entry| message(&key.name, entry)),
+            })
             .collect();
         Ok(Response::new(BatchGetEntriesResponse { lookups }))
     }
@@ -131,7 +133,10 @@ impl CacheService for Grpc {
             .map(|(index, name)| reader.key(&format!("keys[{index}]"), name))
             .collect();
         reader.finish()?;
-        let removed = self.service.invalidate(tenant, &keys, &request.tags, &request.key_prefix).await;
+        let removed = self
+            .service
+            .invalidate(tenant, &keys, &request.tags, &request.key_prefix)
+            .await;
         let removed = i64::try_from(removed).unwrap_or(i64::MAX);
         Ok(Response::new(InvalidateEntriesResponse { removed }))
     }

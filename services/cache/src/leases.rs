@@ -53,7 +53,10 @@ pub(crate) struct Leases {
 impl Leases {
     pub(crate) fn new() -> Self {
         Self {
-            table: Mutex::new(Table { leases: HashMap::new(), sweep_at: MIN_SWEEP }),
+            table: Mutex::new(Table {
+                leases: HashMap::new(),
+                sweep_at: MIN_SWEEP,
+            }),
             // Tokens grow over restarts too, as no process hands out one per microsecond.
             last_token: AtomicI64::new(mediamesh_proto::time::now_micros()),
         }
@@ -66,14 +69,21 @@ impl Leases {
         if let Some(lease) = table.leases.get(key)
             && lease.ends > now
         {
-            return Claim::Wait(Wait { filled: lease.filled.subscribe(), lease_ends: lease.ends });
+            return Claim::Wait(Wait {
+                filled: lease.filled.subscribe(),
+                lease_ends: lease.ends,
+            });
         }
         if table.leases.len() >= table.sweep_at {
             table.leases.retain(|_, lease| lease.ends > now);
             table.sweep_at = (table.leases.len() * 2).max(MIN_SWEEP);
         }
         let token = self.last_token.fetch_add(1, Ordering::Relaxed) + 1;
-        let lease = Lease { token, ends: now + ttl, filled: watch::Sender::new(None) };
+        let lease = Lease {
+            token,
+            ends: now + ttl,
+            filled: watch::Sender::new(None),
+        };
         table.leases.insert(key.clone(), lease);
         Claim::Granted(token)
     }
@@ -81,13 +91,20 @@ impl Leases {
     /// Tells whether `token` is the valid lease on `key`.
     pub(crate) fn is_valid(&self, key: &Key, token: i64) -> bool {
         let table = self.table.lock();
-        table.leases.get(key).is_some_and(|lease| lease.token == token && lease.ends > Instant::now())
+        table
+            .leases
+            .get(key)
+            .is_some_and(|lease| lease.token == token && lease.ends > Instant::now())
     }
 
     /// Ends the lease `token` and hands `entry` to those who wait; answers whether it was held.
     pub(crate) fn settle(&self, key: &Key, token: i64, entry: Option<Stored>) -> bool {
         let mut table = self.table.lock();
-        if table.leases.get(key).is_none_or(|lease| lease.token != token) {
+        if table
+            .leases
+            .get(key)
+            .is_none_or(|lease| lease.token != token)
+        {
             return false;
         }
         let lease = table.leases.remove(key);

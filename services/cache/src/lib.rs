@@ -46,14 +46,18 @@ pub struct Cache {
 pub fn build(options: Options, deps: Deps) -> Cache {
     let metrics = metrics::CacheMetrics::new(&deps.metrics);
     let memory = memory::MemoryTier::new(options.max_bytes, metrics.clone());
-    Cache { service: Arc::new(service::Service::new(options, Arc::new(memory), metrics)) }
+    Cache {
+        service: Arc::new(service::Service::new(options, Arc::new(memory), metrics)),
+    }
 }
 
 impl Cache {
     /// The generated server.
     #[must_use]
     pub fn server(&self) -> CacheServiceServer<impl CacheService> {
-        CacheServiceServer::new(grpc::Grpc { service: Arc::clone(&self.service) })
-            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+        CacheServiceServer::new(grpc::Grpc {
+            service: Arc::clone(&self.service),
+        })
+        .max_decoding_message_size(MAX_MESSAGE_BYTES)
     }
 }

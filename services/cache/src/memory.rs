@@ -42,7 +42,9 @@ impl MemoryTier {
         let tags = Arc::new(Tags::default());
         let slots = Cache::builder()
             .max_capacity(max_bytes)
-            .weigher(|key: &Key, slot: &Slot| u32::try_from(weight(key, &slot.entry)).unwrap_or(u32::MAX))
+            .weigher(|key: &Key, slot: &Slot| {
+                u32::try_from(weight(key, &slot.entry)).unwrap_or(u32::MAX)
+            })
             // Not TinyLFU: it refuses newcomers of a full cache, and a value just computed under a
             // lease is the one that will be asked for next.
             .eviction_policy(EvictionPolicy::lru())
@@ -76,8 +78,12 @@ impl MemoryTier {
             size_bytes: self.slots.weighted_size(),
             max_size_bytes: self.max_bytes,
         };
-        self.metrics.size_bytes.set(i64::try_from(usage.size_bytes).unwrap_or(i64::MAX));
-        self.metrics.entries.set(i64::try_from(usage.entries).unwrap_or(i64::MAX));
+        self.metrics
+            .size_bytes
+            .set(i64::try_from(usage.size_bytes).unwrap_or(i64::MAX));
+        self.metrics
+            .entries
+            .set(i64::try_from(usage.entries).unwrap_or(i64::MAX));
         usage
     }
 }
@@ -131,7 +137,10 @@ impl CacheTier for MemoryTier {
     }
 
     async fn remove(&self, key: &Key) -> bool {
-        self.slots.remove(key).await.is_some_and(|slot| !slot.entry.remaining().is_zero())
+        self.slots
+            .remove(key)
+            .await
+            .is_some_and(|slot| !slot.entry.remaining().is_zero())
     }
 
     async fn remove_tagged(&self, tenant: TenantId, tag: &str) -> u64 {
@@ -139,7 +148,12 @@ impl CacheTier for MemoryTier {
         for name in self.tags.names(tenant, tag) {
             let key = Key { tenant, name };
             let carries = |slot: &Slot| slot.entry.tags.iter().any(|own| own == tag);
-            if self.slots.get(&key).await.is_some_and(|slot| carries(&slot)) {
+            if self
+                .slots
+                .get(&key)
+                .await
+                .is_some_and(|slot| carries(&slot))
+            {
                 removed += u64::from(self.remove(&key).await);
             }
         }
@@ -182,7 +196,10 @@ mod tests {
     }
 
     fn key(name: &str) -> Key {
-        Key { tenant: TENANT, name: name.into() }
+        Key {
+            tenant: TENANT,
+            name: name.into(),
+        }
     }
 
     fn entry(bytes: usize, tags: &[&str]) -> Stored {
@@ -197,11 +214,15 @@ mod tests {
     async fn bytes_stay_within_the_bound_and_the_newest_entry_stays() {
         let tier = tier(100_000);
         for round in 0..500 {
-            tier.set(key(&format!("k{round}")), entry(1_000, &["t"])).await;
+            tier.set(key(&format!("k{round}")), entry(1_000, &["t"]))
+                .await;
             assert!(tier.slots.weighted_size() <= 110_000, "round {round}");
         }
         let usage = tier.usage().await;
-        assert!(usage.size_bytes <= 100_000 && usage.size_bytes > 90_000, "{usage:?}");
+        assert!(
+            usage.size_bytes <= 100_000 && usage.size_bytes > 90_000,
+            "{usage:?}"
+        );
         assert!(tier.get(&key("k499")).await.is_some());
         assert!(tier.get(&key("k0")).await.is_none());
         assert_eq!(tier.metrics.evictions.get(), 500 - usage.entries);

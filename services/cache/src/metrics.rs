@@ -32,9 +32,15 @@ impl CacheMetrics {
             hits: counter("cache_hits", "Look-ups that found an entry"),
             misses: counter("cache_misses", "Look-ups that found none"),
             evictions: counter("cache_evictions", "Entries removed to make room"),
-            coalesced: counter("cache_coalesced", "Look-ups that waited for another's lease"),
+            coalesced: counter(
+                "cache_coalesced",
+                "Look-ups that waited for another's lease",
+            ),
             leases: counter("cache_leases", "Leases granted"),
-            leases_lost: counter("cache_leases_lost", "Writes refused because their lease was lost"),
+            leases_lost: counter(
+                "cache_leases_lost",
+                "Writes refused because their lease was lost",
+            ),
             size_bytes: gauge("cache_size_bytes", "Memory taken by keys, values and tags"),
             entries: gauge("cache_entries", "Entries held"),
         }

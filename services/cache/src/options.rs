@@ -66,7 +66,10 @@ impl Options {
         );
         check(
             self.max_value_bytes > 8 << 20,
-            format!("cache.max_value_bytes is {}; limit is 8388608", self.max_value_bytes),
+            format!(
+                "cache.max_value_bytes is {}; limit is 8388608",
+                self.max_value_bytes
+            ),
         );
         for (name, value) in [
             ("max_key_bytes", self.max_key_bytes as u64),
@@ -76,7 +79,10 @@ impl Options {
             ("default_ttl_secs", self.default_ttl_secs),
             ("max_lease_secs", self.max_lease_secs),
         ] {
-            check(value == 0, format!("cache.{name} is 0; it must be at least 1"));
+            check(
+                value == 0,
+                format!("cache.{name} is 0; it must be at least 1"),
+            );
         }
         check(
             self.max_ttl_secs < self.default_ttl_secs,
@@ -108,7 +114,12 @@ mod tests {
     #[test]
     fn all_faults_are_told_at_once_and_the_defaults_have_none() {
         assert_eq!(Options::default().validate(), Vec::<String>::new());
-        let bad = Options { max_bytes: 1, max_batch: 0, max_ttl_secs: 1, ..Options::default() };
+        let bad = Options {
+            max_bytes: 1,
+            max_batch: 0,
+            max_ttl_secs: 1,
+            ..Options::default()
+        };
         assert_eq!(bad.validate().len(), 3);
     }
 

@@ -3,9 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use mediamesh_mesh::MAX_MESSAGE_BYTES;
-use mediamesh_proto::{
-    Error, ErrorKind, ErrorReason, TenantId, cache::v1::GetCacheStatsResponse,
-};
+use mediamesh_proto::{Error, ErrorKind, ErrorReason, TenantId, cache::v1::GetCacheStatsResponse};
 use tokio::time::Instant;
 
 use crate::{
@@ -39,7 +37,12 @@ pub(crate) struct Service {
 
 impl Service {
     pub(crate) fn new(options: Options, tier: Arc<dyn CacheTier>, metrics: CacheMetrics) -> Self {
-        Self { options, tier, leases: Leases::new(), metrics }
+        Self {
+            options,
+            tier,
+            leases: Leases::new(),
+            metrics,
+        }
     }
 
     /// Looks one key up; on a miss takes a lease of `lease_ttl`, or waits for the holder of one,
@@ -53,7 +56,10 @@ impl Service {
         let found = match self.tier.get(key).await {
             Some(entry) => Found::Entry(entry),
             None => match lease_ttl {
-                Some(ttl) => self.claim(key, ttl.min(self.options.max_lease()), wait_timeout).await,
+                Some(ttl) => {
+                    self.claim(key, ttl.min(self.options.max_lease()), wait_timeout)
+                        .await
+                }
                 None => Found::Nothing,
             },
         };
@@ -166,7 +172,8 @@ impl Service {
             removed += self.tier.remove_tagged(tenant, tag).await;
         }
         if !prefix.is_empty() {
-            self.leases.revoke_where(|key| key.tenant == tenant && key.name.starts_with(prefix));
+            self.leases
+                .revoke_where(|key| key.tenant == tenant && key.name.starts_with(prefix));
             removed += self.tier.remove_prefix(tenant, prefix).await;
         }
         removed
@@ -184,7 +191,11 @@ impl Service {
             size_bytes: signed(usage.size_bytes),
             max_size_bytes: signed(usage.max_size_bytes),
             evictions: signed(self.metrics.evictions.get()),
-            hit_rate: if looked_up == 0 { 0.0 } else { hits as f64 / looked_up as f64 },
+            hit_rate: if looked_up == 0 {
+                0.0
+            } else {
+                hits as f64 / looked_up as f64
+            },
             coalesced: signed(self.metrics.coalesced.get()),
         }
     }

@@ -39,7 +39,9 @@ impl Tags {
             return;
         }
         let mut by_tag = self.by_tag.lock();
-        let Some(tenant) = by_tag.get_mut(&key.tenant) else { return };
+        let Some(tenant) = by_tag.get_mut(&key.tenant) else {
+            return;
+        };
         for tag in tags {
             if let Some(carriers) = tenant.get_mut(tag) {
                 carriers.remove(&(Arc::clone(&key.name), generation));
@@ -57,7 +59,11 @@ impl Tags {
     pub(crate) fn names(&self, tenant: TenantId, tag: &str) -> HashSet<Arc<str>> {
         let by_tag = self.by_tag.lock();
         let carriers = by_tag.get(&tenant).and_then(|tags| tags.get(tag));
-        carriers.into_iter().flatten().map(|(name, _)| Arc::clone(name)).collect()
+        carriers
+            .into_iter()
+            .flatten()
+            .map(|(name, _)| Arc::clone(name))
+            .collect()
     }
 
     #[cfg(test)]

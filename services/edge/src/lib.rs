@@ -82,7 +82,6 @@ pub fn build(options: Options, deps: Deps) -> Edge {
 
 impl Edge {
     /// Every route behind every layer; hosts other than loopback names must be configured.
-    #[must_use]
     pub fn router(&self) -> axum::Router {
         router::build(&self.shared, true)
     }

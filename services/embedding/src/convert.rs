@@ -58,9 +58,16 @@ pub(crate) fn images(images: Vec<Image>, options: &Options) -> Result<Vec<ImageI
                 violations.add(field, "must hold `encoded` or `pixels`");
                 continue;
             }
-            Some(Sent::Encoded(bytes)) => Source::File { bytes, limits, side: options.image_side },
+            Some(Sent::Encoded(bytes)) => Source::File {
+                bytes,
+                limits,
+                side: options.image_side,
+            },
             Some(Sent::Pixels(pixels)) => {
-                let sides = (u32::try_from(pixels.width_pixels), u32::try_from(pixels.height_pixels));
+                let sides = (
+                    u32::try_from(pixels.width_pixels),
+                    u32::try_from(pixels.height_pixels),
+                );
                 let (Ok(width @ 1..), Ok(height @ 1..)) = sides else {
                     violations.add(format!("{field}.pixels"), "must be at least 1 x 1 pixels");
                     continue;
@@ -80,14 +87,21 @@ pub(crate) fn images(images: Vec<Image>, options: &Options) -> Result<Vec<ImageI
                     );
                     continue;
                 }
-                Source::Pixels { width, height, rgb: pixels.rgb }
+                Source::Pixels {
+                    width,
+                    height,
+                    rgb: pixels.rgb,
+                }
             }
         };
         inputs.push(ImageInput::new(field, source));
     }
     violations.finish()?;
     match too_large {
-        Some((field, error)) => Err(Error::Image { field, source: error.into() }),
+        Some((field, error)) => Err(Error::Image {
+            field,
+            source: error.into(),
+        }),
         None => Ok(inputs),
     }
 }
@@ -95,11 +109,17 @@ pub(crate) fn images(images: Vec<Image>, options: &Options) -> Result<Vec<ImageI
 /// Vectors as they are answered.
 pub(crate) fn vectors(made: Vec<Made>) -> Vec<Vector> {
     made.into_iter()
-        .map(|made| Vector { values: made.values, from_cache: made.from_cache })
+        .map(|made| Vector {
+            values: made.values,
+            from_cache: made.from_cache,
+        })
         .collect()
 }
 
 /// One model's vectors as they are answered.
 pub(crate) fn model_vectors(model: &ModelInfo, made: Vec<Made>) -> ModelVectors {
-    ModelVectors { model: Some(model.clone()), vectors: vectors(made) }
+    ModelVectors {
+        model: Some(model.clone()),
+        vectors: vectors(made),
+    }
 }

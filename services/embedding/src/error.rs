@@ -93,28 +93,38 @@ impl From<Error> for Status {
                     .meta("model", "")
                     .meta("hint", hint)
             }
-            Error::InputUnsupported { model, input } => {
-                E::new(ErrorKind::FailedPrecondition, ErrorReason::ModelInputUnsupported, message)
-                    .meta("model", model)
-                    .meta("input", input)
-            }
+            Error::InputUnsupported { model, input } => E::new(
+                ErrorKind::FailedPrecondition,
+                ErrorReason::ModelInputUnsupported,
+                message,
+            )
+            .meta("model", model)
+            .meta("input", input),
             Error::Image { field, source } => image(&field, &source, message),
-            Error::ProviderNotConfigured { feature } => {
-                E::new(ErrorKind::FailedPrecondition, ErrorReason::ProviderNotConfigured, message)
-                    .meta("feature", feature)
-            }
+            Error::ProviderNotConfigured { feature } => E::new(
+                ErrorKind::FailedPrecondition,
+                ErrorReason::ProviderNotConfigured,
+                message,
+            )
+            .meta("feature", feature),
             Error::QueueFull { waiting, limit } => {
                 E::new(ErrorKind::Overloaded, ErrorReason::LoadShed, message)
                     .meta("waiting", waiting)
                     .meta("limit", limit)
                     .retry_after(Duration::from_secs(1))
             }
-            Error::DeadlineExceeded => {
-                E::new(ErrorKind::DeadlineExceeded, ErrorReason::DeadlineExceeded, message)
-            }
+            Error::DeadlineExceeded => E::new(
+                ErrorKind::DeadlineExceeded,
+                ErrorReason::DeadlineExceeded,
+                message,
+            ),
             Error::Encode(_) | Error::Output { .. } | Error::CutOff => {
                 tracing::error!(error = &error as &dyn std::error::Error, "embedding failed");
-                E::new(ErrorKind::Internal, ErrorReason::Internal, "internal error in embedding")
+                E::new(
+                    ErrorKind::Internal,
+                    ErrorReason::Internal,
+                    "internal error in embedding",
+                )
             }
         }
         .into()
@@ -129,11 +139,19 @@ fn image(field: &str, error: &mediamesh_imaging::Error, message: String) -> medi
             .violation(field, error.to_string())
     };
     match error {
-        I::TooManyPixels { width, height, limit } => refuse(ErrorReason::TooManyPixels)
+        I::TooManyPixels {
+            width,
+            height,
+            limit,
+        } => refuse(ErrorReason::TooManyPixels)
             .meta("widthPixels", width)
             .meta("heightPixels", height)
             .meta("maxPixels", limit),
-        I::SideTooLong { width, height, limit } => refuse(ErrorReason::TooManyPixels)
+        I::SideTooLong {
+            width,
+            height,
+            limit,
+        } => refuse(ErrorReason::TooManyPixels)
             .meta("widthPixels", width)
             .meta("heightPixels", height)
             .meta("maxSidePixels", limit),

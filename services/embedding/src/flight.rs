@@ -56,7 +56,10 @@ struct Landing {
 impl Drop for Landing {
     fn drop(&mut self) {
         let mut table = self.table.lock();
-        if table.get(&self.key).is_some_and(|flight| flight.number == self.number) {
+        if table
+            .get(&self.key)
+            .is_some_and(|flight| flight.number == self.number)
+        {
             table.remove(&self.key);
         }
     }
@@ -64,7 +67,12 @@ impl Drop for Landing {
 
 impl Flights {
     pub(crate) fn new(pool: Pool, metrics: EmbeddingMetrics) -> Self {
-        Self { table: Table::default(), pool, last_number: AtomicU64::new(0), metrics }
+        Self {
+            table: Table::default(),
+            pool,
+            last_number: AtomicU64::new(0),
+            metrics,
+        }
     }
 
     /// Embeds one input, or joins a call that does so already.
@@ -101,7 +109,11 @@ impl Flights {
         }
         let ticket = self.pool.submit(lane, Arc::clone(model), input)?;
         let number = self.last_number.fetch_add(1, Ordering::Relaxed);
-        let landing = Landing { table: Arc::clone(&self.table), key: key.clone(), number };
+        let landing = Landing {
+            table: Arc::clone(&self.table),
+            key: key.clone(),
+            number,
+        };
         let reply = ticket.reply;
         let work = async move {
             let _landing = landing;
@@ -109,7 +121,15 @@ impl Flights {
         };
         let work = work.boxed().shared();
         if let Some(weak) = work.downgrade() {
-            table.insert(key, Flight { number, ticket: ticket.id, lane, work: weak });
+            table.insert(
+                key,
+                Flight {
+                    number,
+                    ticket: ticket.id,
+                    lane,
+                    work: weak,
+                },
+            );
         }
         Ok(work)
     }

@@ -27,7 +27,10 @@ impl EmbeddingService for Grpc {
         convert::check_texts(&request.texts, &self.service.options)?;
         let model = self.service.models.for_texts(&request.model)?;
         let lane = convert::lane(request.priority);
-        let made = self.service.embed_texts(lane, &model, request.texts).await?;
+        let made = self
+            .service
+            .embed_texts(lane, &model, request.texts)
+            .await?;
         Ok(Response::new(EmbedTextsResponse {
             vectors: convert::vectors(made),
             model: Some(model.info.clone()),
@@ -63,6 +66,9 @@ impl EmbeddingService for Grpc {
         request: Request<DescribeImageRequest>,
     ) -> Result<Response<DescribeImageResponse>, Status> {
         identity(&request)?;
-        Err(Error::ProviderNotConfigured { feature: "image description" }.into())
+        Err(Error::ProviderNotConfigured {
+            feature: "image description",
+        }
+        .into())
     }
 }

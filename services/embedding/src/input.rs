@@ -25,7 +25,10 @@ impl Content {
         hash.update((kind.len() as u64).to_le_bytes());
         hash.update(kind);
         hash.update(bytes);
-        Self { sha256: hash.finalize().into(), len: bytes.len() as u64 }
+        Self {
+            sha256: hash.finalize().into(),
+            len: bytes.len() as u64,
+        }
     }
 }
 
@@ -46,7 +49,11 @@ pub(crate) fn text_content(text: &str) -> Content {
 /// Pixels of an image, or how to get them.
 pub(crate) enum Source {
     /// An image file, and the longest side to shrink it to.
-    File { bytes: Bytes, limits: Limits, side: u32 },
+    File {
+        bytes: Bytes,
+        limits: Limits,
+        side: u32,
+    },
     /// Pixels whose length fits their sides.
     Pixels { width: u32, height: u32, rgb: Bytes },
 }
@@ -63,12 +70,19 @@ pub(crate) struct ImageInput {
 impl ImageInput {
     pub(crate) fn new(field: String, source: Source) -> Self {
         let content = match &source {
-            Source::File { bytes, side, .. } => Content::of(format!("file/{side}").as_bytes(), bytes),
+            Source::File { bytes, side, .. } => {
+                Content::of(format!("file/{side}").as_bytes(), bytes)
+            }
             Source::Pixels { width, height, rgb } => {
                 Content::of(format!("pixels/{width}x{height}").as_bytes(), rgb)
             }
         };
-        Self { content, field, source, pixels: OnceCell::new() }
+        Self {
+            content,
+            field,
+            source,
+            pixels: OnceCell::new(),
+        }
     }
 
     /// The pixels; decoded at the first call, on the blocking pool, as many at once as `decoding`
@@ -76,20 +90,31 @@ impl ImageInput {
     ///
     /// Errors: `Image`, `CutOff`.
     pub(crate) async fn pixels(&self, decoding: &Semaphore) -> Result<Arc<RgbImage>, Error> {
-        let pixels = self.pixels.get_or_try_init(|| self.decode(decoding)).await?;
+        let pixels = self
+            .pixels
+            .get_or_try_init(|| self.decode(decoding))
+            .await?;
         Ok(Arc::clone(pixels))
     }
 
     async fn decode(&self, decoding: &Semaphore) -> Result<Arc<RgbImage>, Error> {
         match &self.source {
-            Source::Pixels { width, height, rgb } => {
-                Ok(Arc::new(RgbImage { width: *width, height: *height, data: rgb.to_vec() }))
-            }
-            Source::File { bytes, limits, side } => {
+            Source::Pixels { width, height, rgb } => Ok(Arc::new(RgbImage {
+                width: *width,
+                height: *height,
+                data: rgb.to_vec(),
+            })),
+            Source::File {
+                bytes,
+                limits,
+                side,
+            } => {
                 let _permit = decoding.acquire().await.map_err(|_| Error::CutOff)?;
                 let (bytes, limits, side) = (bytes.clone(), *limits, *side);
                 let decode = move || decode_rgb_within(&bytes, &limits, side);
-                let image = tokio::task::spawn_blocking(decode).await.map_err(|_| Error::CutOff)?;
+                let image = tokio::task::spawn_blocking(decode)
+                    .await
+                    .map_err(|_| Error::CutOff)?;
                 let image = image.map_err(|source| Error::Image {
                     field: self.field.clone(),
                     source: Arc::new(source),

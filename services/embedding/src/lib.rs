@@ -65,14 +65,18 @@ pub fn build(options: Options, deps: Deps) -> Embedding {
         decoding: Arc::new(tokio::sync::Semaphore::new(options.workers())),
         options,
     };
-    Embedding { service: Arc::new(service) }
+    Embedding {
+        service: Arc::new(service),
+    }
 }
 
 impl Embedding {
     /// The generated server.
     #[must_use]
     pub fn server(&self) -> EmbeddingServiceServer<impl EmbeddingService> {
-        EmbeddingServiceServer::new(grpc::Grpc { service: Arc::clone(&self.service) })
-            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+        EmbeddingServiceServer::new(grpc::Grpc {
+            service: Arc::clone(&self.service),
+        })
+        .max_decoding_message_size(MAX_MESSAGE_BYTES)
     }
 }

@@ -50,7 +50,11 @@ impl EmbeddingMetrics {
                 "Time inputs waited for a thread",
                 seconds_family(),
             ),
-            run: metrics.register("embedding_run_seconds", "Time of one run of a model", seconds_family()),
+            run: metrics.register(
+                "embedding_run_seconds",
+                "Time of one run of a model",
+                seconds_family(),
+            ),
             batch_size: metrics.register(
                 "embedding_batch_size",
                 "Inputs per run of a model",

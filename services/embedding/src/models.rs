@@ -29,7 +29,10 @@ enum Engine {
     /// The built-in visual descriptor.
     Visual,
     /// Towers of a model on disk.
-    Towers { text: Option<Arc<dyn Encoder>>, image: Option<Arc<dyn Encoder>> },
+    Towers {
+        text: Option<Arc<dyn Encoder>>,
+        image: Option<Arc<dyn Encoder>>,
+    },
 }
 
 impl Model {
@@ -66,11 +69,21 @@ impl Model {
             engine: model.report.engine.as_str().to_owned(),
             default_min_score: min_score(spec.family),
         };
-        Self::new(info, Engine::Towers { text: model.text, image: model.image })
+        Self::new(
+            info,
+            Engine::Towers {
+                text: model.text,
+                image: model.image,
+            },
+        )
     }
 
     fn new(info: ModelInfo, engine: Engine) -> Self {
-        Self { key: model_key(&info), info, engine }
+        Self {
+            key: model_key(&info),
+            info,
+            engine,
+        }
     }
 
     fn tower(&self, tower: Tower) -> Option<&Arc<dyn Encoder>> {
@@ -85,14 +98,17 @@ impl Model {
 
     /// How many inputs make the best use of one run.
     pub(crate) fn preferred_batch(&self, tower: Tower) -> usize {
-        self.tower(tower).map_or(1, |encoder| encoder.preferred_batch().max(1))
+        self.tower(tower)
+            .map_or(1, |encoder| encoder.preferred_batch().max(1))
     }
 
     /// Runs the text tower: one vector per text, in order. Blocking.
     ///
     /// Errors: `Encode`, `InputUnsupported`, `Output`.
     pub(crate) fn run_texts(&self, texts: &[&str]) -> Result<Vec<Vec<f32>>, Error> {
-        let encoder = self.tower(Tower::Text).ok_or_else(|| self.unsupported(Tower::Text))?;
+        let encoder = self
+            .tower(Tower::Text)
+            .ok_or_else(|| self.unsupported(Tower::Text))?;
         self.checked(encoder.encode_texts(texts)?, texts.len())
     }
 
@@ -103,7 +119,9 @@ impl Model {
         if matches!(self.engine, Engine::Visual) {
             return Ok(images.iter().map(visual_descriptor).collect());
         }
-        let encoder = self.tower(Tower::Image).ok_or_else(|| self.unsupported(Tower::Image))?;
+        let encoder = self
+            .tower(Tower::Image)
+            .ok_or_else(|| self.unsupported(Tower::Image))?;
         self.checked(encoder.encode_images(images)?, images.len())
     }
 
@@ -111,12 +129,17 @@ impl Model {
         let dims = usize::try_from(self.info.dims).unwrap_or(0);
         match vectors.len() == inputs && vectors.iter().all(|vector| vector.len() == dims) {
             true => Ok(vectors),
-            false => Err(Error::Output { model: self.info.id.clone() }),
+            false => Err(Error::Output {
+                model: self.info.id.clone(),
+            }),
         }
     }
 
     fn unsupported(&self, input: Tower) -> Error {
-        Error::InputUnsupported { model: self.info.id.clone(), input }
+        Error::InputUnsupported {
+            model: self.info.id.clone(),
+            input,
+        }
     }
 }
 
@@ -142,7 +165,11 @@ impl Models {
     pub(crate) fn new(loaded: Option<LoadedModel>, hint: String) -> Self {
         let loaded = loaded.map(Model::loaded);
         // The loaded one first: it is preferred wherever both would do.
-        let all = loaded.into_iter().chain([Model::builtin()]).map(Arc::new).collect();
+        let all = loaded
+            .into_iter()
+            .chain([Model::builtin()])
+            .map(Arc::new)
+            .collect();
         Self { all, hint }
     }
 
@@ -155,7 +182,9 @@ impl Models {
     /// Errors: `ModelNotFound`, `InputUnsupported`.
     pub(crate) fn for_texts(&self, name: &str) -> Result<Arc<Model>, Error> {
         if name.is_empty() {
-            return self.text().cloned().ok_or_else(|| Error::NoTextModel { hint: self.hint.clone() });
+            return self.text().cloned().ok_or_else(|| Error::NoTextModel {
+                hint: self.hint.clone(),
+            });
         }
         let model = self.named(name)?;
         match model.info.text_input {
@@ -169,7 +198,12 @@ impl Models {
     /// Errors: `ModelNotFound`, `InputUnsupported`.
     pub(crate) fn for_images(&self, names: &[String]) -> Result<Vec<Arc<Model>>, Error> {
         if names.is_empty() {
-            return Ok(self.all.iter().filter(|model| model.info.image_input).cloned().collect());
+            return Ok(self
+                .all
+                .iter()
+                .filter(|model| model.info.image_input)
+                .cloned()
+                .collect());
         }
         let mut models: Vec<Arc<Model>> = Vec::with_capacity(names.len());
         for name in names {
@@ -185,8 +219,13 @@ impl Models {
     }
 
     fn named(&self, name: &str) -> Result<Arc<Model>, Error> {
-        let found = self.all.iter().find(|model| model.info.id == name || model.key == name);
-        found.cloned().ok_or_else(|| Error::ModelNotFound { model: name.to_owned() })
+        let found = self
+            .all
+            .iter()
+            .find(|model| model.info.id == name || model.key == name);
+        found.cloned().ok_or_else(|| Error::ModelNotFound {
+            model: name.to_owned(),
+        })
     }
 
     /// The list as it is answered.
@@ -196,7 +235,11 @@ impl Models {
         let image_model = self.all.iter().find(|model| model.info.image_input).map(id);
         ListModelsResponse {
             models: self.all.iter().map(|model| model.info.clone()).collect(),
-            hint: if text_model.is_empty() { self.hint.clone() } else { String::new() },
+            hint: if text_model.is_empty() {
+                self.hint.clone()
+            } else {
+                String::new()
+            },
             text_model,
             image_model: image_model.unwrap_or_default(),
         }

@@ -95,7 +95,10 @@ impl Options {
     }
 
     pub(crate) fn limits(&self) -> Limits {
-        Limits { max_pixels: self.max_image_pixels, ..Limits::default() }
+        Limits {
+            max_pixels: self.max_image_pixels,
+            ..Limits::default()
+        }
     }
 
     pub(crate) fn batch_wait(&self) -> Duration {
@@ -110,7 +113,12 @@ mod tests {
     #[test]
     fn all_faults_are_told_at_once_and_the_defaults_have_none() {
         assert_eq!(Options::default().validate(), Vec::<String>::new());
-        let bad = Options { max_batch: 0, max_queue: 10, batch_wait_millis: 5000, ..Options::default() };
+        let bad = Options {
+            max_batch: 0,
+            max_queue: 10,
+            batch_wait_millis: 5000,
+            ..Options::default()
+        };
         assert_eq!(bad.validate().len(), 3);
     }
 

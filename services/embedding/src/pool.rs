@@ -132,7 +132,11 @@ impl Pool {
                 .name(format!("embed-{number}"))
                 .spawn(move || state.work());
             if let Err(error) = started {
-                tracing::error!(error = &error as &dyn std::error::Error, number, "no thread for models");
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    number,
+                    "no thread for models"
+                );
             }
         }
         Self { state }
@@ -141,24 +145,40 @@ impl Pool {
     /// Hands an input in.
     ///
     /// Errors: `QueueFull`.
-    pub(crate) fn submit(&self, lane: Lane, model: Arc<Model>, input: Input) -> Result<Ticket, Error> {
+    pub(crate) fn submit(
+        &self,
+        lane: Lane,
+        model: Arc<Model>,
+        input: Input,
+    ) -> Result<Ticket, Error> {
         let (reply, receiver) = oneshot::channel();
         let mut queues = self.state.queues.lock();
-        let (waiting, limit) =
-            (queues.interactive.len() + queues.background.len(), self.state.settings.max_queue);
+        let (waiting, limit) = (
+            queues.interactive.len() + queues.background.len(),
+            self.state.settings.max_queue,
+        );
         if waiting >= limit {
             return Err(Error::QueueFull { waiting, limit });
         }
         queues.last_id += 1;
         let id = queues.last_id;
-        let job = Job { id, model, input, queued: Instant::now(), reply };
+        let job = Job {
+            id,
+            model,
+            input,
+            queued: Instant::now(),
+            reply,
+        };
         match lane {
             Lane::Interactive => queues.interactive.push_back(job),
             Lane::Background => queues.background.push_back(job),
         }
         drop(queues);
         self.state.arrived.notify_one();
-        Ok(Ticket { id, reply: receiver })
+        Ok(Ticket {
+            id,
+            reply: receiver,
+        })
     }
 
     /// Moves an input that still waits in the background to the interactive lane.
@@ -207,7 +227,10 @@ impl State {
                 return Some((Lane::Interactive, batch));
             }
             self.drop_abandoned(&mut queues.background);
-            let Some(wait) = queues.background.front().map(|first| self.wait_for_more(first, &queues.background))
+            let Some(wait) = queues
+                .background
+                .front()
+                .map(|first| self.wait_for_more(first, &queues.background))
             else {
                 self.arrived.wait(&mut queues);
                 continue;
@@ -231,17 +254,28 @@ impl State {
     }
 
     fn batch_limit(&self, job: &Job) -> usize {
-        job.model.preferred_batch(job.tower()).min(self.settings.max_batch)
+        job.model
+            .preferred_batch(job.tower())
+            .min(self.settings.max_batch)
     }
 
     /// How long the batch of `first` should still wait for company.
     fn wait_for_more(&self, first: &Job, queue: &VecDeque<Job>) -> Duration {
         let limit = self.batch_limit(first);
         let gathers = first.tower() == Tower::Image && limit > 1;
-        if !gathers || queue.iter().filter(|job| job.runs_with(first)).take(limit).count() >= limit {
+        if !gathers
+            || queue
+                .iter()
+                .filter(|job| job.runs_with(first))
+                .take(limit)
+                .count()
+                >= limit
+        {
             return Duration::ZERO;
         }
-        self.settings.batch_wait.saturating_sub(first.queued.elapsed())
+        self.settings
+            .batch_wait
+            .saturating_sub(first.queued.elapsed())
     }
 
     /// Takes what can run together with `first` out of `queue`.
@@ -267,9 +301,14 @@ impl State {
 
     fn run(&self, lane: Lane, batch: Vec<Job>) {
         let Some(first) = batch.first() else { return };
-        let labels = RunLabels { lane: lane.as_str(), model: first.model.info.id.clone() };
+        let labels = RunLabels {
+            lane: lane.as_str(),
+            model: first.model.info.id.clone(),
+        };
         let waits = self.metrics.queue_wait.get_or_create_owned(&labels);
-        batch.iter().for_each(|job| waits.observe(job.queued.elapsed().as_secs_f64()));
+        batch
+            .iter()
+            .for_each(|job| waits.observe(job.queued.elapsed().as_secs_f64()));
         self.metrics.batch_size.observe(batch.len() as f64);
         let started = Instant::now();
         let inputs: Vec<&Input> = batch.iter().map(|job| &job.input).collect();

@@ -100,22 +100,42 @@ impl Service {
         Ok(by_model)
     }
 
-    async fn make(&self, lane: Lane, wanted: &[Wanted], at_once: usize) -> Result<Vec<Made>, Error> {
-        let places: Vec<Place> =
-            wanted.iter().map(|wanted| Place::new(&wanted.model, &wanted.content)).collect();
-        let mut made: Vec<Option<Made>> = (self.cache.get(&places).await.into_iter())
-            .map(|found| found.map(|values| Made { values, from_cache: true }))
+    async fn make(
+        &self,
+        lane: Lane,
+        wanted: &[Wanted],
+        at_once: usize,
+    ) -> Result<Vec<Made>, Error> {
+        let places: Vec<Place> = wanted
+            .iter()
+            .map(|wanted| Place::new(&wanted.model, &wanted.content))
             .collect();
-        let missing: Vec<usize> = (0..wanted.len()).filter(|&index| made[index].is_none()).collect();
+        let mut made: Vec<Option<Made>> = (self.cache.get(&places).await.into_iter())
+            .map(|found| {
+                found.map(|values| Made {
+                    values,
+                    from_cache: true,
+                })
+            })
+            .collect();
+        let missing: Vec<usize> = (0..wanted.len())
+            .filter(|&index| made[index].is_none())
+            .collect();
         if !missing.is_empty() {
-            let work: Vec<_> = missing.iter().map(|&index| self.compute(lane, &wanted[index])).collect();
+            let work: Vec<_> = missing
+                .iter()
+                .map(|&index| self.compute(lane, &wanted[index]))
+                .collect();
             let vectors: Vec<_> = stream::iter(work).buffered(at_once).try_collect().await?;
             let new: Vec<_> = std::iter::zip(&missing, &vectors)
                 .map(|(&index, vector)| (&places[index], Arc::clone(vector)))
                 .collect();
             self.cache.put(&new).await;
             for (index, vector) in missing.into_iter().zip(vectors) {
-                made[index] = Some(Made { values: vector.to_vec(), from_cache: false });
+                made[index] = Some(Made {
+                    values: vector.to_vec(),
+                    from_cache: false,
+                });
             }
         }
         Ok(made.into_iter().flatten().collect())
@@ -126,16 +146,18 @@ impl Service {
             Source::Text(text) => Input::Text(Arc::clone(text)),
             Source::Image(image) => Input::Image(image.pixels(&self.decoding).await?),
         };
-        self.flights.embed(lane, &wanted.model, wanted.content, input).await
+        self.flights
+            .embed(lane, &wanted.model, wanted.content, input)
+            .await
     }
 }
 
 /// Drops `work`, and with it whatever it still waits for, when the caller's time is up.
 async fn in_time<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
     match Deadline::current() {
-        Some(deadline) => {
-            tokio::time::timeout_at(deadline.at(), work).await.unwrap_or(Err(Error::DeadlineExceeded))
-        }
+        Some(deadline) => tokio::time::timeout_at(deadline.at(), work)
+            .await
+            .unwrap_or(Err(Error::DeadlineExceeded)),
         None => work.await,
     }
 }

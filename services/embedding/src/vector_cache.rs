@@ -48,7 +48,11 @@ impl Place {
         let mut header = [LAYOUT; HEADER_BYTES];
         header[1..33].copy_from_slice(&guard.finalize());
         header[33..].copy_from_slice(&content.len.to_le_bytes());
-        Self { key, header, dims: usize::try_from(model.info.dims).unwrap_or(0) }
+        Self {
+            key,
+            header,
+            dims: usize::try_from(model.info.dims).unwrap_or(0),
+        }
     }
 
     fn encode(&self, vector: &[f32]) -> Bytes {
@@ -58,8 +62,12 @@ impl Place {
 
     fn decode(&self, value: &[u8]) -> Option<Vec<f32>> {
         let (numbers, rest) = value.strip_prefix(&self.header[..])?.as_chunks::<4>();
-        (rest.is_empty() && numbers.len() == self.dims)
-            .then(|| numbers.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect())
+        (rest.is_empty() && numbers.len() == self.dims).then(|| {
+            numbers
+                .iter()
+                .map(|bytes| f32::from_le_bytes(*bytes))
+                .collect()
+        })
     }
 }
 
@@ -82,7 +90,10 @@ impl VectorCache {
     }
 
     fn count(&self, outcome: &'static str, lookups: usize) {
-        self.metrics.cache_lookups.get_or_create(&LookupLabels { outcome }).inc_by(lookups as u64);
+        self.metrics
+            .cache_lookups
+            .get_or_create(&LookupLabels { outcome })
+            .inc_by(lookups as u64);
     }
 
     /// Looks vectors up, in order.
@@ -130,7 +141,9 @@ impl VectorCache {
             .collect();
         for batch in entries.chunks(BATCH) {
             let mut client = self.client.clone();
-            let call = client.batch_set_entries(BatchSetEntriesRequest { entries: batch.to_vec() });
+            let call = client.batch_set_entries(BatchSetEntriesRequest {
+                entries: batch.to_vec(),
+            });
             if !matches!(timeout(self.timeout, call).await, Ok(Ok(_))) {
                 return;
             }

@@ -41,7 +41,12 @@ impl CacheService for MapCache {
         let keys = request.into_inner().keys;
         assert!(keys.len() <= 100);
         let entries = self.0.lock();
-        let lookups = keys.iter().map(|key| Lookup { entry: entries.get(key).cloned() }).collect();
+        let lookups = keys
+            .iter()
+            .map(|key| Lookup {
+                entry: entries.get(key).cloned(),
+            })
+            .collect();
         Ok(Response::new(BatchGetEntriesResponse { lookups }))
     }
 
@@ -50,15 +55,23 @@ impl CacheService for MapCache {
         request: Request<BatchSetEntriesRequest>,
     ) -> Result<Response<BatchSetEntriesResponse>, Status> {
         let entries = request.into_inner().entries.into_iter();
-        self.0.lock().extend(entries.map(|entry| (entry.key.clone(), entry)));
+        self.0
+            .lock()
+            .extend(entries.map(|entry| (entry.key.clone(), entry)));
         Ok(Response::new(BatchSetEntriesResponse {}))
     }
 
-    async fn get_entry(&self, _: Request<GetEntryRequest>) -> Result<Response<GetEntryResponse>, Status> {
+    async fn get_entry(
+        &self,
+        _: Request<GetEntryRequest>,
+    ) -> Result<Response<GetEntryResponse>, Status> {
         Err(Status::unimplemented("not called"))
     }
 
-    async fn set_entry(&self, _: Request<SetEntryRequest>) -> Result<Response<SetEntryResponse>, Status> {
+    async fn set_entry(
+        &self,
+        _: Request<SetEntryRequest>,
+    ) -> Result<Response<SetEntryResponse>, Status> {
         Err(Status::unimplemented("not called"))
     }
 
@@ -96,7 +109,10 @@ fn client(cache: Option<MapCache>) -> EmbeddingServiceClient<Channel> {
         })
     };
     if let Some(cache) = cache {
-        let routes = server().add_service(CacheServiceServer::new(cache)).build().unwrap();
+        let routes = server()
+            .add_service(CacheServiceServer::new(cache))
+            .build()
+            .unwrap();
         registry.register_local(ServiceName::Cache, routes);
     }
     let deps = Deps {
@@ -105,19 +121,33 @@ fn client(cache: Option<MapCache>) -> EmbeddingServiceClient<Channel> {
         model: None,
         hint: "run `mediamesh models pull clip`".to_owned(),
     };
-    let embedding = build(Options { max_image_pixels: 10_000, ..Options::default() }, deps);
+    let embedding = build(
+        Options {
+            max_image_pixels: 10_000,
+            ..Options::default()
+        },
+        deps,
+    );
     let routes = server().add_service(embedding.server()).build().unwrap();
     registry.register_local(ServiceName::Embedding, routes);
     EmbeddingServiceClient::new(registry.channel(ServiceName::Embedding))
 }
 
 fn rgb(width: usize, height: usize) -> Vec<u8> {
-    (0..width * height * 3).map(|index| (index * 37 % 251) as u8).collect()
+    (0..width * height * 3)
+        .map(|index| (index * 37 % 251) as u8)
+        .collect()
 }
 
 fn pixels(width: i32, height: i32, rgb: Vec<u8>) -> Image {
-    let pixels = Pixels { width_pixels: width, height_pixels: height, rgb: rgb.into() };
-    Image { source: Some(Source::Pixels(pixels)) }
+    let pixels = Pixels {
+        width_pixels: width,
+        height_pixels: height,
+        rgb: rgb.into(),
+    };
+    Image {
+        source: Some(Source::Pixels(pixels)),
+    }
 }
 
 fn jpeg(width: usize, height: usize) -> Vec<u8> {
@@ -129,19 +159,30 @@ fn jpeg(width: usize, height: usize) -> Vec<u8> {
         height,
         format: turbojpeg::PixelFormat::RGB,
     };
-    turbojpeg::compress(image, 90, turbojpeg::Subsamp::None).unwrap().to_vec()
+    turbojpeg::compress(image, 90, turbojpeg::Subsamp::None)
+        .unwrap()
+        .to_vec()
 }
 
 fn file(bytes: Vec<u8>) -> Image {
-    Image { source: Some(Source::Encoded(bytes.into())) }
+    Image {
+        source: Some(Source::Encoded(bytes.into())),
+    }
 }
 
 fn images(images: Vec<Image>) -> EmbedImagesRequest {
-    EmbedImagesRequest { images, ..EmbedImagesRequest::default() }
+    EmbedImagesRequest {
+        images,
+        ..EmbedImagesRequest::default()
+    }
 }
 
 async fn embed(client: &mut EmbeddingServiceClient<Channel>, sent: Vec<Image>) -> Vec<Vector> {
-    let mut answer = client.embed_images(images(sent)).await.unwrap().into_inner();
+    let mut answer = client
+        .embed_images(images(sent))
+        .await
+        .unwrap()
+        .into_inner();
     assert_eq!(answer.results.len(), 1);
     let result = answer.results.remove(0);
     assert_eq!(model_key(&result.model.unwrap()), "builtin/visual@v1/f32");
@@ -156,7 +197,12 @@ async fn the_second_call_is_answered_from_the_cache_with_the_same_vectors() {
     let first = embed(&mut client, sent.clone()).await;
     assert!(first.iter().all(|vector| !vector.from_cache));
     for vector in &first {
-        let norm = vector.values.iter().map(|value| value * value).sum::<f32>().sqrt();
+        let norm = vector
+            .values
+            .iter()
+            .map(|value| value * value)
+            .sum::<f32>()
+            .sqrt();
         assert!((norm - 1.0).abs() < 1e-5, "{norm}");
     }
     assert_ne!(first[0].values, first[1].values);
@@ -192,7 +238,10 @@ async fn bad_images_are_refused_by_their_own_reasons() {
     cut.truncate(cut.len() / 2);
     for (image, reason) in [
         (file(cut), ErrorReason::CorruptImage),
-        (file(b"words, not a picture".to_vec()), ErrorReason::UnsupportedMediaType),
+        (
+            file(b"words, not a picture".to_vec()),
+            ErrorReason::UnsupportedMediaType,
+        ),
         (file(Vec::new()), ErrorReason::EmptyFile),
         (file(jpeg(200, 100)), ErrorReason::TooManyPixels),
         (pixels(200, 100, rgb(200, 100)), ErrorReason::TooManyPixels),
@@ -202,8 +251,16 @@ async fn bad_images_are_refused_by_their_own_reasons() {
     ] {
         let sent = vec![pixels(2, 2, rgb(2, 2)), image];
         let status = client.embed_images(images(sent)).await.unwrap_err();
-        assert_eq!((status.code(), reason_of(&status)), (Code::InvalidArgument, Some(reason)));
-        let field = status.get_details_bad_request().unwrap().field_violations.remove(0).field;
+        assert_eq!(
+            (status.code(), reason_of(&status)),
+            (Code::InvalidArgument, Some(reason))
+        );
+        let field = status
+            .get_details_bad_request()
+            .unwrap()
+            .field_violations
+            .remove(0)
+            .field;
         assert!(field.starts_with("images[1]"), "{field}");
     }
     let too_many = vec![pixels(2, 2, rgb(2, 2)); 33];
@@ -224,11 +281,18 @@ async fn models_that_are_not_there_or_read_something_else_are_named() {
     for (model, code, reason) in [
         ("no/such", Code::NotFound, ErrorReason::ModelNotFound),
         ("", Code::NotFound, ErrorReason::ModelNotFound),
-        ("builtin/visual", Code::FailedPrecondition, ErrorReason::ModelInputUnsupported),
+        (
+            "builtin/visual",
+            Code::FailedPrecondition,
+            ErrorReason::ModelInputUnsupported,
+        ),
     ] {
         let status = client.embed_texts(text(model)).await.unwrap_err();
         assert_eq!((status.code(), reason_of(&status)), (code, Some(reason)));
-        assert_eq!(status.get_details_error_info().unwrap().metadata["model"], model);
+        assert_eq!(
+            status.get_details_error_info().unwrap().metadata["model"],
+            model
+        );
     }
     let request = EmbedImagesRequest {
         images: vec![pixels(2, 2, rgb(2, 2))],
@@ -237,23 +301,39 @@ async fn models_that_are_not_there_or_read_something_else_are_named() {
     };
     let status = client.embed_images(request).await.unwrap_err();
     assert_eq!(reason_of(&status), Some(ErrorReason::ModelNotFound));
-    let long = EmbedTextsRequest { texts: vec!["x".repeat(32 * 1024 + 1)], ..text("") };
+    let long = EmbedTextsRequest {
+        texts: vec!["x".repeat(32 * 1024 + 1)],
+        ..text("")
+    };
     let status = client.embed_texts(long).await.unwrap_err();
     assert_eq!(reason_of(&status), Some(ErrorReason::InvalidField));
 }
 
 #[tokio::test]
 async fn without_a_semantic_model_the_list_says_how_to_get_one() {
-    let list = client(None).list_models(ListModelsRequest {}).await.unwrap().into_inner();
+    let list = client(None)
+        .list_models(ListModelsRequest {})
+        .await
+        .unwrap()
+        .into_inner();
     assert_eq!(list.models.len(), 1);
-    assert_eq!((&*list.text_model, &*list.image_model), ("", "builtin/visual"));
+    assert_eq!(
+        (&*list.text_model, &*list.image_model),
+        ("", "builtin/visual")
+    );
     assert_eq!(list.hint, "run `mediamesh models pull clip`");
 }
 
 #[tokio::test]
 async fn a_description_needs_a_provider() {
-    let status = client(None).describe_image(DescribeImageRequest::default()).await.unwrap_err();
+    let status = client(None)
+        .describe_image(DescribeImageRequest::default())
+        .await
+        .unwrap_err();
     assert_eq!(status.code(), Code::FailedPrecondition);
     assert_eq!(reason_of(&status), Some(ErrorReason::ProviderNotConfigured));
-    assert_eq!(status.get_details_error_info().unwrap().metadata["feature"], "image description");
+    assert_eq!(
+        status.get_details_error_info().unwrap().metadata["feature"],
+        "image description"
+    );
 }

@@ -81,10 +81,18 @@ impl Upload {
         let Some(sha256) = self.new.sha256 else {
             return Ok(None);
         };
-        match self.service.media.find_by_sha256(self.tenant, sha256).await? {
+        match self
+            .service
+            .media
+            .find_by_sha256(self.tenant, sha256)
+            .await?
+        {
             Some(item) => {
                 let background = self.new.background;
-                let answer = self.service.duplicate(self.tenant, item, background).await?;
+                let answer = self
+                    .service
+                    .duplicate(self.tenant, item, background)
+                    .await?;
                 Ok(Some(answer))
             }
             None => Ok(None),

@@ -7,7 +7,12 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 /// mediamesh finds media: photos and videos go in, and are found again by words, by example, or
 /// both.
 #[derive(Debug, Parser)]
-#[command(name = "mediamesh", version, propagate_version = true, arg_required_else_help = true)]
+#[command(
+    name = "mediamesh",
+    version,
+    propagate_version = true,
+    arg_required_else_help = true
+)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: Global,

@@ -20,9 +20,13 @@ pub(crate) fn connect(endpoint: &Endpoint, data_dir: Option<&Path>) -> Result<Ch
         None => DataDir::locate(data_dir)
             .ok()
             .and_then(|dir| dir.ready())
-            .map_or_else(|| DEFAULT_ENDPOINT.to_owned(), |ready| format!("http://{}", ready.grpc)),
+            .map_or_else(
+                || DEFAULT_ENDPOINT.to_owned(),
+                |ready| format!("http://{}", ready.grpc),
+            ),
     };
-    client::connect(&uri, Policy::default()).with_context(|| format!("{uri} is no address of a mesh"))
+    client::connect(&uri, Policy::default())
+        .with_context(|| format!("{uri} is no address of a mesh"))
 }
 
 /// Says in people's words why a call failed.

@@ -26,16 +26,23 @@ pub(crate) fn run(cli: Cli) -> Result<()> {
     };
     let loaded = config::load(&cli.global, listen)?;
     if let Command::Config(ConfigCommand::Print) = cli.command {
-        crate::import::screen::say(mediamesh_config::print::print(&loaded, &["token", "secret", "password"]).trim_end());
+        crate::import::screen::say(
+            mediamesh_config::print::print(&loaded, &["token", "secret", "password"]).trim_end(),
+        );
         return Ok(());
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
     let serves = matches!(cli.command, Command::Up(_) | Command::Serve(_));
     let result = runtime.block_on(async {
         // Clients speak to people on standard output: only warnings go to the log unless asked.
         let telemetry = match serves || cli.global.log.is_some() {
             true => loaded.value.telemetry.clone(),
-            false => TelemetryOptions { log_filter: "warn".to_owned(), ..loaded.value.telemetry.clone() },
+            false => TelemetryOptions {
+                log_filter: "warn".to_owned(),
+                ..loaded.value.telemetry.clone()
+            },
         };
         let guard = mediamesh_telemetry::init(&telemetry)?;
         let config = loaded.value.clone();

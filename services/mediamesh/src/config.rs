@@ -99,7 +99,11 @@ impl Default for Config {
 
 impl Default for DatabaseConfig {
     fn default() -> Self {
-        Self { readers: 4, acquire_timeout_secs: 5, cache_kib: 8 * 1024 }
+        Self {
+            readers: 4,
+            acquire_timeout_secs: 5,
+            cache_kib: 8 * 1024,
+        }
     }
 }
 
@@ -134,14 +138,25 @@ pub(crate) fn load(global: &Global, listen: Option<&Listen>) -> anyhow::Result<L
     // The tests of this project are configured by variables of the same prefix.
     let variables = std::env::vars().filter(|(name, _)| !name.starts_with("MEDIAMESH_TEST_"));
     layers.push(Layer::env(PREFIX, &RESERVED, variables));
-    let text = |path: &Option<PathBuf>| path.as_ref().map(|path| path.to_string_lossy().into_owned());
+    let text = |path: &Option<PathBuf>| {
+        path.as_ref()
+            .map(|path| path.to_string_lossy().into_owned())
+    };
     let address = |address: Option<SocketAddr>| address.map(|address| address.to_string());
     layers.push(
         Layer::default()
             .flag("data_dir", "--data-dir", text(&global.data_dir))
             .flag("telemetry.log_filter", "--log", global.log.clone())
-            .flag("listen", "--listen", listen.and_then(|listen| address(listen.listen)))
-            .flag("grpc_listen", "--grpc-listen", listen.and_then(|listen| address(listen.grpc_listen))),
+            .flag(
+                "listen",
+                "--listen",
+                listen.and_then(|listen| address(listen.listen)),
+            )
+            .flag(
+                "grpc_listen",
+                "--grpc-listen",
+                listen.and_then(|listen| address(listen.grpc_listen)),
+            ),
     );
     mediamesh_config::load(&layers, validate).map_err(|faults| Usage(faults.to_string()).into())
 }
@@ -154,7 +169,10 @@ fn validate(config: &Config) -> Vec<String> {
     faults.extend(config.cache.validate());
     faults.extend(config.embedding.validate());
     faults.extend(config.edge.validate());
-    for (name, address) in [("listen", config.listen), ("grpc_listen", config.grpc_listen)] {
+    for (name, address) in [
+        ("listen", config.listen),
+        ("grpc_listen", config.grpc_listen),
+    ] {
         if !address.ip().is_loopback() {
             faults.push(format!(
                 "{name} is {address}: without authentication only loopback addresses such as \
@@ -163,11 +181,16 @@ fn validate(config: &Config) -> Vec<String> {
         }
     }
     if config.database.readers == 0 || config.database.readers > 64 {
-        faults.push(format!("database.readers is {}; it must be 1 to 64", config.database.readers));
+        faults.push(format!(
+            "database.readers is {}; it must be 1 to 64",
+            config.database.readers
+        ));
     }
     let ratio = config.telemetry.sample_ratio;
     if !(0.0..=1.0).contains(&ratio) {
-        faults.push(format!("telemetry.sample_ratio is {ratio}; it must be in [0, 1]"));
+        faults.push(format!(
+            "telemetry.sample_ratio is {ratio}; it must be in [0, 1]"
+        ));
     }
     faults
 }

@@ -64,7 +64,10 @@ impl DataDir {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => bail!(
                 "the data folder {} is in use by another process{}",
                 self.root.display(),
-                self.ready().map_or(String::new(), |ready| format!(" (pid {}, http://{})", ready.pid, ready.http))
+                self.ready().map_or(String::new(), |ready| format!(
+                    " (pid {}, http://{})",
+                    ready.pid, ready.http
+                ))
             ),
             Err(error) => Err(error).with_context(|| say("lock")),
         }
@@ -104,10 +107,13 @@ impl DataDir {
             Ok(secret) if secret.len() >= 32 => return Ok(secret),
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
+            Err(error) => {
+                return Err(error).with_context(|| format!("cannot read {}", path.display()));
+            }
         }
         let secret: [u8; 32] = rand::rng().random();
-        let mut file = create_private(&path).with_context(|| format!("cannot write {}", path.display()))?;
+        let mut file =
+            create_private(&path).with_context(|| format!("cannot write {}", path.display()))?;
         file.write_all(&secret)?;
         file.sync_all()?;
         Ok(secret.to_vec())
@@ -147,7 +153,12 @@ pub(crate) struct Lock {
 #[cfg(unix)]
 fn create_private(path: &Path) -> io::Result<File> {
     use std::os::unix::fs::OpenOptionsExt as _;
-    OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(path)
+    OpenOptions::new()
+        .create(true)
+        .truncate(true)
+        .write(true)
+        .mode(0o600)
+        .open(path)
 }
 
 #[cfg(not(unix))]

@@ -9,7 +9,9 @@ use mediamesh_mesh::{
     Channel, LocalAuthenticator, Policy, Registry, Routes, ServerBuilder, ServerDeps, ServiceName,
 };
 use mediamesh_proto::{FILE_DESCRIPTOR_SET, page_token::PageTokens};
-use mediamesh_store::{Database, DatabaseOptions, JobStore, MediaStore, SearchStore, sqlite::SqliteStore};
+use mediamesh_store::{
+    Database, DatabaseOptions, JobStore, MediaStore, SearchStore, sqlite::SqliteStore,
+};
 use mediamesh_telemetry::{HealthRegistry, Metrics};
 
 use crate::{config::Config, data_dir::DataDir};
@@ -42,7 +44,10 @@ impl Layout {
     /// Everything in this process.
     pub(crate) fn whole() -> Self {
         use ServiceName::{Cache, Edge, Embedding, Media, Search};
-        Self { here: vec![Cache, Embedding, Media, Search, Edge], peers: Vec::new() }
+        Self {
+            here: vec![Cache, Embedding, Media, Search, Edge],
+            peers: Vec::new(),
+        }
     }
 
     fn has(&self, name: ServiceName) -> bool {
@@ -99,17 +104,31 @@ pub(crate) async fn build(config: &Config, dir: &DataDir, layout: &Layout) -> Re
         }
         if layout.has(ServiceName::Media) {
             let media = parts.media(store).await?;
-            server = server.add_service(media.media_server).add_service(media.job_server);
+            server = server
+                .add_service(media.media_server)
+                .add_service(media.job_server);
             // The lock on the data folder makes this process the only one on its database.
             worker = Some(media.worker.sole());
         }
     }
     let routes = server.build()?;
-    for name in layout.here.iter().filter(|name| **name != ServiceName::Edge) {
+    for name in layout
+        .here
+        .iter()
+        .filter(|name| **name != ServiceName::Edge)
+    {
         parts.registry.register_local(*name, routes.clone());
     }
     let edge = layout.has(ServiceName::Edge).then(|| parts.edge());
-    Ok(Node { registry: parts.registry, metrics, health: parts.health, routes, worker, search, edge })
+    Ok(Node {
+        registry: parts.registry,
+        metrics,
+        health: parts.health,
+        routes,
+        worker,
+        search,
+        edge,
+    })
 }
 
 impl Parts<'_> {
@@ -119,14 +138,23 @@ impl Parts<'_> {
 
     fn cache(&self) -> mediamesh_cache::Cache {
         self.health.serving("cache");
-        mediamesh_cache::build(self.config.cache.clone(), mediamesh_cache::Deps { metrics: self.metrics.clone() })
+        mediamesh_cache::build(
+            self.config.cache.clone(),
+            mediamesh_cache::Deps {
+                metrics: self.metrics.clone(),
+            },
+        )
     }
 
     async fn embedding(&self) -> Result<mediamesh_embedding::Embedding> {
         let model = self.model().await?;
         match &model {
             Some(model) => {
-                tracing::info!(model = model.spec.id, engine = model.report.engine.as_str(), "semantic search is on");
+                tracing::info!(
+                    model = model.spec.id,
+                    engine = model.report.engine.as_str(),
+                    "semantic search is on"
+                );
                 self.health.set(
                     "embedding",
                     mediamesh_telemetry::health::HealthStatus::Serving,
@@ -144,7 +172,10 @@ impl Parts<'_> {
             model,
             hint: HINT.to_owned(),
         };
-        Ok(mediamesh_embedding::build(self.config.embedding.clone(), deps))
+        Ok(mediamesh_embedding::build(
+            self.config.embedding.clone(),
+            deps,
+        ))
     }
 
     /// The model in use, loaded. One that does not load costs semantic search, not the start.
@@ -152,12 +183,17 @@ impl Parts<'_> {
         let dir = self.dir.models();
         let options = self.config.models.engine_options();
         let load = tokio::task::spawn_blocking(move || -> Result<Option<LoadedModel>> {
-            let Some(installed) = ModelStore::open(dir)?.active()? else { return Ok(None) };
+            let Some(installed) = ModelStore::open(dir)?.active()? else {
+                return Ok(None);
+            };
             match mediamesh_inference::load(&installed, &options) {
                 Ok(model) => Ok(Some(model)),
                 Err(error) => {
                     let cause = anyhow::Error::new(error);
-                    tracing::error!(model = installed.id, "the model in use does not load: {cause:#}");
+                    tracing::error!(
+                        model = installed.id,
+                        "the model in use does not load: {cause:#}"
+                    );
                     Ok(None)
                 }
             }

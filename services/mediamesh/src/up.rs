@@ -39,7 +39,13 @@ pub(crate) async fn serve(args: Serve, config: Loaded<Config>) -> Result<()> {
             .map_err(|_| Usage(format!("--peer {peer}: {service} is no service")))?;
         peers.push((name(service), uri.to_owned()));
     }
-    run(config.value, Layout { here, peers }, &args.listen, Vec::new()).await
+    run(
+        config.value,
+        Layout { here, peers },
+        &args.listen,
+        Vec::new(),
+    )
+    .await
 }
 
 fn name(service: ServiceArg) -> ServiceName {
@@ -89,7 +95,10 @@ async fn run(
 
     if !import.is_empty() {
         let channel = registry.channel(ServiceName::Media);
-        let options = import::Options { paths: import, ..import::Options::default() };
+        let options = import::Options {
+            paths: import,
+            ..import::Options::default()
+        };
         let stop = shutdown.begun();
         shutdown.spawn(async move {
             tokio::select! {
@@ -110,15 +119,26 @@ async fn run(
     dir.retract();
     match drained {
         true => tracing::info!("stopped"),
-        false => tracing::warn!(limit_secs = DRAIN.as_secs(), "stopped before everything had ended"),
+        false => tracing::warn!(
+            limit_secs = DRAIN.as_secs(),
+            "stopped before everything had ended"
+        ),
     }
     Ok(())
 }
 
 /// Starts everything a node has.
-pub(crate) async fn start(node: Node, grpc: TcpListener, http: TcpListener, shutdown: &Shutdown) -> Result<()> {
+pub(crate) async fn start(
+    node: Node,
+    grpc: TcpListener,
+    http: TcpListener,
+    shutdown: &Shutdown,
+) -> Result<()> {
     if let Some(search) = node.search {
-        search.open_indexes().await.context("cannot open the vector indexes")?;
+        search
+            .open_indexes()
+            .await
+            .context("cannot open the vector indexes")?;
         node.health.serving("search");
         let stop = shutdown.begun();
         shutdown.spawn(async move { search.run(stop).await });
@@ -128,7 +148,10 @@ pub(crate) async fn start(node: Node, grpc: TcpListener, http: TcpListener, shut
     let routes = node.routes;
     shutdown.spawn(async move {
         if let Err(error) = routes.serve(grpc, stop).await {
-            tracing::error!(error = &error as &dyn std::error::Error, "the gRPC server failed");
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "the gRPC server failed"
+            );
             failed.begin();
         }
     });

@@ -29,6 +29,8 @@ const MAX_EXAMPLES: usize = 32;
 const MAX_TAGS: usize = 32;
 /// OKLab distance that people still call the same colour; just-noticeable is about 0.02.
 const COLOR_DISTANCE: f32 = 0.12;
+/// The same for a name, which covers light and dark ones of its colour.
+const NAME_DISTANCE: f32 = 0.18;
 /// Least share of a picture that makes it "of this colour".
 const COLOR_SHARE: f32 = 0.08;
 
@@ -39,7 +41,7 @@ const COLORS: [(&str, [u8; 3]); 12] = [
     ("yellow", [0xf0, 0xd0, 0x30]),
     ("green", [0x30, 0xa0, 0x40]),
     ("teal", [0x20, 0x90, 0x90]),
-    ("blue", [0x30, 0x60, 0xc0]),
+    ("blue", [0x20, 0x48, 0xd0]),
     ("purple", [0x80, 0x30, 0xa0]),
     ("pink", [0xf0, 0x80, 0xb0]),
     ("brown", [0x80, 0x50, 0x30]),
@@ -68,39 +70,67 @@ pub(crate) fn query(
     faults.check(chars > MAX_QUERY_CHARS, "query", || {
         format!("has {chars} characters; limit is {MAX_QUERY_CHARS}")
     });
-    faults.check(message.limit < 0, "limit", || "must not be negative".to_owned());
+    faults.check(message.limit < 0, "limit", || {
+        "must not be negative".to_owned()
+    });
     let max_depth = options.max_depth;
-    let offset = u32::try_from(message.offset).ok().filter(|offset| *offset <= max_depth);
-    faults.check(offset.is_none(), "offset", || format!("must be 0 to {max_depth}"));
+    let offset = u32::try_from(message.offset)
+        .ok()
+        .filter(|offset| *offset <= max_depth);
+    faults.check(offset.is_none(), "offset", || {
+        format!("must be 0 to {max_depth}")
+    });
     faults.check(message.examples.len() > MAX_EXAMPLES, "examples", || {
-        format!("has {} items; limit is {MAX_EXAMPLES}", message.examples.len())
+        format!(
+            "has {} items; limit is {MAX_EXAMPLES}",
+            message.examples.len()
+        )
     });
     let mut examples = Vec::new();
     for (place, example) in message.examples.iter().enumerate() {
         let field = format!("examples[{place}]");
-        faults.check(!example.weight.is_finite(), &format!("{field}.weight"), || {
-            "must be a finite number".to_owned()
-        });
+        faults.check(
+            !example.weight.is_finite(),
+            &format!("{field}.weight"),
+            || "must be a finite number".to_owned(),
+        );
         let id = example.media_item_id.parse::<MediaItemId>();
         if let Some(id) = faults.take(&format!("{field}.media_item_id"), id) {
-            examples.push((id, if example.weight == 0.0 { 1.0 } else { example.weight }));
+            examples.push((
+                id,
+                if example.weight == 0.0 {
+                    1.0
+                } else {
+                    example.weight
+                },
+            ));
         }
     }
-    faults.check(!examples.is_empty() && examples.iter().all(|(_, weight)| *weight < 0.0), "examples", || {
-        "must hold at least one item with a positive weight".to_owned()
-    });
+    faults.check(
+        !examples.is_empty() && examples.iter().all(|(_, weight)| *weight < 0.0),
+        "examples",
+        || "must hold at least one item with a positive weight".to_owned(),
+    );
     let min_score = message.min_score;
-    faults.check(min_score.is_some_and(|score| !(0.0..=1.0).contains(&score)), "min_score", || {
-        "must be in [0, 1]".to_owned()
-    });
+    faults.check(
+        min_score.is_some_and(|score| !(0.0..=1.0).contains(&score)),
+        "min_score",
+        || "must be in [0, 1]".to_owned(),
+    );
     let mode = request::Mode::try_from(message.mode);
-    faults.check(mode.is_err(), "mode", || format!("{} is no mode", message.mode));
+    faults.check(mode.is_err(), "mode", || {
+        format!("{} is no mode", message.mode)
+    });
     let order = request::Order::try_from(message.order);
-    faults.check(order.is_err(), "order", || format!("{} is no order", message.order));
+    faults.check(order.is_err(), "order", || {
+        format!("{} is no order", message.order)
+    });
     let filter_set = message.filter.is_some();
     let filter = filter(message.filter.unwrap_or_default(), &mut faults);
     let nothing = text.is_empty() && examples.is_empty() && !has_image && !filter_set;
-    faults.check(nothing, "query", || "give a query, an example or a filter".to_owned());
+    faults.check(nothing, "query", || {
+        "give a query, an example or a filter".to_owned()
+    });
     faults.finish()?;
 
     let limit = match u32::try_from(message.limit).unwrap_or(0) {
@@ -120,9 +150,18 @@ pub(crate) fn query(
         image: None,
         filter,
         lists: match mode.unwrap_or_default() {
-            request::Mode::FullText => Lists { full_text: true, vectors: false },
-            request::Mode::Vector => Lists { full_text: false, vectors: true },
-            request::Mode::Hybrid | request::Mode::Unspecified => Lists { full_text: true, vectors: true },
+            request::Mode::FullText => Lists {
+                full_text: true,
+                vectors: false,
+            },
+            request::Mode::Vector => Lists {
+                full_text: false,
+                vectors: true,
+            },
+            request::Mode::Hybrid | request::Mode::Unspecified => Lists {
+                full_text: true,
+                vectors: true,
+            },
         },
         order: match order.unwrap_or_default() {
             request::Order::Newest => Order::Newest,
@@ -142,7 +181,10 @@ fn filter(message: SearchFilter, faults: &mut Violations) -> Filter {
     let named = |values: &[String], field: &str, names: &[(&str, i16)], faults: &mut Violations| {
         let mut numbers = Vec::new();
         for value in values {
-            match names.iter().find(|(name, _)| name.eq_ignore_ascii_case(value)) {
+            match names
+                .iter()
+                .find(|(name, _)| name.eq_ignore_ascii_case(value))
+            {
                 Some((_, number)) => numbers.push(*number),
                 None => {
                     let known: Vec<&str> = names.iter().map(|(name, _)| *name).collect();
@@ -152,29 +194,49 @@ fn filter(message: SearchFilter, faults: &mut Violations) -> Filter {
         }
         numbers
     };
-    let kinds = named(&message.kinds, "filter.kinds", &[("image", 1), ("video", 2)], faults);
+    let kinds = named(
+        &message.kinds,
+        "filter.kinds",
+        &[("image", 1), ("video", 2)],
+        faults,
+    );
     let shapes = [("landscape", 1), ("portrait", 2), ("square", 3)];
-    let orientations = named(&message.orientations, "filter.orientations", &shapes, faults);
+    let orientations = named(
+        &message.orientations,
+        "filter.orientations",
+        &shapes,
+        faults,
+    );
     faults.check(message.tags.len() > MAX_TAGS, "filter.tags", || {
         format!("has {} tags; limit is {MAX_TAGS}", message.tags.len())
     });
     let min_time = message.min_time.as_ref().map(micros);
     let max_time = message.max_time.as_ref().map(micros);
-    faults.check(matches!((min_time, max_time), (Some(min), Some(max)) if min >= max), "filter.min_time", || {
-        "must be before max_time".to_owned()
-    });
+    faults.check(
+        matches!((min_time, max_time), (Some(min), Some(max)) if min >= max),
+        "filter.min_time",
+        || "must be before max_time".to_owned(),
+    );
     for (field, value) in [
         ("filter.min_size_bytes", message.min_size_bytes),
         ("filter.max_size_bytes", message.max_size_bytes),
-        ("filter.min_width_pixels", i64::from(message.min_width_pixels)),
-        ("filter.min_height_pixels", i64::from(message.min_height_pixels)),
+        (
+            "filter.min_width_pixels",
+            i64::from(message.min_width_pixels),
+        ),
+        (
+            "filter.min_height_pixels",
+            i64::from(message.min_height_pixels),
+        ),
     ] {
         faults.check(value < 0, field, || "must not be negative".to_owned());
     }
     let sizes = (message.min_size_bytes, message.max_size_bytes);
-    faults.check(sizes.1 > 0 && sizes.0 > sizes.1, "filter.min_size_bytes", || {
-        "must not be above max_size_bytes".to_owned()
-    });
+    faults.check(
+        sizes.1 > 0 && sizes.0 > sizes.1,
+        "filter.min_size_bytes",
+        || "must not be above max_size_bytes".to_owned(),
+    );
     Filter {
         kinds,
         folder: message.folder.trim_matches('/').to_owned(),
@@ -196,43 +258,82 @@ fn color(text: &str, faults: &mut Violations) -> Option<ColorFilter> {
     if text.is_empty() {
         return None;
     }
-    let named = || COLORS.iter().find(|(name, _)| name.eq_ignore_ascii_case(text)).map(|(_, rgb)| *rgb);
+    let named = || {
+        COLORS
+            .iter()
+            .find(|(name, _)| name.eq_ignore_ascii_case(text))
+            .map(|(_, rgb)| *rgb)
+    };
     let Some(rgb) = colors::parse_hex(text).or_else(named) else {
-        faults.add("filter.color", format!("`{text}` is neither #rrggbb nor a colour name"));
+        faults.add(
+            "filter.color",
+            format!("`{text}` is neither #rrggbb nor a colour name"),
+        );
         return None;
     };
     let lab = colors::Oklab::from(rgb);
-    Some(ColorFilter { oklab: [lab.l, lab.a, lab.b], max_distance: COLOR_DISTANCE, min_share: COLOR_SHARE })
+    let max_distance = if text.starts_with('#') {
+        COLOR_DISTANCE
+    } else {
+        NAME_DISTANCE
+    };
+    Some(ColorFilter {
+        oklab: [lab.l, lab.a, lab.b],
+        max_distance,
+        min_share: COLOR_SHARE,
+    })
 }
+
+/// Vectors by model key.
+pub(crate) type ModelVectors = Vec<(String, Vec<f32>)>;
 
 /// Reads vectors to be indexed.
 ///
 /// Errors: `InvalidField` with all violations.
-pub(crate) fn vectors(message: IndexMediaRequest) -> Result<(MediaItemId, Vec<(String, Vec<f32>)>), Error> {
+pub(crate) fn vectors(message: IndexMediaRequest) -> Result<(MediaItemId, ModelVectors), Error> {
     let mut faults = Violations::new();
-    let id = faults.take("media_item_id", message.media_item_id.parse::<MediaItemId>());
-    faults.check(message.embeddings.is_empty(), "embeddings", || "must not be empty".to_owned());
+    let id = faults.take(
+        "media_item_id",
+        message.media_item_id.parse::<MediaItemId>(),
+    );
+    faults.check(message.embeddings.is_empty(), "embeddings", || {
+        "must not be empty".to_owned()
+    });
     for (place, embedding) in message.embeddings.iter().enumerate() {
-        faults.check(embedding.model.is_empty(), &format!("embeddings[{place}].model"), || {
-            "must not be empty".to_owned()
-        });
+        faults.check(
+            embedding.model.is_empty(),
+            &format!("embeddings[{place}].model"),
+            || "must not be empty".to_owned(),
+        );
         let values = &embedding.values;
         faults.check(
-            values.is_empty() || values.len() > 16_384 || values.iter().any(|value| !value.is_finite()),
+            values.is_empty()
+                || values.len() > 16_384
+                || values.iter().any(|value| !value.is_finite()),
             &format!("embeddings[{place}].values"),
             || "must be 1 to 16384 finite numbers".to_owned(),
         );
     }
     faults.finish()?;
     let id = id.expect("a bad id is a violation");
-    Ok((id, message.embeddings.into_iter().map(|e| (e.model, e.values)).collect()))
+    Ok((
+        id,
+        message
+            .embeddings
+            .into_iter()
+            .map(|e| (e.model, e.values))
+            .collect(),
+    ))
 }
 
 /// Writes an item as a hit.
 pub(crate) fn hit(item: MediaItem, score: f32, explanation: Option<HitExplanation>) -> SearchHit {
     let thumbnail_url = match (item.state, item.kind) {
         (State::Ready, Kind::Image) => {
-            format!("/v1/mediaItems/{}/renditions/thumb_300?v={}", item.id, item.version)
+            format!(
+                "/v1/mediaItems/{}/renditions/thumb_300?v={}",
+                item.id, item.version
+            )
         }
         _ => String::new(),
     };

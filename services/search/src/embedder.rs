@@ -43,7 +43,10 @@ pub(crate) struct Embedder {
 
 impl Embedder {
     pub(crate) fn new(channel: Channel) -> Self {
-        Self { client: EmbeddingServiceClient::new(channel), models: ArcSwapOption::empty() }
+        Self {
+            client: EmbeddingServiceClient::new(channel),
+            models: ArcSwapOption::empty(),
+        }
     }
 
     /// The loaded models, at most a few seconds old; older ones if the service is down.
@@ -57,7 +60,10 @@ impl Embedder {
         match self.client.clone().list_models(ListModelsRequest {}).await {
             Ok(answer) => {
                 let list = Arc::new(answer.into_inner());
-                self.models.store(Some(Arc::new(Models { read: Instant::now(), list: Arc::clone(&list) })));
+                self.models.store(Some(Arc::new(Models {
+                    read: Instant::now(),
+                    list: Arc::clone(&list),
+                })));
                 Ok(list)
             }
             Err(status) => known.map(|models| Arc::clone(&models.list)).ok_or(status),
@@ -77,9 +83,15 @@ impl Embedder {
         };
         let answer = self.client.clone().embed_texts(request).await?.into_inner();
         let (Some(model), Some(vector)) = (answer.model, answer.vectors.into_iter().next()) else {
-            return Err(Status::internal("the embedding service answered without a vector"));
+            return Err(Status::internal(
+                "the embedding service answered without a vector",
+            ));
         };
-        Ok(Some(QueryVector { model: model_key(&model), values: vector.values, floor: model.default_min_score }))
+        Ok(Some(QueryVector {
+            model: model_key(&model),
+            values: vector.values,
+            floor: model.default_min_score,
+        }))
     }
 
     /// Embeds a picture with every model that reads pictures.
@@ -90,15 +102,26 @@ impl Embedder {
             rgb: image.data.clone().into(),
         };
         let request = EmbedImagesRequest {
-            images: vec![Image { source: Some(Source::Pixels(pixels)) }],
+            images: vec![Image {
+                source: Some(Source::Pixels(pixels)),
+            }],
             models: Vec::new(),
             priority: Priority::Interactive.into(),
         };
-        let answer = self.client.clone().embed_images(request).await?.into_inner();
+        let answer = self
+            .client
+            .clone()
+            .embed_images(request)
+            .await?
+            .into_inner();
         let vectors = answer.results.into_iter().filter_map(|result| {
             let model = result.model?;
             let vector = result.vectors.into_iter().next()?;
-            Some(QueryVector { model: model_key(&model), values: vector.values, floor: 0.0 })
+            Some(QueryVector {
+                model: model_key(&model),
+                values: vector.values,
+                floor: 0.0,
+            })
         });
         Ok(vectors.collect())
     }

@@ -45,26 +45,38 @@ impl From<Error> for Status {
             Error::Store(error) => E::from(error).into(),
             Error::Request(error) => error.into(),
             Error::Image(error) => image(&error, message).into(),
-            Error::NoSuchItem(id) => E::new(ErrorKind::NotFound, ErrorReason::MediaItemNotFound, message)
-                .meta("mediaItemId", id)
-                .resource("media_item", id)
-                .into(),
-            Error::NotReady(id) => {
-                E::new(ErrorKind::FailedPrecondition, ErrorReason::MediaItemNotReady, message)
+            Error::NoSuchItem(id) => {
+                E::new(ErrorKind::NotFound, ErrorReason::MediaItemNotFound, message)
                     .meta("mediaItemId", id)
+                    .resource("media_item", id)
                     .into()
             }
+            Error::NotReady(id) => E::new(
+                ErrorKind::FailedPrecondition,
+                ErrorReason::MediaItemNotReady,
+                message,
+            )
+            .meta("mediaItemId", id)
+            .into(),
             Error::Dependency { dependency, .. } => {
                 tracing::warn!(dependency, message, "dependency failed");
-                E::new(ErrorKind::DependencyDown, ErrorReason::DependencyDown,
-                    format!("the {dependency} service does not answer"))
-                    .meta("dependency", dependency)
-                    .retry_after(std::time::Duration::from_secs(1))
-                    .into()
+                E::new(
+                    ErrorKind::DependencyDown,
+                    ErrorReason::DependencyDown,
+                    format!("the {dependency} service does not answer"),
+                )
+                .meta("dependency", dependency)
+                .retry_after(std::time::Duration::from_secs(1))
+                .into()
             }
             Error::Index(_) | Error::Task(_) => {
                 tracing::error!(error = &error as &dyn std::error::Error, "search failed");
-                E::new(ErrorKind::Internal, ErrorReason::Internal, "internal error in search").into()
+                E::new(
+                    ErrorKind::Internal,
+                    ErrorReason::Internal,
+                    "internal error in search",
+                )
+                .into()
             }
         }
     }

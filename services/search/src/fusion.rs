@@ -65,19 +65,30 @@ pub(crate) fn fuse(lists: &[RankedList], rrf_k: f32) -> Vec<Fused> {
                 1 if top > 0.0 => (score / top).clamp(0.0, 1.0),
                 _ => list.weight / (rrf_k + rank_as_f32(rank)) / best,
             };
-            let hit = found
-                .entry(*key)
-                .or_insert_with(|| Fused { key: *key, score: 0.0, parts: Vec::new() });
+            let hit = found.entry(*key).or_insert_with(|| Fused {
+                key: *key,
+                score: 0.0,
+                parts: Vec::new(),
+            });
             hit.score += contribution;
-            hit.parts.push(Part { list: index, rank, score: *score, contribution });
+            hit.parts.push(Part {
+                list: index,
+                rank,
+                score: *score,
+                contribution,
+            });
         }
     }
     let mut hits: Vec<Fused> = found.into_values().collect();
     hits.sort_by(|a, b| {
         let by_rank = |hit: &Fused| hit.parts.first().map_or(usize::MAX, |part| part.rank);
-        b.score
-            .total_cmp(&a.score)
-            .then_with(|| if lists_in_use == 1 { by_rank(a).cmp(&by_rank(b)) } else { b.key.cmp(&a.key) })
+        b.score.total_cmp(&a.score).then_with(|| {
+            if lists_in_use == 1 {
+                by_rank(a).cmp(&by_rank(b))
+            } else {
+                b.key.cmp(&a.key)
+            }
+        })
     });
     hits
 }
@@ -92,12 +103,23 @@ mod tests {
     use super::*;
 
     fn list(calibrated: bool, entries: &[(u32, f32)]) -> RankedList {
-        RankedList { name: String::new(), weight: 1.0, calibrated, entries: entries.to_vec() }
+        RankedList {
+            name: String::new(),
+            weight: 1.0,
+            calibrated,
+            entries: entries.to_vec(),
+        }
     }
 
     #[test]
     fn item_in_both_lists_beats_items_in_one() {
-        let hits = fuse(&[list(false, &[(1, 9.0), (2, 8.0)]), list(true, &[(3, 0.9), (2, 0.8)])], 60.0);
+        let hits = fuse(
+            &[
+                list(false, &[(1, 9.0), (2, 8.0)]),
+                list(true, &[(3, 0.9), (2, 0.8)]),
+            ],
+            60.0,
+        );
         assert_eq!(hits[0].key, 2);
         assert_eq!(hits[0].parts.len(), 2);
         assert!(hits.iter().all(|hit| hit.score > 0.0 && hit.score <= 1.0));
@@ -111,7 +133,13 @@ mod tests {
 
     #[test]
     fn single_vector_list_keeps_similarities_and_order() {
-        let hits = fuse(&[list(true, &[(5, 0.9), (4, 0.3), (3, -0.2)]), list(false, &[])], 60.0);
+        let hits = fuse(
+            &[
+                list(true, &[(5, 0.9), (4, 0.3), (3, -0.2)]),
+                list(false, &[]),
+            ],
+            60.0,
+        );
         let scores: Vec<(u32, f32)> = hits.iter().map(|hit| (hit.key, hit.score)).collect();
         assert_eq!(scores, vec![(5, 0.9), (4, 0.3), (3, 0.0)]);
     }

@@ -36,12 +36,29 @@ fn tenant<T>(request: &Request<T>) -> Result<TenantId, Status> {
 }
 
 impl Grpc {
-    fn query(&self, message: SearchMediaRequest, tenant: TenantId, image: bool) -> Result<Query, Error> {
-        Ok(convert::query(message, tenant, image, &self.service.options, &self.page_tokens)?)
+    fn query(
+        &self,
+        message: SearchMediaRequest,
+        tenant: TenantId,
+        image: bool,
+    ) -> Result<Query, Error> {
+        Ok(convert::query(
+            message,
+            tenant,
+            image,
+            &self.service.options,
+            &self.page_tokens,
+        )?)
     }
 
-    async fn answer(&self, message: SearchMediaRequest, query: Query) -> Result<SearchMediaResponse, Error> {
-        self.service.search(&query, |newest| self.next_page(message, &query, newest)).await
+    async fn answer(
+        &self,
+        message: SearchMediaRequest,
+        query: Query,
+    ) -> Result<SearchMediaResponse, Error> {
+        self.service
+            .search(&query, |newest| self.next_page(message, &query, newest))
+            .await
     }
 
     /// Seals the place after this page for the same request.
@@ -60,30 +77,41 @@ impl Grpc {
         use search_by_image_request::Payload as In;
         let first = stream.message().await?.and_then(|message| message.payload);
         let Some(In::Search(search)) = first else {
-            return Err(ProtoError::new(ErrorKind::InvalidArgument, ErrorReason::InvalidField,
-                "the first message must hold `search`")
-                .violation("search", "must come first")
-                .into());
+            return Err(ProtoError::new(
+                ErrorKind::InvalidArgument,
+                ErrorReason::InvalidField,
+                "the first message must hold `search`",
+            )
+            .violation("search", "must come first")
+            .into());
         };
         let limit = self.service.options.max_query_image_bytes;
         let mut file = BytesMut::new();
         while let Some(message) = stream.message().await? {
             let Some(In::Chunk(chunk)) = message.payload else {
-                return Err(ProtoError::new(ErrorKind::InvalidArgument, ErrorReason::InvalidField,
-                    "messages after the first must hold `chunk`")
-                    .violation("chunk", "must follow")
-                    .into());
+                return Err(ProtoError::new(
+                    ErrorKind::InvalidArgument,
+                    ErrorReason::InvalidField,
+                    "messages after the first must hold `chunk`",
+                )
+                .violation("chunk", "must follow")
+                .into());
             };
             if (file.len() + chunk.len()) as u64 > limit {
-                return Err(ProtoError::new(ErrorKind::InvalidArgument, ErrorReason::TooLarge,
-                    format!("query image is larger than {limit} bytes"))
-                    .meta("maxSizeBytes", limit)
-                    .into());
+                return Err(ProtoError::new(
+                    ErrorKind::InvalidArgument,
+                    ErrorReason::TooLarge,
+                    format!("query image is larger than {limit} bytes"),
+                )
+                .meta("maxSizeBytes", limit)
+                .into());
             }
             file.extend_from_slice(&chunk);
         }
         let decode = move || decode_rgb_within(&file, &Limits::default(), QUERY_IMAGE_SIDE);
-        let image = tokio::task::spawn_blocking(decode).await.map_err(Error::from)?;
+        let image = tokio::task::spawn_blocking(decode)
+            .await
+            .map_err(Error::from)?;
         Ok((search, image.map_err(Error::from)?))
     }
 }
@@ -110,7 +138,11 @@ impl SearchService for Grpc {
         let message = request.into_inner().search.unwrap_or_default();
         let query = self.query(message.clone(), tenant, false)?;
         let service = Arc::clone(&self.service);
-        let corpus_version = service.store.corpus_version(tenant).await.map_err(Error::from)?;
+        let corpus_version = service
+            .store
+            .corpus_version(tenant)
+            .await
+            .map_err(Error::from)?;
         let ranked = service.rank(&query, corpus_version).await?;
         let next_page = match ranked.more {
             true => self.next_page(message, &query, ranked.newest_key),
@@ -123,7 +155,9 @@ impl SearchService for Grpc {
                 match service.hydrate(&query, &ranked, batch).await {
                     Ok(hits) => {
                         for hit in hits {
-                            let message = StreamSearchMediaResponse { payload: Some(Payload::Hit(hit)) };
+                            let message = StreamSearchMediaResponse {
+                                payload: Some(Payload::Hit(hit)),
+                            };
                             if out.send(Ok(message)).await.is_err() {
                                 return;
                             }
@@ -136,8 +170,13 @@ impl SearchService for Grpc {
                     }
                 }
             }
-            let summary = SearchMediaResponse { next_page_token: next_page, ..ranked.summary() };
-            let message = StreamSearchMediaResponse { payload: Some(Payload::Summary(summary)) };
+            let summary = SearchMediaResponse {
+                next_page_token: next_page,
+                ..ranked.summary()
+            };
+            let message = StreamSearchMediaResponse {
+                payload: Some(Payload::Summary(summary)),
+            };
             let _ = out.send(Ok(message)).await;
         };
         tokio::spawn(tracing::Instrument::in_current_span(send));
@@ -153,7 +192,9 @@ impl SearchService for Grpc {
         let mut query = self.query(message.clone(), tenant, true)?;
         query.image = Some(image);
         let search = self.answer(message, query).await?;
-        Ok(Response::new(SearchByImageResponse { search: Some(search) }))
+        Ok(Response::new(SearchByImageResponse {
+            search: Some(search),
+        }))
     }
 
     async fn index_media(

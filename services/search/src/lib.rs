@@ -28,7 +28,9 @@ mod spaces;
 use std::{path::PathBuf, sync::Arc};
 
 use mediamesh_mesh::Channel;
-use mediamesh_proto::{page_token::PageTokens, search::v1::search_service_server::SearchServiceServer};
+use mediamesh_proto::{
+    page_token::PageTokens, search::v1::search_service_server::SearchServiceServer,
+};
 use mediamesh_store::SearchStore;
 use mediamesh_telemetry::Metrics;
 
@@ -70,13 +72,19 @@ pub fn build(options: Options, deps: Deps) -> Search {
         metrics,
         options,
     };
-    Search { service: Arc::new(service), page_tokens: deps.page_tokens }
+    Search {
+        service: Arc::new(service),
+        page_tokens: deps.page_tokens,
+    }
 }
 
 impl Search {
     /// The generated server.
     #[must_use]
-    pub fn server(&self) -> SearchServiceServer<impl mediamesh_proto::search::v1::search_service_server::SearchService> {
+    pub fn server(
+        &self,
+    ) -> SearchServiceServer<impl mediamesh_proto::search::v1::search_service_server::SearchService>
+    {
         SearchServiceServer::new(grpc::Grpc {
             service: Arc::clone(&self.service),
             page_tokens: self.page_tokens.clone(),

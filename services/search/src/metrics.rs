@@ -1,6 +1,9 @@
 //! Metrics of the search service.
 
-use mediamesh_telemetry::{Metrics, metrics::{SecondsFamily, seconds_family}};
+use mediamesh_telemetry::{
+    Metrics,
+    metrics::{SecondsFamily, seconds_family},
+};
 use prometheus_client::{
     encoding::EncodeLabelSet,
     metrics::{counter::Counter, family::Family, histogram::Histogram},

@@ -54,10 +54,16 @@ impl Options {
             ));
         }
         if self.max_limit > 1000 {
-            faults.push(format!("search.max_limit is {}; limit is 1000", self.max_limit));
+            faults.push(format!(
+                "search.max_limit is {}; limit is 1000",
+                self.max_limit
+            ));
         }
         if self.max_depth > 100_000 {
-            faults.push(format!("search.max_depth is {}; limit is 100000", self.max_depth));
+            faults.push(format!(
+                "search.max_depth is {}; limit is 100000",
+                self.max_depth
+            ));
         }
         if self.list_depth == 0 || self.rrf_k == 0 || self.snapshot_interval_secs == 0 {
             faults.push(

@@ -44,7 +44,10 @@ pub(crate) struct ResultCache {
 
 impl ResultCache {
     pub(crate) fn new(channel: Channel, ttl: Duration) -> Self {
-        Self { client: CacheServiceClient::new(channel), ttl }
+        Self {
+            client: CacheServiceClient::new(channel),
+            ttl,
+        }
     }
 
     /// Looks up the answer to `query` on this version of the corpus and these models.
@@ -58,7 +61,13 @@ impl ResultCache {
             lease_ttl: Some(duration(LEASE)),
             wait_timeout: Some(duration(LEASE)),
         };
-        match self.client.clone().get_entry(request).await.map(|answer| answer.into_inner().outcome) {
+        match self
+            .client
+            .clone()
+            .get_entry(request)
+            .await
+            .map(|answer| answer.into_inner().outcome)
+        {
             Ok(Some(Outcome::Entry(entry))) => match SearchMediaResponse::decode(entry.value) {
                 Ok(answer) => Lookup::Hit(Box::new(answer)),
                 Err(_) => Lookup::Miss(None),
@@ -71,7 +80,8 @@ impl ResultCache {
     /// Stores an answer, or lets the next caller try when it should not be kept.
     pub(crate) async fn settle(&self, lease: Lease, answer: Option<&SearchMediaResponse>) {
         let mut client = self.client.clone();
-        let keep = answer.filter(|answer| !answer.degraded && answer.results.len() <= MAX_CACHED_HITS);
+        let keep =
+            answer.filter(|answer| !answer.degraded && answer.results.len() <= MAX_CACHED_HITS);
         // An error of the cache is a miss for the next caller, nothing more.
         let _ = match keep {
             Some(answer) => {
@@ -82,11 +92,17 @@ impl ResultCache {
                     ttl: Some(duration(self.ttl)),
                     tags: vec!["search".to_owned()],
                 };
-                let request = SetEntryRequest { entry: Some(entry), lease_token: lease.token };
+                let request = SetEntryRequest {
+                    entry: Some(entry),
+                    lease_token: lease.token,
+                };
                 client.set_entry(request).await.map(drop)
             }
             None => {
-                let request = ReleaseLeaseRequest { key: lease.key, lease_token: lease.token };
+                let request = ReleaseLeaseRequest {
+                    key: lease.key,
+                    lease_token: lease.token,
+                };
                 client.release_lease(request).await.map(drop)
             }
         };

@@ -37,7 +37,11 @@ pub(crate) struct Retrieved {
 impl Service {
     /// Makes the lists. Full text and query vectors are made side by side; a vector part that is
     /// down is left out and named in `degraded`.
-    pub(crate) async fn retrieve(&self, query: &Query, corpus_version: i64) -> Result<Retrieved, Error> {
+    pub(crate) async fn retrieve(
+        &self,
+        query: &Query,
+        corpus_version: i64,
+    ) -> Result<Retrieved, Error> {
         let mut out = Retrieved::default();
         let depth = query.depth().max(self.options.list_depth as usize) + query.examples.len();
         let (text, vectors, allowed) = tokio::join!(
@@ -48,10 +52,14 @@ impl Service {
         let allowed = allowed?;
         if !query.filter.is_empty() {
             out.filter_matches = allowed.as_ref().map(RoaringBitmap::len);
-            out.steps.push(format!("filter matches {} items", out.filter_matches.unwrap_or(0)));
+            out.steps.push(format!(
+                "filter matches {} items",
+                out.filter_matches.unwrap_or(0)
+            ));
         }
         if let Some((list, time)) = text? {
-            out.steps.push(format!("full text found {} items", list.entries.len()));
+            out.steps
+                .push(format!("full text found {} items", list.entries.len()));
             out.full_text_time = time;
             out.lists.push(list);
         }
@@ -61,20 +69,31 @@ impl Service {
         let start = Instant::now();
         for vector in vectors.vectors {
             let Some(space) = self.spaces.get(query.tenant, &vector.model) else {
-                out.steps.push(format!("no item has a vector of {}", vector.model));
+                out.steps
+                    .push(format!("no item has a vector of {}", vector.model));
                 continue;
             };
             self.spaces.level(&space, corpus_version).await?;
-            let (list, plan) = self.vector_list(&space, vector, allowed.clone(), depth).await?;
-            out.steps.push(format!("{} found {} items", list.name, list.entries.len()));
+            let (list, plan) = self
+                .vector_list(&space, vector, allowed.clone(), depth)
+                .await?;
+            out.steps
+                .push(format!("{} found {} items", list.name, list.entries.len()));
             out.models.push(plan.model.clone());
             out.plans.push(plan);
             out.lists.push(list);
         }
         out.vector_time = start.elapsed();
-        for (stage, time) in [("embed", out.embed_time), ("full_text", out.full_text_time), ("vector", out.vector_time)] {
+        for (stage, time) in [
+            ("embed", out.embed_time),
+            ("full_text", out.full_text_time),
+            ("vector", out.vector_time),
+        ] {
             if !time.is_zero() {
-                self.metrics.stages.get_or_create(&StageLabels { stage }).observe(time.as_secs_f64());
+                self.metrics
+                    .stages
+                    .get_or_create(&StageLabels { stage })
+                    .observe(time.as_secs_f64());
             }
         }
         // The examples themselves are no answer to "what is like these".
@@ -87,13 +106,21 @@ impl Service {
         Ok(out)
     }
 
-    async fn full_text_list(&self, query: &Query, depth: usize) -> Result<Option<(RankedList, Duration)>, Error> {
+    async fn full_text_list(
+        &self,
+        query: &Query,
+        depth: usize,
+    ) -> Result<Option<(RankedList, Duration)>, Error> {
         if query.text.is_empty() || !query.lists.full_text {
             return Ok(None);
         }
         let start = Instant::now();
         let limit = i64::try_from(depth).unwrap_or(i64::MAX);
-        let hits = match self.store.full_text(query.tenant, &query.text, &query.filter, limit).await {
+        let hits = match self
+            .store
+            .full_text(query.tenant, &query.text, &query.filter, limit)
+            .await
+        {
             Ok(hits) => hits,
             // Signs without a word find nothing in a text; a vector may still make sense of them.
             Err(mediamesh_store::Error::NoWords) => Vec::new(),
@@ -105,7 +132,12 @@ impl Service {
             .filter(|hit| hit.item_key <= newest)
             .map(|hit| (hit.item_key, hit.score))
             .collect();
-        let list = RankedList { name: "full_text".to_owned(), weight: 1.0, calibrated: false, entries };
+        let list = RankedList {
+            name: "full_text".to_owned(),
+            weight: 1.0,
+            calibrated: false,
+            entries,
+        };
         Ok(Some((list, start.elapsed())))
     }
 
@@ -114,7 +146,10 @@ impl Service {
         let mut allowed = match query.filter == StoreFilter::default() {
             true => None,
             false => {
-                let keys = self.store.matching_keys(query.tenant, &query.filter).await?;
+                let keys = self
+                    .store
+                    .matching_keys(query.tenant, &query.filter)
+                    .await?;
                 Some(RoaringBitmap::from_sorted_iter(keys).unwrap_or_default())
             }
         };
@@ -158,13 +193,29 @@ impl Service {
             .take_while(|near| near.score >= vector.floor)
             .map(|near| (near.key, near.score))
             .collect();
-        let list = RankedList { name: format!("vector:{model}"), weight: 1.0, calibrated: true, entries };
+        let list = RankedList {
+            name: format!("vector:{model}"),
+            weight: 1.0,
+            calibrated: true,
+            entries,
+        };
         let scanned = i64::try_from(answer.scanned).unwrap_or(i64::MAX);
-        Ok((list, VectorPlan { model, plan: plan.to_owned(), scanned }))
+        Ok((
+            list,
+            VectorPlan {
+                model,
+                plan: plan.to_owned(),
+                scanned,
+            },
+        ))
     }
 
     /// Vectors of words, picture and examples, as far as models can make them.
-    async fn query_vectors(&self, query: &Query, corpus_version: i64) -> Result<(QueryVectors, Duration), Error> {
+    async fn query_vectors(
+        &self,
+        query: &Query,
+        corpus_version: i64,
+    ) -> Result<(QueryVectors, Duration), Error> {
         let start = Instant::now();
         let mut out = QueryVectors::default();
         if !query.lists.vectors {
@@ -181,14 +232,18 @@ impl Service {
                 Ok(vectors) => out.vectors.extend(vectors),
                 // Without words there is nothing left to answer from.
                 Err(status) if query.text.is_empty() => {
-                    return Err(Error::Dependency { dependency: "embedding", status: Box::new(status) });
+                    return Err(Error::Dependency {
+                        dependency: "embedding",
+                        status: Box::new(status),
+                    });
                 }
                 Err(status) => out.degrade(status)?,
             }
         }
         let spent = start.elapsed();
         if !query.examples.is_empty() {
-            self.example_vectors(query, corpus_version, &mut out).await?;
+            self.example_vectors(query, corpus_version, &mut out)
+                .await?;
         }
         Ok((out, spent))
     }
@@ -207,16 +262,25 @@ impl Service {
             // Stored vectors need no model to be compared.
             Err(status) => {
                 out.degrade(status)?;
-                self.spaces.of(query.tenant).iter().map(|space| space.model.clone()).collect()
+                self.spaces
+                    .of(query.tenant)
+                    .iter()
+                    .map(|space| space.model.clone())
+                    .collect()
             }
         };
         let mut unready = None;
         for model in models {
-            let Some(space) = self.spaces.get(query.tenant, &model) else { continue };
+            let Some(space) = self.spaces.get(query.tenant, &model) else {
+                continue;
+            };
             self.spaces.level(&space, corpus_version).await?;
             let mut sum: Vec<f32> = Vec::new();
             for (id, weight) in &query.examples {
-                let key = keys.iter().find(|(known, _)| known == id).map(|(_, key)| *key);
+                let key = keys
+                    .iter()
+                    .find(|(known, _)| known == id)
+                    .map(|(_, key)| *key);
                 let key = key.ok_or(Error::NoSuchItem(*id))?;
                 let Some(vector) = space.index.get(key) else {
                     unready = Some(*id);
@@ -224,10 +288,16 @@ impl Service {
                     break;
                 };
                 sum.resize(vector.len(), 0.0);
-                sum.iter_mut().zip(vector).for_each(|(sum, value)| *sum += weight * value);
+                sum.iter_mut()
+                    .zip(vector)
+                    .for_each(|(sum, value)| *sum += weight * value);
             }
             if sum.iter().any(|value| *value != 0.0) {
-                out.vectors.push(QueryVector { model, values: sum, floor: -1.0 });
+                out.vectors.push(QueryVector {
+                    model,
+                    values: sum,
+                    floor: -1.0,
+                });
             }
         }
         if out.vectors.is_empty() && query.text.is_empty() && query.image.is_none() {
@@ -260,9 +330,13 @@ impl QueryVectors {
     fn degrade(&mut self, status: Status) -> Result<(), Error> {
         match status.code() {
             tonic::Code::DeadlineExceeded | tonic::Code::Cancelled
-                if mediamesh_mesh::Deadline::current().is_some_and(mediamesh_mesh::Deadline::has_passed) =>
+                if mediamesh_mesh::Deadline::current()
+                    .is_some_and(mediamesh_mesh::Deadline::has_passed) =>
             {
-                Err(Error::Dependency { dependency: "embedding", status: Box::new(status) })
+                Err(Error::Dependency {
+                    dependency: "embedding",
+                    status: Box::new(status),
+                })
             }
             code => {
                 tracing::warn!(%code, message = status.message(), "searching without query vectors");

@@ -68,7 +68,10 @@ impl Service {
         let lease = match self.cache.get(query, corpus_version, &models).await {
             Lookup::Hit(mut answer) => {
                 answer.from_cache = true;
-                answer.timings = Some(SearchTimings { total: Some(duration(start.elapsed())), ..Default::default() });
+                answer.timings = Some(SearchTimings {
+                    total: Some(duration(start.elapsed())),
+                    ..Default::default()
+                });
                 self.observe(query, "hit", start, &answer);
                 return Ok(*answer);
             }
@@ -95,7 +98,10 @@ impl Service {
         let results = self.hydrate(query, &ranked, &ranked.hits).await?;
         let hydrate = read.elapsed();
         let stage = StageLabels { stage: "hydrate" };
-        self.metrics.stages.get_or_create(&stage).observe(hydrate.as_secs_f64());
+        self.metrics
+            .stages
+            .get_or_create(&stage)
+            .observe(hydrate.as_secs_f64());
         let mut answer = ranked.summary();
         answer.results = results;
         if ranked.more {
@@ -153,17 +159,34 @@ impl Service {
             explanation,
             ..Default::default()
         };
-        Ok(Ranked { hits, more, newest_key, lists: found.lists, summary })
+        Ok(Ranked {
+            hits,
+            more,
+            newest_key,
+            lists: found.lists,
+            summary,
+        })
     }
 
     /// A page of what matches a filter, by date: there is nothing to rank by.
     async fn filtered(&self, query: &Query) -> Result<Vec<Fused>, Error> {
         let ascending = query.order == Order::Oldest;
-        let [offset, limit] = [query.offset, query.limit + 1].map(|n| i64::try_from(n).unwrap_or(i64::MAX));
+        let [offset, limit] =
+            [query.offset, query.limit + 1].map(|n| i64::try_from(n).unwrap_or(i64::MAX));
         let mut filter = query.filter.clone();
         filter.newest_key = query.newest_key;
-        let keys = self.store.newest_keys(query.tenant, &filter, ascending, offset, limit).await?;
-        Ok(keys.into_iter().map(|key| Fused { key, score: 1.0, parts: Vec::new() }).collect())
+        let keys = self
+            .store
+            .newest_keys(query.tenant, &filter, ascending, offset, limit)
+            .await?;
+        Ok(keys
+            .into_iter()
+            .map(|key| Fused {
+                key,
+                score: 1.0,
+                parts: Vec::new(),
+            })
+            .collect())
     }
 
     /// Puts the relevant hits in order of date if that is asked for.
@@ -172,11 +195,22 @@ impl Service {
             return Ok(());
         }
         let keys: Vec<u32> = hits.iter().map(|hit| hit.key).collect();
-        let times: HashMap<u32, i64> =
-            self.store.media_times(query.tenant, &keys).await?.into_iter().collect();
+        let times: HashMap<u32, i64> = self
+            .store
+            .media_times(query.tenant, &keys)
+            .await?
+            .into_iter()
+            .collect();
         hits.sort_by_key(|hit| {
             let time = times.get(&hit.key).copied().unwrap_or(i64::MIN);
-            (if query.order == Order::Newest { time.saturating_neg() } else { time }, hit.key)
+            (
+                if query.order == Order::Newest {
+                    time.saturating_neg()
+                } else {
+                    time
+                },
+                hit.key,
+            )
         });
         Ok(())
     }
@@ -190,7 +224,10 @@ impl Service {
     ) -> Result<Vec<SearchHit>, Error> {
         let keys: Vec<u32> = hits.iter().map(|hit| hit.key).collect();
         let items = self.store.items_by_key(query.tenant, &keys).await?;
-        let mut items: HashMap<i64, _> = items.into_iter().map(|item| (item.item_key, item)).collect();
+        let mut items: HashMap<i64, _> = items
+            .into_iter()
+            .map(|item| (item.item_key, item))
+            .collect();
         let hits = hits.iter().filter_map(|found| {
             let item = items.remove(&i64::from(found.key))?;
             let explanation = query.explain.then(|| explain(found, &ranked.lists));
@@ -212,7 +249,10 @@ impl Service {
             space.index.validate(0, values)?;
             spaces.push(space);
         }
-        let rows = vectors.iter().map(|(model, values)| (model.clone(), spaces::encode(values))).collect();
+        let rows = vectors
+            .iter()
+            .map(|(model, values)| (model.clone(), spaces::encode(values)))
+            .collect();
         if self.store.put_embeddings(tenant, id, rows).await?.is_none() {
             return Ok(false);
         }
@@ -262,8 +302,18 @@ impl Service {
         }
     }
 
-    fn observe(&self, query: &Query, cache: &'static str, start: Instant, answer: &SearchMediaResponse) {
-        let kind = match (query.text.is_empty(), query.image.is_some(), query.examples.is_empty()) {
+    fn observe(
+        &self,
+        query: &Query,
+        cache: &'static str,
+        start: Instant,
+        answer: &SearchMediaResponse,
+    ) {
+        let kind = match (
+            query.text.is_empty(),
+            query.image.is_some(),
+            query.examples.is_empty(),
+        ) {
             (true, false, true) => "filter",
             (false, false, true) => "text",
             (true, true, _) => "image",
@@ -271,7 +321,10 @@ impl Service {
             _ => "hybrid",
         };
         let labels = SearchLabels { kind, cache };
-        self.metrics.duration.get_or_create(&labels).observe(start.elapsed().as_secs_f64());
+        self.metrics
+            .duration
+            .get_or_create(&labels)
+            .observe(start.elapsed().as_secs_f64());
         let results = u32::try_from(answer.results.len()).unwrap_or(u32::MAX);
         self.metrics.results.observe(f64::from(results));
     }
@@ -283,10 +336,15 @@ impl Service {
 
 fn explain(found: &Fused, lists: &[RankedList]) -> HitExplanation {
     let parts = found.parts.iter().map(|part| HitPart {
-        list: lists.get(part.list).map(|list| list.name.clone()).unwrap_or_default(),
+        list: lists
+            .get(part.list)
+            .map(|list| list.name.clone())
+            .unwrap_or_default(),
         rank: i32::try_from(part.rank).unwrap_or(i32::MAX),
         score: part.score,
         contribution: part.contribution,
     });
-    HitExplanation { parts: parts.collect() }
+    HitExplanation {
+        parts: parts.collect(),
+    }
 }

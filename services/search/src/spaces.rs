@@ -7,7 +7,10 @@
 use std::{
     collections::HashMap,
     path::PathBuf,
-    sync::{Arc, atomic::{AtomicI64, Ordering}},
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
 };
 
 use half::f16;
@@ -44,7 +47,12 @@ pub(crate) struct Spaces {
 
 impl Spaces {
     pub(crate) fn new(store: Arc<dyn SearchStore>, dir: PathBuf) -> Self {
-        Self { store, dir, spaces: RwLock::default(), opening: Mutex::default() }
+        Self {
+            store,
+            dir,
+            spaces: RwLock::default(),
+            opening: Mutex::default(),
+        }
     }
 
     /// Opens every index of the database and reads what came after its snapshot.
@@ -63,11 +71,21 @@ impl Spaces {
 
     /// All indexes of a tenant.
     pub(crate) fn of(&self, tenant: TenantId) -> Vec<Arc<Space>> {
-        self.spaces.read().values().filter(|space| space.tenant == tenant).cloned().collect()
+        self.spaces
+            .read()
+            .values()
+            .filter(|space| space.tenant == tenant)
+            .cloned()
+            .collect()
     }
 
     /// The index of a model, opened or made if it is not there yet.
-    pub(crate) async fn open(&self, tenant: TenantId, model: &str, dims: usize) -> Result<Arc<Space>, Error> {
+    pub(crate) async fn open(
+        &self,
+        tenant: TenantId,
+        model: &str,
+        dims: usize,
+    ) -> Result<Arc<Space>, Error> {
         if let Some(space) = self.get(tenant, model) {
             return Ok(space);
         }
@@ -90,7 +108,10 @@ impl Spaces {
         // say): start from nothing.
         let last = self.store.last_sequence(tenant, model).await?;
         if space.index.applied_seq() > last {
-            tracing::warn!(model, "snapshot of the vector index is ahead of the database; rebuilding");
+            tracing::warn!(
+                model,
+                "snapshot of the vector index is ahead of the database; rebuilding"
+            );
             let fresh = Arc::new(Space {
                 tenant,
                 model: model.to_owned(),
@@ -98,10 +119,14 @@ impl Spaces {
                 corpus_version: AtomicI64::new(-1),
                 reading: Mutex::default(),
             });
-            self.spaces.write().insert((tenant, model.to_owned()), Arc::clone(&fresh));
+            self.spaces
+                .write()
+                .insert((tenant, model.to_owned()), Arc::clone(&fresh));
             return Ok(fresh);
         }
-        self.spaces.write().insert((tenant, model.to_owned()), Arc::clone(&space));
+        self.spaces
+            .write()
+            .insert((tenant, model.to_owned()), Arc::clone(&space));
         Ok(space)
     }
 
@@ -111,7 +136,9 @@ impl Spaces {
             return Ok(());
         }
         self.catch_up(space).await?;
-        space.corpus_version.fetch_max(corpus_version, Ordering::AcqRel);
+        space
+            .corpus_version
+            .fetch_max(corpus_version, Ordering::AcqRel);
         Ok(())
     }
 
@@ -120,8 +147,10 @@ impl Spaces {
         let _one_at_a_time = space.reading.lock().await;
         loop {
             let after = space.index.applied_seq();
-            let changes =
-                self.store.vector_changes(space.tenant, &space.model, after, CATCH_UP_BATCH).await?;
+            let changes = self
+                .store
+                .vector_changes(space.tenant, &space.model, after, CATCH_UP_BATCH)
+                .await?;
             let full = changes.len() >= usize::try_from(CATCH_UP_BATCH).unwrap_or(usize::MAX);
             if changes.is_empty() {
                 return Ok(());
@@ -141,7 +170,11 @@ impl Spaces {
             let index = Arc::clone(&space.index);
             match tokio::task::spawn_blocking(move || index.snapshot()).await {
                 Ok(Ok(info)) if info.written => {
-                    tracing::debug!(model = space.model, items = info.items, "vector index saved");
+                    tracing::debug!(
+                        model = space.model,
+                        items = info.items,
+                        "vector index saved"
+                    );
                 }
                 Ok(Ok(_)) => {}
                 Ok(Err(error)) => tracing::warn!(
@@ -157,7 +190,10 @@ impl Spaces {
 
 /// Applies one batch of rows. Blocking.
 fn apply(index: &VectorIndex, rows: &[VectorChange]) -> Result<(), Error> {
-    let vectors: Vec<Option<Vec<f32>>> = rows.iter().map(|row| row.vector.as_deref().map(decode)).collect();
+    let vectors: Vec<Option<Vec<f32>>> = rows
+        .iter()
+        .map(|row| row.vector.as_deref().map(decode))
+        .collect();
     let changes: Vec<Change<'_>> = rows
         .iter()
         .zip(&vectors)
@@ -178,10 +214,16 @@ fn apply(index: &VectorIndex, rows: &[VectorChange]) -> Result<(), Error> {
 
 /// Reads a vector as it is stored.
 fn decode(bytes: &[u8]) -> Vec<f32> {
-    bytes.chunks_exact(2).map(|pair| f16::from_le_bytes([pair[0], pair[1]]).to_f32()).collect()
+    bytes
+        .chunks_exact(2)
+        .map(|pair| f16::from_le_bytes([pair[0], pair[1]]).to_f32())
+        .collect()
 }
 
 /// Writes a vector as it is stored.
 pub(crate) fn encode(values: &[f32]) -> Vec<u8> {
-    values.iter().flat_map(|value| f16::from_f32(*value).to_le_bytes()).collect()
+    values
+        .iter()
+        .flat_map(|value| f16::from_f32(*value).to_le_bytes())
+        .collect()
 }

@@ -10,7 +10,10 @@ use super::Connection;
 
 /// Puts the spans of the statements to come below `parent`.
 pub(super) fn follow(conn: &mut Connection, parent: Span) {
-    conn.set_instrumentation(StatementSpans { parent, current: None });
+    conn.set_instrumentation(StatementSpans {
+        parent,
+        current: None,
+    });
 }
 
 struct StatementSpans {

@@ -32,7 +32,10 @@ pub(super) struct Sql {
 
 impl Sql {
     pub(super) fn new(text: &str) -> Self {
-        Self { text: text.to_owned(), binds: Vec::new() }
+        Self {
+            text: text.to_owned(),
+            binds: Vec::new(),
+        }
     }
 
     pub(super) fn push(&mut self, text: &str, binds: impl IntoIterator<Item = Bind>) {
@@ -65,9 +68,28 @@ impl Sql {
     /// Adds the conditions of a tenant's filter on `media_items m`, after an existing `WHERE`.
     pub(super) fn push_filter(&mut self, tenant: TenantId, filter: &Filter) {
         self.push(" AND m.tenant_id = ?", [Bind::Id(bytes(tenant.0))]);
-        self.any_of("kind", filter.kinds.iter().copied().map(Bind::Small).collect());
-        self.any_of("orientation", filter.orientations.iter().copied().map(Bind::Small).collect());
-        self.any_of("content_type", filter.content_types.iter().cloned().map(Bind::Text).collect());
+        self.any_of(
+            "kind",
+            filter.kinds.iter().copied().map(Bind::Small).collect(),
+        );
+        self.any_of(
+            "orientation",
+            filter
+                .orientations
+                .iter()
+                .copied()
+                .map(Bind::Small)
+                .collect(),
+        );
+        self.any_of(
+            "content_type",
+            filter
+                .content_types
+                .iter()
+                .cloned()
+                .map(Bind::Text)
+                .collect(),
+        );
         if !filter.folder.is_empty() {
             let (from, to) = folder_range(&filter.folder);
             self.push(
@@ -89,16 +111,28 @@ impl Sql {
             self.push(" AND m.media_time < ?", [Bind::Long(time)]);
         }
         if filter.min_size_bytes > 0 {
-            self.push(" AND m.size_bytes >= ?", [Bind::Long(filter.min_size_bytes)]);
+            self.push(
+                " AND m.size_bytes >= ?",
+                [Bind::Long(filter.min_size_bytes)],
+            );
         }
         if filter.max_size_bytes > 0 {
-            self.push(" AND m.size_bytes <= ?", [Bind::Long(filter.max_size_bytes)]);
+            self.push(
+                " AND m.size_bytes <= ?",
+                [Bind::Long(filter.max_size_bytes)],
+            );
         }
         if filter.min_width_pixels > 0 {
-            self.push(" AND m.width_pixels >= ?", [Bind::Int(filter.min_width_pixels)]);
+            self.push(
+                " AND m.width_pixels >= ?",
+                [Bind::Int(filter.min_width_pixels)],
+            );
         }
         if filter.min_height_pixels > 0 {
-            self.push(" AND m.height_pixels >= ?", [Bind::Int(filter.min_height_pixels)]);
+            self.push(
+                " AND m.height_pixels >= ?",
+                [Bind::Int(filter.min_height_pixels)],
+            );
         }
         if let Some(key) = filter.newest_key {
             self.push(" AND m.item_key <= ?", [Bind::Long(i64::from(key))]);

@@ -13,7 +13,10 @@ pub(super) struct Words {
 impl Words {
     /// Reads a query; `None` if no wanted word is in it.
     pub(super) fn parse(query: &str) -> Option<Self> {
-        let mut words = Self { wanted: Vec::new(), unwanted: Vec::new() };
+        let mut words = Self {
+            wanted: Vec::new(),
+            unwanted: Vec::new(),
+        };
         let open_quote = query.matches('"').count() % 2 == 1;
         let parts: Vec<&str> = query.split('"').collect();
         let last = parts.len() - 1;
@@ -29,12 +32,19 @@ impl Words {
             for text in part.split_whitespace() {
                 let unwanted = text.starts_with('-') && text.len() > 1;
                 for token in tokens(text) {
-                    let list = if unwanted { &mut words.unwanted } else { &mut words.wanted };
+                    let list = if unwanted {
+                        &mut words.unwanted
+                    } else {
+                        &mut words.wanted
+                    };
                     list.push(format!("\"{token}\""));
                 }
             }
             let typing = place == last && !part.ends_with(char::is_whitespace) && !part.is_empty();
-            if typing && let Some(word) = words.wanted.last_mut() && !word.contains(' ') {
+            if typing
+                && let Some(word) = words.wanted.last_mut()
+                && !word.contains(' ')
+            {
                 word.push('*');
             }
         }
@@ -77,10 +87,22 @@ mod tests {
     #[test]
     fn words_phrases_and_exclusions_become_a_query() {
         let words = Words::parse("beach \"red boat\" -dog sun").unwrap();
-        assert_eq!(words.all(), r#"("beach" AND "red boat" AND "sun"*) NOT "dog""#);
-        assert_eq!(words.any().unwrap(), r#"("beach" OR "red boat" OR "sun"*) NOT "dog""#);
-        assert_eq!(Words::parse("IMG_2024.jpg ").unwrap().all(), r#"("IMG" AND "2024" AND "jpg")"#);
-        assert_eq!(Words::parse("open \"quote").unwrap().all(), r#"("open" AND "quote"*)"#);
+        assert_eq!(
+            words.all(),
+            r#"("beach" AND "red boat" AND "sun"*) NOT "dog""#
+        );
+        assert_eq!(
+            words.any().unwrap(),
+            r#"("beach" OR "red boat" OR "sun"*) NOT "dog""#
+        );
+        assert_eq!(
+            Words::parse("IMG_2024.jpg ").unwrap().all(),
+            r#"("IMG" AND "2024" AND "jpg")"#
+        );
+        assert_eq!(
+            Words::parse("open \"quote").unwrap().all(),
+            r#"("open" AND "quote"*)"#
+        );
     }
 
     #[test]

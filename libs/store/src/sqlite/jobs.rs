@@ -41,7 +41,10 @@ pub(super) async fn enqueue(conn: &mut Connection, job: NewJob, now: i64) -> Res
         }
     }
     let id = job.id;
-    diesel::insert_into(j::processing_jobs).values(NewJobRow::new(job, now)).execute(conn).await?;
+    diesel::insert_into(j::processing_jobs)
+        .values(NewJobRow::new(job, now))
+        .execute(conn)
+        .await?;
     Ok(id)
 }
 
@@ -54,7 +57,13 @@ pub(super) async fn check_lease(conn: &mut Connection, lease: Lease) -> Result<(
         .select(count_star())
         .first(conn)
         .await?;
-    if held == 1 { Ok(()) } else { Err(Error::LeaseLost { job_id: lease.job_id }) }
+    if held == 1 {
+        Ok(())
+    } else {
+        Err(Error::LeaseLost {
+            job_id: lease.job_id,
+        })
+    }
 }
 
 /// Ends or re-queues a job whose lease holds.
@@ -83,7 +92,10 @@ async fn settle(
         .await?;
     if state == JobState::Succeeded {
         let target = j::processing_jobs.filter(j::id.eq(bytes(lease.job_id.0)));
-        diesel::update(target).set(j::progress.eq(1.0)).execute(conn).await?;
+        diesel::update(target)
+            .set(j::progress.eq(1.0))
+            .execute(conn)
+            .await?;
     }
     Ok(())
 }
@@ -92,14 +104,18 @@ async fn settle(
 impl JobStore for SqliteStore {
     async fn enqueue(&self, job: NewJob) -> Result<JobId> {
         self.db
-            .write("enqueue_job", |conn| Box::pin(enqueue(conn, job, now_micros())))
+            .write("enqueue_job", |conn| {
+                Box::pin(enqueue(conn, job, now_micros()))
+            })
             .await
     }
 
     async fn claim(&self, worker: &str, lease: Duration, limit: i64) -> Result<Vec<Job>> {
         let worker = worker.to_owned();
         self.db
-            .write("claim_jobs", move |conn| Box::pin(claim(conn, worker, lease, limit)))
+            .write("claim_jobs", move |conn| {
+                Box::pin(claim(conn, worker, lease, limit))
+            })
             .await
     }
 
@@ -258,7 +274,9 @@ impl JobStore for SqliteStore {
 
     async fn queue_stats(&self, tenant: Option<TenantId>) -> Result<QueueStats> {
         self.db
-            .read("queue_stats", move |conn| Box::pin(queue_stats(conn, tenant)))
+            .read("queue_stats", move |conn| {
+                Box::pin(queue_stats(conn, tenant))
+            })
             .await
     }
 }
@@ -302,7 +320,10 @@ async fn claim(
 
 async fn queue_stats(conn: &mut Connection, tenant: Option<TenantId>) -> Result<QueueStats> {
     let now = now_micros();
-    let mut by_state = j::processing_jobs.group_by(j::state).select((j::state, count_star())).into_boxed();
+    let mut by_state = j::processing_jobs
+        .group_by(j::state)
+        .select((j::state, count_star()))
+        .into_boxed();
     let mut delayed = j::processing_jobs
         .filter(j::state.eq(JobState::Queued as i16))
         .filter(j::run_after.gt(now))
@@ -319,7 +340,10 @@ async fn queue_stats(conn: &mut Connection, tenant: Option<TenantId>) -> Result<
     }
     let counts: Vec<(i16, i64)> = by_state.load(conn).await?;
     let of = |state: JobState| {
-        counts.iter().find(|(s, _)| *s == state as i16).map_or(0, |(_, count)| *count)
+        counts
+            .iter()
+            .find(|(s, _)| *s == state as i16)
+            .map_or(0, |(_, count)| *count)
     };
     let delayed: i64 = delayed.first(conn).await?;
     Ok(QueueStats {

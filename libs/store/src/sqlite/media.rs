@@ -32,11 +32,16 @@ pub(super) fn folder_range(folder: &str) -> (String, String) {
 }
 
 fn selected(tenant: TenantId, query: &ListQuery) -> BoxedItems<'static> {
-    let mut items = m::media_items.filter(m::tenant_id.eq(bytes(tenant.0))).into_boxed();
+    let mut items = m::media_items
+        .filter(m::tenant_id.eq(bytes(tenant.0)))
+        .into_boxed();
     if !query.folder.is_empty() {
         let (from, to) = folder_range(&query.folder);
-        items = items
-            .filter(m::folder.eq(query.folder.clone()).or(m::folder.ge(from).and(m::folder.lt(to))));
+        items = items.filter(
+            m::folder
+                .eq(query.folder.clone())
+                .or(m::folder.ge(from).and(m::folder.lt(to))),
+        );
     }
     if let Some(kind) = query.kind {
         items = items.filter(m::kind.eq(kind));
@@ -57,12 +62,22 @@ fn selected(tenant: TenantId, query: &ListQuery) -> BoxedItems<'static> {
 #[async_trait]
 impl MediaStore for SqliteStore {
     async fn insert_item(&self, item: NewMediaItem, job: NewJob) -> Result<Inserted> {
-        self.db.write("insert_item", |conn| Box::pin(write::insert(conn, item, job))).await
+        self.db
+            .write("insert_item", |conn| {
+                Box::pin(write::insert(conn, item, job))
+            })
+            .await
     }
 
-    async fn find_by_sha256(&self, tenant: TenantId, sha256: [u8; 32]) -> Result<Option<MediaItem>> {
+    async fn find_by_sha256(
+        &self,
+        tenant: TenantId,
+        sha256: [u8; 32],
+    ) -> Result<Option<MediaItem>> {
         self.db
-            .read("find_item", move |conn| Box::pin(write::by_sha256(conn, tenant, sha256)))
+            .read("find_item", move |conn| {
+                Box::pin(write::by_sha256(conn, tenant, sha256))
+            })
             .await
     }
 
@@ -77,10 +92,15 @@ impl MediaStore for SqliteStore {
                         .select(ItemRow::as_select())
                         .load(conn)
                         .await?;
-                    let items: Vec<MediaItem> =
-                        rows.into_iter().map(MediaItem::try_from).collect::<Result<_>>()?;
+                    let items: Vec<MediaItem> = rows
+                        .into_iter()
+                        .map(MediaItem::try_from)
+                        .collect::<Result<_>>()?;
                     let by_id: HashMap<_, _> = items.iter().map(|item| (item.id, item)).collect();
-                    Ok(ids.iter().filter_map(|id| by_id.get(id).map(|item| (*item).clone())).collect())
+                    Ok(ids
+                        .iter()
+                        .filter_map(|id| by_id.get(id).map(|item| (*item).clone()))
+                        .collect())
                 })
             })
             .await
@@ -117,12 +137,16 @@ impl MediaStore for SqliteStore {
                     items = match (query.ascending, query.after) {
                         (false, None) => items,
                         (true, None) => items,
-                        (false, Some((time, id))) => items.filter(m::create_time.lt(time).or(
-                            m::create_time.eq(time).and(m::id.lt(bytes(id.0))),
-                        )),
-                        (true, Some((time, id))) => items.filter(m::create_time.gt(time).or(
-                            m::create_time.eq(time).and(m::id.gt(bytes(id.0))),
-                        )),
+                        (false, Some((time, id))) => items.filter(
+                            m::create_time
+                                .lt(time)
+                                .or(m::create_time.eq(time).and(m::id.lt(bytes(id.0)))),
+                        ),
+                        (true, Some((time, id))) => items.filter(
+                            m::create_time
+                                .gt(time)
+                                .or(m::create_time.eq(time).and(m::id.gt(bytes(id.0)))),
+                        ),
                     };
                     items = if query.ascending {
                         items.order((m::create_time.asc(), m::id.asc()))
@@ -141,13 +165,21 @@ impl MediaStore for SqliteStore {
         self.db
             .read("count_items", move |conn| {
                 Box::pin(async move {
-                    Ok(selected(tenant, &query).select(count_star()).first(conn).await?)
+                    Ok(selected(tenant, &query)
+                        .select(count_star())
+                        .first(conn)
+                        .await?)
                 })
             })
             .await
     }
 
-    async fn list_folders(&self, tenant: TenantId, after: Option<&str>, limit: i64) -> Result<Vec<Folder>> {
+    async fn list_folders(
+        &self,
+        tenant: TenantId,
+        after: Option<&str>,
+        limit: i64,
+    ) -> Result<Vec<Folder>> {
         let after = after.map(str::to_owned);
         self.db
             .read("list_folders", move |conn| {
@@ -163,7 +195,10 @@ impl MediaStore for SqliteStore {
                         folders = folders.filter(m::folder.gt(after));
                     }
                     let rows: Vec<(String, i64)> = folders.load(conn).await?;
-                    Ok(rows.into_iter().map(|(path, count)| Folder { path, count }).collect())
+                    Ok(rows
+                        .into_iter()
+                        .map(|(path, count)| Folder { path, count })
+                        .collect())
                 })
             })
             .await
@@ -190,13 +225,17 @@ impl MediaStore for SqliteStore {
         version: Option<i64>,
     ) -> Result<Option<Vec<String>>> {
         self.db
-            .write("delete_item", move |conn| Box::pin(write::delete(conn, tenant, id, version)))
+            .write("delete_item", move |conn| {
+                Box::pin(write::delete(conn, tenant, id, version))
+            })
             .await
     }
 
     async fn start_processing(&self, tenant: TenantId, id: MediaItemId) -> Result<()> {
         self.db
-            .write("start_processing", move |conn| Box::pin(write::start(conn, tenant, id)))
+            .write("start_processing", move |conn| {
+                Box::pin(write::start(conn, tenant, id))
+            })
             .await
     }
 
@@ -246,7 +285,10 @@ impl MediaStore for SqliteStore {
                         .load(conn)
                         .await?;
                     known.extend(derived);
-                    Ok(blob_keys.into_iter().filter(|key| !known.contains(key)).collect())
+                    Ok(blob_keys
+                        .into_iter()
+                        .filter(|key| !known.contains(key))
+                        .collect())
                 })
             })
             .await

@@ -15,9 +15,7 @@ use crate::{
     database::Connection,
     error::{Error, Result},
     job::{JobKind, JobState, Lease, NewJob},
-    media::{
-        Color, Inserted, ItemPatch, MediaItem, NewMediaItem, Orientation, Processed, State,
-    },
+    media::{Color, Inserted, ItemPatch, MediaItem, NewMediaItem, Orientation, Processed, State},
     schema::{
         media_colors, media_embeddings::dsl as e, media_items::dsl as m, media_tags,
         processing_jobs::dsl as j, renditions::dsl as r, tenants::dsl as t,
@@ -77,11 +75,21 @@ pub(super) async fn insert(
     set_tags(conn, new.tenant_id, item.item_key, &new.tags).await?;
     let job_id = jobs::enqueue(conn, job, now).await?;
     bump_corpus(conn, new.tenant_id).await?;
-    Ok(Inserted::New { item: Box::new(item), job_id })
+    Ok(Inserted::New {
+        item: Box::new(item),
+        job_id,
+    })
 }
 
-async fn set_tags(conn: &mut Connection, tenant: TenantId, key: i64, tags: &[String]) -> Result<()> {
-    diesel::delete(media_tags::table.filter(media_tags::item_key.eq(key))).execute(conn).await?;
+async fn set_tags(
+    conn: &mut Connection,
+    tenant: TenantId,
+    key: i64,
+    tags: &[String],
+) -> Result<()> {
+    diesel::delete(media_tags::table.filter(media_tags::item_key.eq(key)))
+        .execute(conn)
+        .await?;
     let mut rows: Vec<String> = tags.iter().map(|tag| tag.to_lowercase()).collect();
     rows.sort();
     rows.dedup();
@@ -98,7 +106,12 @@ async fn set_tags(conn: &mut Connection, tenant: TenantId, key: i64, tags: &[Str
     Ok(())
 }
 
-async fn set_colors(conn: &mut Connection, tenant: TenantId, key: i64, colors: &[Color]) -> Result<()> {
+async fn set_colors(
+    conn: &mut Connection,
+    tenant: TenantId,
+    key: i64,
+    colors: &[Color],
+) -> Result<()> {
     let stored = media_colors::table
         .filter(media_colors::tenant_id.eq(bytes(tenant.0)))
         .filter(media_colors::item_key.eq(key));
@@ -123,9 +136,9 @@ async fn set_colors(conn: &mut Connection, tenant: TenantId, key: i64, colors: &
 
 fn check_version(item: &MediaItem, version: Option<i64>) -> Result<()> {
     match version {
-        Some(version) if version != item.version => {
-            Err(Error::EtagMismatch { current: item.version })
-        }
+        Some(version) if version != item.version => Err(Error::EtagMismatch {
+            current: item.version,
+        }),
         _ => Ok(()),
     }
 }
@@ -137,7 +150,9 @@ pub(super) async fn update(
     version: Option<i64>,
     patch: ItemPatch,
 ) -> Result<Option<MediaItem>> {
-    let Some(mut current) = item(conn, tenant, id).await? else { return Ok(None) };
+    let Some(mut current) = item(conn, tenant, id).await? else {
+        return Ok(None);
+    };
     check_version(&current, version)?;
     current.display_name = patch.display_name.unwrap_or(current.display_name);
     current.folder = patch.folder.unwrap_or(current.folder);
@@ -168,13 +183,17 @@ pub(super) async fn delete(
     id: MediaItemId,
     version: Option<i64>,
 ) -> Result<Option<Vec<String>>> {
-    let Some(current) = item(conn, tenant, id).await? else { return Ok(None) };
+    let Some(current) = item(conn, tenant, id).await? else {
+        return Ok(None);
+    };
     check_version(&current, version)?;
     let derived = r::renditions
         .filter(r::tenant_id.eq(bytes(tenant.0)))
         .filter(r::media_item_id.eq(bytes(id.0)));
-    let mut blob_keys: Vec<String> =
-        diesel::delete(derived).returning(r::blob_key).get_results(conn).await?;
+    let mut blob_keys: Vec<String> = diesel::delete(derived)
+        .returning(r::blob_key)
+        .get_results(conn)
+        .await?;
     blob_keys.push(current.blob_key.clone());
 
     forget_vectors(conn, tenant, current.item_key).await?;
@@ -185,10 +204,15 @@ pub(super) async fn delete(
         .filter(j::media_item_id.eq(bytes(id.0)))
         .filter(j::state.eq(JobState::Queued as i16));
     diesel::update(waiting)
-        .set((j::state.eq(JobState::Cancelled as i16), j::end_time.eq(now_micros())))
+        .set((
+            j::state.eq(JobState::Cancelled as i16),
+            j::end_time.eq(now_micros()),
+        ))
         .execute(conn)
         .await?;
-    diesel::delete(m::media_items.filter(m::item_key.eq(current.item_key))).execute(conn).await?;
+    diesel::delete(m::media_items.filter(m::item_key.eq(current.item_key)))
+        .execute(conn)
+        .await?;
 
     let job = NewJob {
         id: JobId::generate(),
@@ -231,7 +255,10 @@ pub(super) async fn start(conn: &mut Connection, tenant: TenantId, id: MediaItem
         .filter(m::tenant_id.eq(bytes(tenant.0)))
         .filter(m::id.eq(bytes(id.0)))
         .filter(m::state.eq(State::Pending as i16));
-    diesel::update(target).set(m::state.eq(State::Processing as i16)).execute(conn).await?;
+    diesel::update(target)
+        .set(m::state.eq(State::Processing as i16))
+        .execute(conn)
+        .await?;
     Ok(())
 }
 
@@ -245,14 +272,19 @@ pub(super) async fn finish(
 ) -> Result<()> {
     jobs::check_lease(conn, lease).await?;
     // Deleted meanwhile: nothing to finish, and the sweeper takes the new renditions.
-    let Some(current) = item(conn, tenant, id).await? else { return Ok(()) };
+    let Some(current) = item(conn, tenant, id).await? else {
+        return Ok(());
+    };
     let stored = r::renditions
         .filter(r::tenant_id.eq(bytes(tenant.0)))
         .filter(r::media_item_id.eq(bytes(id.0)));
     diesel::delete(stored).execute(conn).await?;
     for rendition in found.renditions {
         let row = RenditionRow::new(tenant, id, rendition);
-        diesel::insert_into(r::renditions).values(row).execute(conn).await?;
+        diesel::insert_into(r::renditions)
+            .values(row)
+            .execute(conn)
+            .await?;
     }
     set_colors(conn, tenant, current.item_key, &found.colors).await?;
     let orientation = Orientation::of(found.width_pixels, found.height_pixels);

@@ -69,7 +69,11 @@ impl TryFrom<ItemRow> for MediaItem {
                 2 => State::Processing,
                 3 => State::Ready,
                 4 => State::Failed,
-                _ => return Err(Error::Corrupt { what: "media state" }),
+                _ => {
+                    return Err(Error::Corrupt {
+                        what: "media state",
+                    });
+                }
             },
             failure_reason: row.failure_reason,
             failure_detail: row.failure_detail,
@@ -79,7 +83,10 @@ impl TryFrom<ItemRow> for MediaItem {
             caption: row.caption,
             content_type: row.content_type,
             size_bytes: row.size_bytes,
-            sha256: row.sha256.try_into().map_err(|_| Error::Corrupt { what: "sha256" })?,
+            sha256: row
+                .sha256
+                .try_into()
+                .map_err(|_| Error::Corrupt { what: "sha256" })?,
             width_pixels: row.width_pixels,
             height_pixels: row.height_pixels,
             orientation: match row.orientation {
@@ -91,13 +98,16 @@ impl TryFrom<ItemRow> for MediaItem {
             capture_time: row.capture_time,
             create_time: row.create_time,
             update_time: row.update_time,
-            colors: serde_json::from_str(&row.colors).map_err(|_| Error::Corrupt { what: "colors" })?,
+            colors: serde_json::from_str(&row.colors)
+                .map_err(|_| Error::Corrupt { what: "colors" })?,
             thumb_hash: row.thumb_hash.unwrap_or_default(),
             blur_hash: row.blur_hash,
             perceptual_hash: row.perceptual_hash.map(i64::cast_unsigned),
             exif: row
                 .exif
-                .map(|text| serde_json::from_str(&text).map_err(|_| Error::Corrupt { what: "exif" }))
+                .map(|text| {
+                    serde_json::from_str(&text).map_err(|_| Error::Corrupt { what: "exif" })
+                })
                 .transpose()?,
             blob_key: row.blob_key,
             version: row.version,
@@ -192,7 +202,10 @@ impl TryFrom<RenditionRow> for (MediaItemId, Rendition) {
             width_pixels: row.width_pixels,
             height_pixels: row.height_pixels,
             size_bytes: row.size_bytes,
-            sha256: row.sha256.try_into().map_err(|_| Error::Corrupt { what: "sha256" })?,
+            sha256: row
+                .sha256
+                .try_into()
+                .map_err(|_| Error::Corrupt { what: "sha256" })?,
             blob_key: row.blob_key,
         };
         Ok((MediaItemId(uuid(&row.media_item_id)?), rendition))
@@ -246,7 +259,10 @@ impl TryFrom<JobRow> for Job {
             attempts: row.attempts,
             max_attempts: row.max_attempts,
             payload: row.payload,
-            media_item_id: row.media_item_id.map(|id| uuid(&id).map(MediaItemId)).transpose()?,
+            media_item_id: row
+                .media_item_id
+                .map(|id| uuid(&id).map(MediaItemId))
+                .transpose()?,
             progress: row.progress,
             progress_message: row.progress_message,
             last_error: row.last_error,

@@ -76,11 +76,19 @@ async fn matches(
         [Bind::Text(query)],
     );
     sql.push_filter(tenant, filter);
-    sql.push(" ORDER BY rank, m.item_key DESC LIMIT ?", [Bind::Long(limit)]);
+    sql.push(
+        " ORDER BY rank, m.item_key DESC LIMIT ?",
+        [Bind::Long(limit)],
+    );
     let rows: Vec<TextRow> = sql.into_query().load(conn).await?;
     // FTS5 answers BM25 negated, so that smaller is better.
     rows.into_iter()
-        .map(|row| Ok(TextHit { item_key: key(row.item_key)?, score: -row.rank }))
+        .map(|row| {
+            Ok(TextHit {
+                item_key: key(row.item_key)?,
+                score: -row.rank,
+            })
+        })
         .collect()
 }
 
@@ -97,7 +105,9 @@ async fn put(
         .first(conn)
         .await
         .optional()?;
-    let Some(item_key) = item_key else { return Ok(None) };
+    let Some(item_key) = item_key else {
+        return Ok(None);
+    };
     let mut last = 0;
     for (model, vector) in vectors {
         let old = e::media_embeddings
@@ -171,7 +181,9 @@ impl SearchStore for SqliteStore {
                 Box::pin(async move {
                     let mut hits = matches(conn, tenant, words.all(), &filter, limit).await?;
                     let missing = limit - i64::try_from(hits.len()).unwrap_or(limit);
-                    if missing > 0 && let Some(any) = words.any() {
+                    if missing > 0
+                        && let Some(any) = words.any()
+                    {
                         // Items with some of the words come after those with all of them.
                         let floor = hits.last().map_or(f32::MAX, |hit| hit.score);
                         for mut hit in matches(conn, tenant, any, &filter, limit).await? {
@@ -193,7 +205,8 @@ impl SearchStore for SqliteStore {
         self.db
             .read("matching_keys", move |conn| {
                 Box::pin(async move {
-                    let mut sql = Sql::new("SELECT m.item_key AS item_key FROM media_items m WHERE TRUE");
+                    let mut sql =
+                        Sql::new("SELECT m.item_key AS item_key FROM media_items m WHERE TRUE");
                     sql.push_filter(tenant, &filter);
                     let mut found = keys(conn, sql).await?;
                     found.sort_unstable();
@@ -215,7 +228,8 @@ impl SearchStore for SqliteStore {
         self.db
             .read("newest_keys", move |conn| {
                 Box::pin(async move {
-                    let mut sql = Sql::new("SELECT m.item_key AS item_key FROM media_items m WHERE TRUE");
+                    let mut sql =
+                        Sql::new("SELECT m.item_key AS item_key FROM media_items m WHERE TRUE");
                     sql.push_filter(tenant, &filter);
                     let order = match ascending {
                         true => " ORDER BY m.media_time, m.item_key LIMIT ? OFFSET ?",
@@ -239,7 +253,9 @@ impl SearchStore for SqliteStore {
                         .select((m::item_key, m::media_time))
                         .load(conn)
                         .await?;
-                    rows.into_iter().map(|(item_key, time)| Ok((key(item_key)?, time))).collect()
+                    rows.into_iter()
+                        .map(|(item_key, time)| Ok((key(item_key)?, time)))
+                        .collect()
                 })
             })
             .await
@@ -262,7 +278,11 @@ impl SearchStore for SqliteStore {
             .await
     }
 
-    async fn keys_of(&self, tenant: TenantId, ids: &[MediaItemId]) -> Result<Vec<(MediaItemId, u32)>> {
+    async fn keys_of(
+        &self,
+        tenant: TenantId,
+        ids: &[MediaItemId],
+    ) -> Result<Vec<(MediaItemId, u32)>> {
         let ids: Vec<Vec<u8>> = ids.iter().map(|id| bytes(id.0)).collect();
         self.db
             .read("keys_of", move |conn| {
@@ -288,7 +308,9 @@ impl SearchStore for SqliteStore {
         vectors: Vec<(String, Vec<u8>)>,
     ) -> Result<Option<u64>> {
         self.db
-            .write("put_embeddings", move |conn| Box::pin(put(conn, tenant, id, vectors)))
+            .write("put_embeddings", move |conn| {
+                Box::pin(put(conn, tenant, id, vectors))
+            })
             .await
     }
 
@@ -314,7 +336,11 @@ impl SearchStore for SqliteStore {
                         .await?;
                     rows.into_iter()
                         .map(|(seq, item_key, vector)| {
-                            Ok(VectorChange { seq: seq.cast_unsigned(), item_key: key(item_key)?, vector })
+                            Ok(VectorChange {
+                                seq: seq.cast_unsigned(),
+                                item_key: key(item_key)?,
+                                vector,
+                            })
                         })
                         .collect()
                 })
@@ -336,7 +362,11 @@ impl SearchStore for SqliteStore {
                         .map(|(tenant, model, size)| {
                             let dims = usize::try_from(size / 2)
                                 .map_err(|_| Error::Corrupt { what: "vector" })?;
-                            Ok(VectorSpace { tenant_id: TenantId(uuid(&tenant)?), model, dims })
+                            Ok(VectorSpace {
+                                tenant_id: TenantId(uuid(&tenant)?),
+                                model,
+                                dims,
+                            })
                         })
                         .collect()
                 })
@@ -361,12 +391,18 @@ impl SearchStore for SqliteStore {
             .await
     }
 
-    async fn missing_embeddings(&self, model: &str, limit: i64) -> Result<Vec<(TenantId, MediaItemId)>> {
+    async fn missing_embeddings(
+        &self,
+        model: &str,
+        limit: i64,
+    ) -> Result<Vec<(TenantId, MediaItemId)>> {
         let model = model.to_owned();
         self.db
             .read("missing_embeddings", move |conn| {
                 Box::pin(async move {
-                    let embedded = e::media_embeddings.filter(e::model.eq(model)).select(e::item_key);
+                    let embedded = e::media_embeddings
+                        .filter(e::model.eq(model))
+                        .select(e::item_key);
                     let rows: Vec<(Vec<u8>, Vec<u8>)> = m::media_items
                         .filter(m::state.eq(State::Ready as i16))
                         .filter(m::width_pixels.gt(0))

@@ -87,8 +87,17 @@ fn processed(width: i32, height: i32) -> Processed {
 /// Claims every waiting job and finishes the items it belongs to.
 async fn finish(store: &SqliteStore, item: &MediaItem, found: Processed) -> Lease {
     use crate::JobStore as _;
-    let claimed = store.claim("test", std::time::Duration::from_secs(60), 100).await.unwrap();
-    let job = claimed.iter().find(|job| job.media_item_id == Some(item.id)).unwrap();
-    store.finish_processing(&job.lease(), TENANT, item.id, found, None).await.unwrap();
+    let claimed = store
+        .claim("test", std::time::Duration::from_secs(60), 100)
+        .await
+        .unwrap();
+    let job = claimed
+        .iter()
+        .find(|job| job.media_item_id == Some(item.id))
+        .unwrap();
+    store
+        .finish_processing(&job.lease(), TENANT, item.id, found, None)
+        .await
+        .unwrap();
     job.lease()
 }

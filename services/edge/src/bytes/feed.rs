@@ -4,7 +4,7 @@
 //! client goes away the call is dropped, which cancels it; its stream never ends as if all had
 //! been sent, because a short file must not be stored as a whole one.
 
-use std::{future::pending, pin::pin};
+use std::{future::pending, pin::pin, time::Duration};
 
 use axum::body::Bytes;
 use futures::{Stream, StreamExt as _, stream};
@@ -18,6 +18,26 @@ use crate::problem;
 pub(crate) const CHUNK_BYTES: usize = 64 * 1024;
 /// Messages between body and call: 256 KiB keep both sides busy without filling memory.
 const QUEUE_MESSAGES: usize = 4;
+
+/// Most that is read and thrown away after a refusal, in bytes, and for how long.
+const DISCARD_BYTES: usize = 4 << 20;
+const DISCARD_TIME: Duration = Duration::from_secs(2);
+
+/// Reads on for a moment after a refusal: a client that is still sending would otherwise find its
+/// connection reset before it has read the answer. Source: RFC 9112, section 9.6.
+pub(super) async fn discard<E>(body: &mut (impl Stream<Item = Result<Bytes, E>> + Unpin)) {
+    let drain = async {
+        let mut left = DISCARD_BYTES;
+        while let Some(Ok(chunk)) = body.next().await {
+            left = left.saturating_sub(chunk.len());
+            if left == 0 {
+                return;
+            }
+        }
+    };
+    // Whoever sends more, or more slowly, gets the reset.
+    let _ = tokio::time::timeout(DISCARD_TIME, drain).await;
+}
 
 enum Piece<M> {
     Message(M),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{
     Json,
-    body::Body,
+    body::BodyDataStream,
     extract::{Request, State},
     response::{IntoResponse, Response},
 };
@@ -27,16 +27,23 @@ pub(crate) async fn upload(State(shared): State<Arc<Shared>>, request: Request) 
         return form::upload(shared, request).await;
     }
     let (parts, body) = request.into_parts();
-    match raw(&shared, &parts, body).await {
+    let mut body = body.into_data_stream();
+    match raw(&shared, &parts, &mut body).await {
         Ok(response) => response,
-        Err(problem) => shared.answers.answer(*problem, &parts),
+        Err(problem) => {
+            feed::discard(&mut body).await;
+            shared.answers.answer(*problem, &parts)
+        }
     }
 }
 
-async fn raw(shared: &Shared, parts: &Parts, body: Body) -> Result<Response, Box<Problem>> {
+async fn raw(
+    shared: &Shared,
+    parts: &Parts,
+    body: &mut BodyDataStream,
+) -> Result<Response, Box<Problem>> {
     let metadata = metadata(shared, parts)?;
-    let mut body = body.into_data_stream();
-    let stored = store(shared, &parts.headers, metadata, &mut body)
+    let stored = store(shared, &parts.headers, metadata, body)
         .await
         .map_err(feed::Broken::into_problem)?;
     let status = if stored.duplicate_of.is_empty() {

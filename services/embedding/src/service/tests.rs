@@ -38,7 +38,10 @@ impl Slow {
         self.started.send(names).unwrap();
         self.leave.lock().recv().unwrap();
         match bad {
-            true => Err(EncodeError::Output { tower: self.tower, what: "nothing".to_owned() }),
+            true => Err(EncodeError::Output {
+                tower: self.tower,
+                what: "nothing".to_owned(),
+            }),
             false => Ok(vec![vec![0.6, 0.8]; count]),
         }
     }
@@ -62,7 +65,12 @@ impl Encoder for Slow {
     }
 
     fn encode_images(&self, images: &[RgbImage]) -> Result<Vec<Vec<f32>>, EncodeError> {
-        self.run(images.iter().map(|image| image.data[0].to_string()).collect())
+        self.run(
+            images
+                .iter()
+                .map(|image| image.data[0].to_string())
+                .collect(),
+        )
     }
 }
 
@@ -85,7 +93,10 @@ fn rig(tower: Tower, batch: usize, options: Options) -> Rig {
         sha256: String::new(),
         family: Family::Clip,
         dims: 2,
-        towers: Towers { text: tower == Tower::Text, image: tower == Tower::Image },
+        towers: Towers {
+            text: tower == Tower::Text,
+            image: tower == Tower::Image,
+        },
         precision: Precision::F32,
         pooling: Pooling::Mean,
         normalize: true,
@@ -104,8 +115,16 @@ fn rig(tower: Tower, batch: usize, options: Options) -> Rig {
     let encoder = || Some(Arc::clone(&slow) as Arc<dyn Encoder>);
     let loaded = LoadedModel {
         spec: Arc::new(spec),
-        text: if tower == Tower::Text { encoder() } else { None },
-        image: if tower == Tower::Image { encoder() } else { None },
+        text: if tower == Tower::Text {
+            encoder()
+        } else {
+            None
+        },
+        image: if tower == Tower::Image {
+            encoder()
+        } else {
+            None
+        },
         report: EngineReport {
             engine: EngineKind::Rten,
             version: String::new(),
@@ -117,7 +136,10 @@ fn rig(tower: Tower, batch: usize, options: Options) -> Rig {
             note: None,
         },
     };
-    let options = Options { workers: 1, ..options };
+    let options = Options {
+        workers: 1,
+        ..options
+    };
     let registry = Metrics::new();
     let metrics = EmbeddingMetrics::new(&registry);
     // Nothing is registered: every call of the cache answers UNAVAILABLE.
@@ -132,9 +154,20 @@ fn rig(tower: Tower, batch: usize, options: Options) -> Rig {
     };
     let model = match tower {
         Tower::Text => service.models.for_texts("").unwrap(),
-        Tower::Image => service.models.for_images(&["test/slow".to_owned()]).unwrap().remove(0),
+        Tower::Image => service
+            .models
+            .for_images(&["test/slow".to_owned()])
+            .unwrap()
+            .remove(0),
     };
-    Rig { service: Arc::new(service), model, started, leave, slow, metrics }
+    Rig {
+        service: Arc::new(service),
+        model,
+        started,
+        leave,
+        slow,
+        metrics,
+    }
 }
 
 type Call = tokio::task::JoinHandle<Result<Vec<Made>, Error>>;
@@ -151,12 +184,18 @@ impl Rig {
         let images = (images.iter())
             .map(|&value| {
                 let rgb = vec![value; 3].into();
-                let source = crate::input::Source::Pixels { width: 1, height: 1, rgb };
+                let source = crate::input::Source::Pixels {
+                    width: 1,
+                    height: 1,
+                    rgb,
+                };
                 ImageInput::new("images[0]".to_owned(), source)
             })
             .collect();
         tokio::spawn(async move {
-            let mut made = service.embed_images(Lane::Background, &[model], images).await?;
+            let mut made = service
+                .embed_images(Lane::Background, &[model], images)
+                .await?;
             Ok(made.remove(0))
         })
     }
@@ -195,7 +234,10 @@ async fn a_query_overtakes_bulk_work_that_waits() {
     rig.let_run(2);
     assert_eq!(rig.next_run().await, ["query"]);
     let made = query.await.unwrap().unwrap();
-    assert_eq!((made[0].values.as_slice(), made[0].from_cache), (&[0.6, 0.8][..], false));
+    assert_eq!(
+        (made[0].values.as_slice(), made[0].from_cache),
+        (&[0.6, 0.8][..], false)
+    );
     assert!(!bulk.is_finished());
     rig.let_run(2);
     assert_eq!(bulk.await.unwrap().unwrap().len(), 2);
@@ -224,7 +266,9 @@ async fn a_query_for_what_waits_in_the_background_takes_it_forward() {
 #[tokio::test]
 async fn identical_requests_in_flight_are_computed_once() {
     let rig = rig(Tower::Text, 1, Options::default());
-    let calls: Vec<Call> = (0..5).map(|_| rig.texts(Lane::Interactive, &["same"])).collect();
+    let calls: Vec<Call> = (0..5)
+        .map(|_| rig.texts(Lane::Interactive, &["same"]))
+        .collect();
     while rig.metrics.coalesced.get() < 4 {
         tokio::task::yield_now().await;
     }
@@ -249,7 +293,8 @@ async fn work_that_nobody_waits_for_is_not_run() {
     // A caller whose time is up goes away in the same manner.
     let late = mediamesh_mesh::deadline::scope(
         mediamesh_mesh::Deadline::after(std::time::Duration::from_millis(20)),
-        rig.service.embed_texts(Lane::Interactive, &rig.model, vec!["late".to_owned()]),
+        rig.service
+            .embed_texts(Lane::Interactive, &rig.model, vec!["late".to_owned()]),
     );
     assert!(matches!(late.await, Err(Error::DeadlineExceeded)));
     let last = rig.texts(Lane::Interactive, &["last"]);
@@ -263,7 +308,11 @@ async fn work_that_nobody_waits_for_is_not_run() {
 
 #[tokio::test]
 async fn background_images_of_one_model_run_together() {
-    let options = Options { batch_wait_millis: 1000, max_batch: 4, ..Options::default() };
+    let options = Options {
+        batch_wait_millis: 1000,
+        max_batch: 4,
+        ..Options::default()
+    };
     let rig = rig(Tower::Image, 8, options);
     let calls = [rig.images(&[1, 2]), rig.images(&[3]), rig.images(&[4])];
     let mut run = rig.next_run().await;
@@ -291,13 +340,30 @@ async fn a_bad_input_fails_alone() {
 
 #[tokio::test]
 async fn a_full_queue_refuses_more() {
-    let rig = rig(Tower::Text, 1, Options { max_queue: 1, ..Options::default() });
+    let rig = rig(
+        Tower::Text,
+        1,
+        Options {
+            max_queue: 1,
+            ..Options::default()
+        },
+    );
     let running = rig.texts(Lane::Interactive, &["running"]);
     rig.next_run().await;
     let waiting = rig.texts(Lane::Interactive, &["waiting"]);
     rig.in_flight(2).await;
-    let refused = rig.texts(Lane::Interactive, &["refused"]).await.unwrap().unwrap_err();
-    assert!(matches!(refused, Error::QueueFull { waiting: 1, limit: 1 }));
+    let refused = rig
+        .texts(Lane::Interactive, &["refused"])
+        .await
+        .unwrap()
+        .unwrap_err();
+    assert!(matches!(
+        refused,
+        Error::QueueFull {
+            waiting: 1,
+            limit: 1
+        }
+    ));
     rig.let_run(2);
     running.await.unwrap().unwrap();
     waiting.await.unwrap().unwrap();
@@ -305,8 +371,14 @@ async fn a_full_queue_refuses_more() {
 
 #[tokio::test]
 async fn a_model_that_reads_text_takes_the_place_of_the_hint() {
-    let list = rig(Tower::Text, 1, Options::default()).service.models.list();
-    assert_eq!((&*list.text_model, &*list.image_model), ("test/slow", "builtin/visual"));
+    let list = rig(Tower::Text, 1, Options::default())
+        .service
+        .models
+        .list();
+    assert_eq!(
+        (&*list.text_model, &*list.image_model),
+        ("test/slow", "builtin/visual")
+    );
     assert_eq!(list.hint, "");
     assert_eq!(list.models[0].default_min_score, 0.20);
 }

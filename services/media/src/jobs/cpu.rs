@@ -1,59 +1,72 @@
 //! A bounded pool for decoding, resizing and encoding.
 
-use std::sync::Arc;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use tokio::{sync::Semaphore, time::Instant};
+use rayon::{ThreadPool, ThreadPoolBuilder};
+use tokio::{sync::oneshot, time::Instant};
 
 use super::Failure;
 use crate::metrics::MediaMetrics;
 
 /// Runs CPU work off the runtime's threads, as much at once as there are cores.
 ///
+/// The threads are few and always the same: each keeps the memory of the largest picture it
+/// decoded, which on the runtime's many blocking threads added up to hundreds of megabytes.
 /// Waiting for a core and working are measured apart: a long wait calls for workers, long work for
 /// faster ones.
 pub(crate) struct CpuPool {
-    permits: Arc<Semaphore>,
+    pool: ThreadPool,
     metrics: MediaMetrics,
 }
 
 impl CpuPool {
     pub(crate) fn new(threads: usize, metrics: MediaMetrics) -> Self {
-        Self {
-            permits: Arc::new(Semaphore::new(threads)),
-            metrics,
-        }
+        let pool = ThreadPoolBuilder::new()
+            .num_threads(threads.max(1))
+            .thread_name(|n| format!("media-cpu-{n}"))
+            .build()
+            .expect("a process that cannot start a thread cannot work");
+        Self { pool, metrics }
     }
 
     /// Runs `work` when a core is free.
     ///
     /// Errors: `Transient` if it panics: the caps on attempts decide how often to try such a file.
-    /// Cancel: work that has begun ends, and holds its core until then.
+    /// Cancel: work that waits is dropped; work that has begun ends, and holds its core until then.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Failure> {
         let queued = Instant::now();
-        let permit = Arc::clone(&self.permits).acquire_owned().await;
-        let permit = permit.map_err(|_| Failure::Transient("the CPU pool is closed".to_owned()))?;
-        self.metrics.stage("cpu_wait", queued.elapsed());
-        let started = Instant::now();
         let span = tracing::Span::current();
-        let done = tokio::task::spawn_blocking(move || {
-            let _permit = permit;
-            span.in_scope(work)
+        let metrics = self.metrics.clone();
+        let (answer, done) = oneshot::channel();
+        self.pool.spawn(move || {
+            if answer.is_closed() {
+                return;
+            }
+            metrics.stage("cpu_wait", queued.elapsed());
+            let started = Instant::now();
+            let outcome = catch_unwind(AssertUnwindSafe(|| span.in_scope(work)));
+            metrics.stage("cpu", started.elapsed());
+            // Nobody waits any more: the attempt was cut short.
+            let _ = answer.send(outcome);
         });
-        let done = done
-            .await
-            .map_err(|error| Failure::Transient(format!("the work was aborted: {error}")));
-        self.metrics.stage("cpu", started.elapsed());
-        done
+        match done.await {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(_)) => Err(Failure::Transient("the work panicked".to_owned())),
+            Err(_) => Err(Failure::Transient("the work was aborted".to_owned())),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    };
 
     use mediamesh_telemetry::Metrics;
 

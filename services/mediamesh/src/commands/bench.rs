@@ -42,14 +42,19 @@ pub(super) async fn run(args: Bench, config: Config) -> Result<()> {
 async fn photos(args: &Bench, config: Config) -> Result<()> {
     let mesh = mesh::BenchMesh::start(config, true).await?;
     if let Some(corpus) = &args.corpus {
-        let start = std::time::Instant::now();
-        let options = import::Options { paths: vec![corpus.clone()], ..import::Options::default() };
+        let start = tokio::time::Instant::now();
+        let options = import::Options {
+            paths: vec![corpus.clone()],
+            ..import::Options::default()
+        };
         let summary = import::run(mesh.media(), options).await?;
         let seconds = start.elapsed().as_secs_f64();
         summary.print();
         let items = u32::try_from(summary.stored_ids().count()).unwrap_or(u32::MAX);
         let rate = f64::from(items) / seconds;
-        say(&format!("import: {rate:.1} photos/s, stored, decoded, rendered, embedded and indexed"));
+        say(&format!(
+            "import: {rate:.1} photos/s, stored, decoded, rendered, embedded and indexed"
+        ));
         mesh::say_memory("after import");
     }
     if let Some(variants) = &args.variants {

@@ -19,10 +19,16 @@ pub(super) async fn run(config: &Config) -> Result<()> {
         Ok(_lock) => {
             report.check("data folder can be written and is free", Ok(()));
             let database = Database::open(DatabaseOptions::at(dir.database())).await;
-            report.check("database opens and has this schema", database.map(drop).map_err(anyhow::Error::from));
+            report.check(
+                "database opens and has this schema",
+                database.map(drop).map_err(anyhow::Error::from),
+            );
             for (name, address) in [("HTTP", config.listen), ("gRPC", config.grpc_listen)] {
                 let bound = tokio::net::TcpListener::bind(address).await.map(drop);
-                report.check(&format!("{name} address {address} is free"), bound.map_err(anyhow::Error::from));
+                report.check(
+                    &format!("{name} address {address} is free"),
+                    bound.map_err(anyhow::Error::from),
+                );
             }
         }
         Err(error) => match dir.ready() {
@@ -42,26 +48,45 @@ pub(super) async fn run(config: &Config) -> Result<()> {
 
 async fn running(report: &mut Report, grpc: &str) {
     report.note("mesh", &format!("runs on {grpc}"));
-    let endpoint = Endpoint { endpoint: Some(format!("http://{grpc}")) };
+    let endpoint = Endpoint {
+        endpoint: Some(format!("http://{grpc}")),
+    };
     let channel = match client::connect(&endpoint, None) {
         Ok(channel) => channel,
         Err(error) => return report.check("mesh answers", Err(error)),
     };
-    let queue = JobServiceClient::new(channel.clone()).get_queue_stats(GetQueueStatsRequest {}).await;
+    let queue = JobServiceClient::new(channel.clone())
+        .get_queue_stats(GetQueueStatsRequest {})
+        .await;
     match queue {
         Ok(stats) => {
             let stats = stats.into_inner();
             report.check("media service answers", Ok(()));
-            report.note("queue", &format!("{} waiting, {} active, {} failed", stats.waiting, stats.active, stats.failed));
+            report.note(
+                "queue",
+                &format!(
+                    "{} waiting, {} active, {} failed",
+                    stats.waiting, stats.active, stats.failed
+                ),
+            );
         }
         Err(status) => report.check("media service answers", Err(client::explain(&status))),
     }
-    match SearchServiceClient::new(channel).get_index_stats(GetIndexStatsRequest {}).await {
+    match SearchServiceClient::new(channel)
+        .get_index_stats(GetIndexStatsRequest {})
+        .await
+    {
         Ok(stats) => {
             let stats = stats.into_inner();
             report.check("search service answers", Ok(()));
             for index in stats.vector_indexes {
-                report.note("vector index", &format!("{}: {} vectors of {} dims", index.model, index.vectors, index.dims));
+                report.note(
+                    "vector index",
+                    &format!(
+                        "{}: {} vectors of {} dims",
+                        index.model, index.vectors, index.dims
+                    ),
+                );
             }
         }
         Err(status) => report.check("search service answers", Err(client::explain(&status))),
@@ -75,12 +100,23 @@ async fn models(report: &mut Report, config: &Config, dir: &DataDir) {
         Ok(Some(installed)) => {
             let options = config.models.engine_options();
             let name = format!("model {} loads", installed.id);
-            let load = tokio::task::spawn_blocking(move || mediamesh_inference::load(&installed, &options)).await;
+            let load = tokio::task::spawn_blocking(move || {
+                mediamesh_inference::load(&installed, &options)
+            })
+            .await;
             match load {
                 Ok(Ok(model)) => {
                     report.check(&name, Ok(()));
                     let engine = &model.report;
-                    report.note("engine", &format!("{} {} on {}", engine.engine.as_str(), engine.version, engine.provider));
+                    report.note(
+                        "engine",
+                        &format!(
+                            "{} {} on {}",
+                            engine.engine.as_str(),
+                            engine.version,
+                            engine.provider
+                        ),
+                    );
                 }
                 Ok(Err(error)) => report.check(&name, Err(error.into())),
                 Err(error) => report.check(&name, Err(error.into())),

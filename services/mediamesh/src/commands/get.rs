@@ -22,9 +22,17 @@ pub(super) async fn run(args: Get, config: &Config) -> Result<()> {
 }
 
 async fn show(channel: Channel, args: &Get) -> Result<()> {
-    let request = GetMediaItemRequest { media_item_id: args.id.clone() };
-    let answer = MediaServiceClient::new(channel).get_media_item(request).await;
-    let item = answer.map_err(|status| client::explain(&status))?.into_inner().media_item.unwrap_or_default();
+    let request = GetMediaItemRequest {
+        media_item_id: args.id.clone(),
+    };
+    let answer = MediaServiceClient::new(channel)
+        .get_media_item(request)
+        .await;
+    let item = answer
+        .map_err(|status| client::explain(&status))?
+        .into_inner()
+        .media_item
+        .unwrap_or_default();
     match args.json {
         true => say(&serde_json::to_string_pretty(&item)?),
         false => print(&item),
@@ -38,24 +46,38 @@ async fn save(channel: Channel, args: &Get, path: &Path) -> Result<()> {
         rendition: args.rendition.clone(),
         ..DownloadMediaRequest::default()
     };
-    let answer = MediaServiceClient::new(channel).download_media(request).await;
-    let mut stream = answer.map_err(|status| client::explain(&status))?.into_inner();
+    let answer = MediaServiceClient::new(channel)
+        .download_media(request)
+        .await;
+    let mut stream = answer
+        .map_err(|status| client::explain(&status))?
+        .into_inner();
     let to_stdout = path == Path::new("-");
     let part = path.with_added_extension("part");
     let mut out: Box<dyn AsyncWrite + Unpin + Send> = match to_stdout {
         true => Box::new(tokio::io::stdout()),
         false => Box::new(
-            tokio::fs::File::create(&part).await.with_context(|| format!("cannot write {}", part.display()))?,
+            tokio::fs::File::create(&part)
+                .await
+                .with_context(|| format!("cannot write {}", part.display()))?,
         ),
     };
-    while let Some(message) = stream.message().await.map_err(|status| client::explain(&status))? {
+    while let Some(message) = stream
+        .message()
+        .await
+        .map_err(|status| client::explain(&status))?
+    {
         if let Some(Payload::Chunk(chunk)) = message.payload {
-            out.write_all(&chunk).await.with_context(|| format!("cannot write {}", path.display()))?;
+            out.write_all(&chunk)
+                .await
+                .with_context(|| format!("cannot write {}", path.display()))?;
         }
     }
     out.flush().await?;
     if !to_stdout {
-        tokio::fs::rename(&part, path).await.with_context(|| format!("cannot write {}", path.display()))?;
+        tokio::fs::rename(&part, path)
+            .await
+            .with_context(|| format!("cannot write {}", path.display()))?;
     }
     Ok(())
 }
@@ -70,19 +92,49 @@ fn print(item: &MediaItem) {
     row("id", item.id.clone());
     row("name", item.display_name.clone());
     row("folder", item.folder.clone());
-    row("state", item.state().as_str_name().trim_start_matches("STATE_").to_lowercase());
+    row(
+        "state",
+        item.state()
+            .as_str_name()
+            .trim_start_matches("STATE_")
+            .to_lowercase(),
+    );
     row("failure", item.failure_detail.clone());
     row("type", item.content_type.clone());
-    row("size", format!("{} bytes, {} x {} pixels", item.size_bytes, item.width_pixels, item.height_pixels));
+    row(
+        "size",
+        format!(
+            "{} bytes, {} x {} pixels",
+            item.size_bytes, item.width_pixels, item.height_pixels
+        ),
+    );
     row("tags", item.tags.join(", "));
     row("caption", item.caption.clone());
-    row("colours", item.colors.iter().map(|color| color.hex.as_str()).collect::<Vec<_>>().join(" "));
+    row(
+        "colours",
+        item.colors
+            .iter()
+            .map(|color| color.hex.as_str())
+            .collect::<Vec<_>>()
+            .join(" "),
+    );
     if let Some(exif) = &item.exif {
-        row("camera", format!("{} {}", exif.camera_make, exif.camera_model).trim().to_owned());
+        row(
+            "camera",
+            format!("{} {}", exif.camera_make, exif.camera_model)
+                .trim()
+                .to_owned(),
+        );
         row("lens", exif.lens_model.clone());
     }
     for rendition in &item.renditions {
-        row(&rendition.name, format!("{} x {}, {} bytes", rendition.width_pixels, rendition.height_pixels, rendition.size_bytes));
+        row(
+            &rendition.name,
+            format!(
+                "{} x {}, {} bytes",
+                rendition.width_pixels, rendition.height_pixels, rendition.size_bytes
+            ),
+        );
     }
     row("sha256", item.sha256.clone());
     say(&rows.to_string());

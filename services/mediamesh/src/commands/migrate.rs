@@ -9,6 +9,9 @@ pub(super) async fn run(config: &Config) -> Result<()> {
     let dir = DataDir::locate(config.data_dir.as_deref())?;
     let _lock = dir.open()?;
     Database::open(DatabaseOptions::at(dir.database())).await?;
-    say(&format!("{} has the schema of this version", dir.database().display()));
+    say(&format!(
+        "{} has the schema of this version",
+        dir.database().display()
+    ));
     Ok(())
 }

@@ -2,7 +2,10 @@
 
 use anyhow::Result;
 use indicatif::{ProgressBar, ProgressStyle};
-use mediamesh_inference::{ModelStore, models::{CATALOGUE, PullOptions}};
+use mediamesh_inference::{
+    ModelStore,
+    models::{CATALOGUE, PullOptions},
+};
 
 use super::table::table;
 use crate::{cli::Models, config::Config, data_dir::DataDir, import::screen::say};
@@ -14,8 +17,17 @@ pub(super) async fn run(command: Models, config: &Config) -> Result<()> {
     let store = ModelStore::open(dir.models())?;
     match command {
         Models::List { json } => list(&store, json),
-        Models::Pull { id, revision, hub, no_use } => {
-            let options = PullOptions { endpoint: hub, revision, ..PullOptions::default() };
+        Models::Pull {
+            id,
+            revision,
+            hub,
+            no_use,
+        } => {
+            let options = PullOptions {
+                endpoint: hub,
+                revision,
+                ..PullOptions::default()
+            };
             pull(&store, &id, &options).await?;
             match no_use {
                 true => say(&format!("{id} is installed")),
@@ -37,7 +49,9 @@ pub(super) async fn run(command: Models, config: &Config) -> Result<()> {
             Ok(())
         }
         Models::Install { id, from } => {
-            let installed = tokio::task::spawn_blocking(move || store.install_dir(&id, &from).map(|model| (store, model)));
+            let installed = tokio::task::spawn_blocking(move || {
+                store.install_dir(&id, &from).map(|model| (store, model))
+            });
             let (store, model) = installed.await??;
             store.set_active(&model.id)?;
             say(&format!("{} is installed; {USED_NEXT}", model.id));
@@ -62,11 +76,26 @@ fn list(store: &ModelStore, json: bool) -> Result<()> {
     }
     let mut rows = table(["model", "state", "size", "what for"]);
     for model in &installed {
-        let state = if active.as_ref() == Some(&model.id) { "in use" } else { "installed" };
-        let about = CATALOGUE.iter().find(|entry| entry.id == model.id).map_or("", |entry| entry.summary);
-        rows.add_row([model.id.clone(), state.to_owned(), mib(model.manifest.size_bytes()), about.to_owned()]);
+        let state = if active.as_ref() == Some(&model.id) {
+            "in use"
+        } else {
+            "installed"
+        };
+        let about = CATALOGUE
+            .iter()
+            .find(|entry| entry.id == model.id)
+            .map_or("", |entry| entry.summary);
+        rows.add_row([
+            model.id.clone(),
+            state.to_owned(),
+            mib(model.manifest.size_bytes()),
+            about.to_owned(),
+        ]);
     }
-    for entry in CATALOGUE.iter().filter(|entry| installed.iter().all(|model| model.id != entry.id)) {
+    for entry in CATALOGUE
+        .iter()
+        .filter(|entry| installed.iter().all(|model| model.id != entry.id))
+    {
         let size = format!("about {} MB", entry.about_megabytes);
         rows.add_row([entry.id, "can be pulled", &size, entry.summary]);
     }
@@ -80,7 +109,8 @@ fn mib(bytes: u64) -> String {
 
 async fn pull(store: &ModelStore, id: &str, options: &PullOptions) -> Result<()> {
     let template = "{msg:32!} {bar:30} {bytes}/{total_bytes}, {bytes_per_sec}, {eta} left";
-    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    let style =
+        ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
     let bar = ProgressBar::new(0).with_style(style);
     let result = store
         .pull(id, options, |progress| {

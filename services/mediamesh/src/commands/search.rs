@@ -20,10 +20,15 @@ pub(super) async fn run(args: Search, config: &Config) -> Result<()> {
     let request = request(&args);
     let answer = match &args.image {
         Some(path) => {
-            let image = tokio::fs::read(path).await.with_context(|| format!("cannot read {}", path.display()))?;
+            let image = tokio::fs::read(path)
+                .await
+                .with_context(|| format!("cannot read {}", path.display()))?;
             by_image(channel, request, Bytes::from(image)).await
         }
-        None => SearchServiceClient::new(channel).search_media(request).await.map(tonic::Response::into_inner),
+        None => SearchServiceClient::new(channel)
+            .search_media(request)
+            .await
+            .map(tonic::Response::into_inner),
     };
     let answer = answer.map_err(|status| client::explain(&status))?;
     match args.json {
@@ -44,13 +49,23 @@ pub(super) async fn by_image(
     while !rest.is_empty() {
         messages.push(Payload::Chunk(rest.split_to(rest.len().min(64 * 1024))));
     }
-    let messages = messages.into_iter().map(|payload| SearchByImageRequest { payload: Some(payload) });
-    let answer = SearchServiceClient::new(channel).search_by_image(stream::iter(messages)).await?;
+    let messages = messages.into_iter().map(|payload| SearchByImageRequest {
+        payload: Some(payload),
+    });
+    let answer = SearchServiceClient::new(channel)
+        .search_by_image(stream::iter(messages))
+        .await?;
     Ok(answer.into_inner().search.unwrap_or_default())
 }
 
 fn request(args: &Search) -> SearchMediaRequest {
-    let day = |day: chrono::NaiveDate| timestamp(day.and_time(chrono::NaiveTime::MIN).and_utc().timestamp_micros());
+    let day = |day: chrono::NaiveDate| {
+        timestamp(
+            day.and_time(chrono::NaiveTime::MIN)
+                .and_utc()
+                .timestamp_micros(),
+        )
+    };
     let filter = SearchFilter {
         kinds: args.kind.clone(),
         folder: args.folder.clone(),
@@ -67,7 +82,10 @@ fn request(args: &Search) -> SearchMediaRequest {
         examples: args
             .like
             .iter()
-            .map(|id| Example { media_item_id: id.clone(), weight: 1.0 })
+            .map(|id| Example {
+                media_item_id: id.clone(),
+                weight: 1.0,
+            })
             .collect(),
         filter: (filter != SearchFilter::default()).then_some(filter),
         min_score: args.min_score,
@@ -79,13 +97,18 @@ fn request(args: &Search) -> SearchMediaRequest {
 fn print(answer: &SearchMediaResponse) {
     let mut rows = table(["score", "name", "folder", "size", "taken", "id"]);
     for hit in &answer.results {
-        let taken = hit.capture_time.as_ref().and_then(|time| chrono::DateTime::from_timestamp(time.seconds, 0));
+        let taken = hit
+            .capture_time
+            .as_ref()
+            .and_then(|time| chrono::DateTime::from_timestamp(time.seconds, 0));
         rows.add_row([
             format!("{:.3}", hit.score),
             hit.display_name.clone(),
             hit.folder.clone(),
             format!("{} x {}", hit.width_pixels, hit.height_pixels),
-            taken.map(|time| time.format("%Y-%m-%d").to_string()).unwrap_or_default(),
+            taken
+                .map(|time| time.format("%Y-%m-%d").to_string())
+                .unwrap_or_default(),
             hit.id.clone(),
         ]);
     }
@@ -96,7 +119,11 @@ fn print(answer: &SearchMediaResponse) {
     if let Some(explanation) = &answer.explanation {
         explanation.steps.iter().for_each(|step| say(step));
         for hit in &answer.results {
-            for part in hit.explanation.iter().flat_map(|explanation| &explanation.parts) {
+            for part in hit
+                .explanation
+                .iter()
+                .flat_map(|explanation| &explanation.parts)
+            {
                 say(&format!(
                     "{}: place {} in {} (score {:.3}) adds {:.4}",
                     hit.display_name, part.rank, part.list, part.score, part.contribution
@@ -104,5 +131,8 @@ fn print(answer: &SearchMediaResponse) {
             }
         }
     }
-    answer.degraded_reasons.iter().for_each(|reason| say(&format!("note: {reason}")));
+    answer
+        .degraded_reasons
+        .iter()
+        .for_each(|reason| say(&format!("note: {reason}")));
 }

@@ -5,8 +5,8 @@ use std::time::Duration;
 use anyhow::Result;
 use mediamesh_mesh::Channel;
 use mediamesh_proto::media::v1::{
-    BatchGetMediaItemsRequest, GetQueueStatsRequest, job_service_client::JobServiceClient, media_item::State,
-    media_service_client::MediaServiceClient,
+    BatchGetMediaItemsRequest, GetQueueStatsRequest, job_service_client::JobServiceClient,
+    media_item::State, media_service_client::MediaServiceClient,
 };
 
 use super::{screen::Screen, summary::Summary};
@@ -19,11 +19,17 @@ const BATCH: usize = 200;
 /// Follows the queue until it is empty, then asks which of the new items failed.
 ///
 /// Errors: the mesh is gone.
-pub(crate) async fn follow(channel: &Channel, screen: &Screen, summary: &mut Summary) -> Result<()> {
+pub(crate) async fn follow(
+    channel: &Channel,
+    screen: &Screen,
+    summary: &mut Summary,
+) -> Result<()> {
     let mut jobs = JobServiceClient::new(channel.clone());
     loop {
         let stats = jobs.get_queue_stats(GetQueueStatsRequest {}).await;
-        let stats = stats.map_err(|status| crate::client::explain(&status))?.into_inner();
+        let stats = stats
+            .map_err(|status| crate::client::explain(&status))?
+            .into_inner();
         let left = stats.waiting + stats.active;
         screen.processing(u64::try_from(left).unwrap_or(0));
         // Delayed jobs wait for a dependency to come back; they are not waited for here.
@@ -35,9 +41,15 @@ pub(crate) async fn follow(channel: &Channel, screen: &Screen, summary: &mut Sum
     let mut media = MediaServiceClient::new(channel.clone());
     let ids: Vec<String> = summary.stored_ids().map(str::to_owned).collect();
     for batch in ids.chunks(BATCH) {
-        let request = BatchGetMediaItemsRequest { media_item_ids: batch.to_vec() };
+        let request = BatchGetMediaItemsRequest {
+            media_item_ids: batch.to_vec(),
+        };
         let items = media.batch_get_media_items(request).await;
-        for item in items.map_err(|status| crate::client::explain(&status))?.into_inner().media_items {
+        for item in items
+            .map_err(|status| crate::client::explain(&status))?
+            .into_inner()
+            .media_items
+        {
             if item.state == i32::from(State::Failed) {
                 summary.failed(&item.id, item.failure_detail);
             }

@@ -32,27 +32,41 @@ pub(crate) struct Screen {
 struct Lines {
     files: u64,
     most_jobs: AtomicU64,
-    last: parking_lot::Mutex<std::time::Instant>,
+    last: parking_lot::Mutex<tokio::time::Instant>,
 }
 
 impl Screen {
     pub(crate) fn new(files: u64, bytes: u64) -> Self {
         let terminal = std::io::stderr().is_terminal();
-        let target = if terminal { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        let target = if terminal {
+            ProgressDrawTarget::stderr()
+        } else {
+            ProgressDrawTarget::hidden()
+        };
         let all = MultiProgress::with_draw_target(target);
         let bar = |length, template: &str| {
-            let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+            let style = ProgressStyle::with_template(template)
+                .unwrap_or_else(|_| ProgressStyle::default_bar());
             all.add(ProgressBar::new(length).with_style(style))
         };
         let screen = Self {
-            files: bar(files, "storing     {bar:30} {pos}/{len} files, {per_sec}, {eta} left"),
-            bytes: bar(bytes, "            {bar:30} {bytes}/{total_bytes}, {bytes_per_sec}"),
-            jobs: bar(0, "processing  {bar:30} {pos}/{len} jobs (decode, thumbnails, colours, embed, index), {eta} left"),
+            files: bar(
+                files,
+                "storing     {bar:30} {pos}/{len} files, {per_sec}, {eta} left",
+            ),
+            bytes: bar(
+                bytes,
+                "            {bar:30} {bytes}/{total_bytes}, {bytes_per_sec}",
+            ),
+            jobs: bar(
+                0,
+                "processing  {bar:30} {pos}/{len} jobs (decode, thumbnails, colours, embed, index), {eta} left",
+            ),
             lines: (!terminal).then(|| {
                 Arc::new(Lines {
                     files,
                     most_jobs: AtomicU64::new(0),
-                    last: parking_lot::Mutex::new(std::time::Instant::now()),
+                    last: parking_lot::Mutex::new(tokio::time::Instant::now()),
                 })
             }),
         };
@@ -88,14 +102,16 @@ impl Screen {
 
     /// Takes the bars away.
     pub(crate) fn finish(&self) {
-        [&self.files, &self.bytes, &self.jobs].iter().for_each(|bar| bar.finish_and_clear());
+        [&self.files, &self.bytes, &self.jobs]
+            .iter()
+            .for_each(|bar| bar.finish_and_clear());
     }
 
     fn line(&self, text: impl FnOnce(&Lines) -> String) {
         let Some(lines) = &self.lines else { return };
         let mut last = lines.last.lock();
         if last.elapsed() >= LINE_EVERY {
-            *last = std::time::Instant::now();
+            *last = tokio::time::Instant::now();
             say(&text(lines));
         }
     }

@@ -32,7 +32,12 @@ pub(crate) enum Outcome {
 }
 
 /// Sends a file. Its hash goes first, so that bytes which are there already are not sent again.
-pub(crate) async fn send(channel: Channel, file: &Found, options: &Options, screen: &Screen) -> Outcome {
+pub(crate) async fn send(
+    channel: Channel,
+    file: &Found,
+    options: &Options,
+    screen: &Screen,
+) -> Outcome {
     let path = file.path.clone();
     let hash = match tokio::task::spawn_blocking(move || hash(&path)).await {
         Ok(Ok(hash)) => hash,
@@ -46,32 +51,39 @@ pub(crate) async fn send(channel: Channel, file: &Found, options: &Options, scre
     let metadata = metadata(file, options, hash);
     let bytes = screen.clone();
     let (broken, was_broken) = tokio::sync::oneshot::channel();
-    let chunks = stream::unfold((Some(metadata), body, Some(broken)), move |(metadata, mut body, mut broken)| {
-        let bytes = bytes.clone();
-        async move {
-            if let Some(metadata) = metadata {
-                let first = UploadMediaRequest { payload: Some(Payload::Metadata(metadata)) };
-                return Some((first, (None, body, broken)));
-            }
-            let mut chunk = vec![0; CHUNK];
-            match body.read(&mut chunk).await {
-                Ok(0) => None,
-                Ok(read) => {
-                    chunk.truncate(read);
-                    bytes.sent(read as u64);
-                    let message = UploadMediaRequest { payload: Some(Payload::Chunk(Bytes::from(chunk))) };
-                    Some((message, (None, body, broken)))
+    let chunks = stream::unfold(
+        (Some(metadata), body, Some(broken)),
+        move |(metadata, mut body, mut broken)| {
+            let bytes = bytes.clone();
+            async move {
+                if let Some(metadata) = metadata {
+                    let first = UploadMediaRequest {
+                        payload: Some(Payload::Metadata(metadata)),
+                    };
+                    return Some((first, (None, body, broken)));
                 }
-                Err(error) => {
-                    // The hash that was promised makes the server refuse the short file.
-                    if let Some(broken) = broken.take() {
-                        let _ = broken.send(error);
+                let mut chunk = vec![0; CHUNK];
+                match body.read(&mut chunk).await {
+                    Ok(0) => None,
+                    Ok(read) => {
+                        chunk.truncate(read);
+                        bytes.sent(read as u64);
+                        let message = UploadMediaRequest {
+                            payload: Some(Payload::Chunk(Bytes::from(chunk))),
+                        };
+                        Some((message, (None, body, broken)))
                     }
-                    None
+                    Err(error) => {
+                        // The hash that was promised makes the server refuse the short file.
+                        if let Some(broken) = broken.take() {
+                            let _ = broken.send(error);
+                        }
+                        None
+                    }
                 }
             }
-        }
-    });
+        },
+    );
     match MediaServiceClient::new(channel).upload_media(chunks).await {
         Ok(answer) => stored(answer.into_inner()),
         Err(status) => match was_broken.await {
@@ -99,7 +111,12 @@ fn metadata(file: &Found, options: &Options, sha256: String) -> UploadMediaMetad
     let parts = [options.into.trim_matches('/'), &file.folder];
     let folder: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
     UploadMediaMetadata {
-        display_name: file.path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+        display_name: file
+            .path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned(),
         folder: folder.join("/"),
         tags: options.tags.clone(),
         caption: String::new(),

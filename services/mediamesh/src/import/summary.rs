@@ -20,7 +20,7 @@ pub(crate) struct Summary {
     /// Files that could not be read or were refused, and why.
     problems: Vec<(PathBuf, String)>,
     bytes: u64,
-    start: Option<std::time::Instant>,
+    start: Option<tokio::time::Instant>,
 }
 
 impl Summary {
@@ -28,7 +28,7 @@ impl Summary {
         Self {
             other: walk.other,
             problems: walk.unreadable.clone(),
-            start: Some(std::time::Instant::now()),
+            start: Some(tokio::time::Instant::now()),
             ..Self::default()
         }
     }
@@ -53,13 +53,16 @@ impl Summary {
     /// A stored file turned out unreadable; the original is kept.
     pub(crate) fn failed(&mut self, id: &str, why: String) {
         if let Some(path) = self.stored.get(id) {
-            self.problems.push((path.clone(), format!("stored, but {why}")));
+            self.problems
+                .push((path.clone(), format!("stored, but {why}")));
         }
     }
 
     /// Says it to people.
     pub(crate) fn print(&self) {
-        let seconds = self.start.map_or(0.0, |start| start.elapsed().as_secs_f64());
+        let seconds = self
+            .start
+            .map_or(0.0, |start| start.elapsed().as_secs_f64());
         let mib = u32::try_from(self.bytes >> 10).map_or(f64::MAX, |kib| f64::from(kib) / 1024.0);
         screen::say(&format!(
             "imported {} files ({mib:.1} MiB) in {seconds:.1} s; {} were already there and not stored again",
@@ -67,7 +70,10 @@ impl Summary {
             self.duplicates
         ));
         if self.other > 0 {
-            screen::say(&format!("passed over {} files that are no pictures or films", self.other));
+            screen::say(&format!(
+                "passed over {} files that are no pictures or films",
+                self.other
+            ));
         }
         if !self.problems.is_empty() {
             screen::say(&format!("could not read {} files:", self.problems.len()));

@@ -38,8 +38,8 @@ impl Walk {
 
 /// Names that promise media: such a file is sent, and refused with a reason if it is none.
 const EXTENSIONS: [&str; 24] = [
-    "jpg", "jpeg", "jpe", "jfif", "png", "webp", "gif", "tif", "tiff", "bmp", "avif", "heic", "heif",
-    "mp4", "m4v", "mov", "mkv", "webm", "avi", "mpg", "mpeg", "3gp", "wmv", "ogv",
+    "jpg", "jpeg", "jpe", "jfif", "png", "webp", "gif", "tif", "tiff", "bmp", "avif", "heic",
+    "heif", "mp4", "m4v", "mov", "mkv", "webm", "avi", "mpg", "mpeg", "3gp", "wmv", "ogv",
 ];
 
 /// Walks files and folders; hidden ones and links are passed over. Blocking.
@@ -48,7 +48,11 @@ pub(crate) fn walk(paths: &[PathBuf]) -> Walk {
     for root in paths {
         let root = std::path::absolute(root).unwrap_or_else(|_| root.clone());
         let above = root.parent().map(Path::to_owned).unwrap_or_default();
-        for entry in WalkDir::new(&root).sort_by_file_name().into_iter().filter_entry(visible) {
+        for entry in WalkDir::new(&root)
+            .sort_by_file_name()
+            .into_iter()
+            .filter_entry(visible)
+        {
             match entry {
                 Ok(entry) if entry.file_type().is_file() => look(&above, &entry, &mut walk),
                 Ok(_) => {}
@@ -73,19 +77,27 @@ fn look(above: &Path, entry: &DirEntry, walk: &mut Walk) {
         Err(error) => return walk.unreadable.push((path, error.to_string())),
     };
     match is_media(&path) {
-        Ok(true) => walk.files.push(Found { folder: folder(above, &path), path, size }),
+        Ok(true) => walk.files.push(Found {
+            folder: folder(above, &path),
+            path,
+            size,
+        }),
         Ok(false) => walk.other += 1,
         Err(error) => walk.unreadable.push((path, error.to_string())),
     }
 }
 
 fn is_media(path: &Path) -> std::io::Result<bool> {
-    let extension = path.extension().map(|text| text.to_string_lossy().to_lowercase());
+    let extension = path
+        .extension()
+        .map(|text| text.to_string_lossy().to_lowercase());
     if extension.is_some_and(|extension| EXTENSIONS.contains(&extension.as_str())) {
         return Ok(true);
     }
     let mut head = Vec::new();
-    std::fs::File::open(path)?.take(4096).read_to_end(&mut head)?;
+    std::fs::File::open(path)?
+        .take(4096)
+        .read_to_end(&mut head)?;
     Ok(sniff(&head).is_some())
 }
 
@@ -93,6 +105,9 @@ fn is_media(path: &Path) -> std::io::Result<bool> {
 fn folder(above: &Path, path: &Path) -> String {
     let folder = path.parent().unwrap_or(path);
     let below = folder.strip_prefix(above).unwrap_or(Path::new(""));
-    let parts: Vec<_> = below.components().map(|part| part.as_os_str().to_string_lossy()).collect();
+    let parts: Vec<_> = below
+        .components()
+        .map(|part| part.as_os_str().to_string_lossy())
+        .collect();
     parts.join("/")
 }

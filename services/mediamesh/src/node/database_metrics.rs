@@ -22,9 +22,16 @@ pub(super) fn observer(metrics: &Metrics) -> Observer {
         seconds_family::<OperationLabels>(),
     );
     Arc::new(move |operation, duration| {
-        family.get_or_create(&OperationLabels { operation }).observe(duration.as_secs_f64());
+        family
+            .get_or_create(&OperationLabels { operation })
+            .observe(duration.as_secs_f64());
         if duration > SLOW {
-            tracing::warn!(operation, duration_ms = duration.as_millis(), threshold_ms = SLOW.as_millis(), "slow database operation");
+            tracing::warn!(
+                operation,
+                duration_ms = duration.as_millis(),
+                threshold_ms = SLOW.as_millis(),
+                "slow database operation"
+            );
         }
     })
 }

@@ -219,7 +219,7 @@ async fn grpc_and_http_see_the_same_items() -> Result<()> {
             .media_item
             .unwrap();
         assert_eq!(
-            serde_json::to_value(&native)?,
+            serde_json::from_str::<serde_json::Value>(&serde_json::to_string(&native)?)?,
             json,
             "proto JSON of the message is the body of the answer"
         );

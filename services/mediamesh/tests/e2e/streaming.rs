@@ -70,9 +70,14 @@ async fn a_streamed_answer_has_the_hits_of_the_plain_one() -> Result<()> {
     Ok(())
 }
 
-/// The JSON of each event.
+/// The JSON of each event but the end marker.
 fn data(events: &str) -> Vec<Value> {
-    let lines = events.lines().filter_map(|line| line.strip_prefix("data:"));
+    let messages = events
+        .split("\n\n")
+        .filter(|event| !event.contains("event: end"));
+    let lines = messages
+        .flat_map(str::lines)
+        .filter_map(|line| line.strip_prefix("data:"));
     lines
         .filter_map(|line| serde_json::from_str(line.trim()).ok())
         .collect()

@@ -7,7 +7,10 @@ use crate::{
 };
 
 async fn found(store: &SqliteStore, query: &str) -> Vec<i64> {
-    let hits = store.full_text(TENANT, query, &Filter::default(), 10).await.unwrap();
+    let hits = store
+        .full_text(TENANT, query, &Filter::default(), 10)
+        .await
+        .unwrap();
     hits.iter().map(|hit| i64::from(hit.item_key)).collect()
 }
 
@@ -18,13 +21,27 @@ async fn full_text_follows_every_change_of_an_item() {
     insert(&store, new_item(2, "harbour.jpg")).await;
     assert_eq!(found(&store, "lighthouses").await, [item.item_key]);
     assert_eq!(found(&store, "light").await, [item.item_key]);
-    assert!(store.full_text(STRANGER, "lighthouse", &Filter::default(), 10).await.unwrap().is_empty());
-    let patch = ItemPatch { caption: Some("storm over the café".into()), ..ItemPatch::default() };
-    store.update_item(TENANT, item.id, None, patch).await.unwrap();
+    assert!(
+        store
+            .full_text(STRANGER, "lighthouse", &Filter::default(), 10)
+            .await
+            .unwrap()
+            .is_empty()
+    );
+    let patch = ItemPatch {
+        caption: Some("storm over the café".into()),
+        ..ItemPatch::default()
+    };
+    store
+        .update_item(TENANT, item.id, None, patch)
+        .await
+        .unwrap();
     assert_eq!(found(&store, "cafe storm").await, [item.item_key]);
     store.delete_item(TENANT, item.id, None).await.unwrap();
     assert!(found(&store, "lighthouse").await.is_empty());
-    let nothing = store.full_text(TENANT, "\"'*)(", &Filter::default(), 10).await;
+    let nothing = store
+        .full_text(TENANT, "\"'*)(", &Filter::default(), 10)
+        .await;
     assert!(matches!(nothing, Err(Error::NoWords)));
 }
 
@@ -33,16 +50,46 @@ async fn items_with_all_words_come_before_items_with_some() {
     let (_dir, store) = store().await;
     let some = insert(&store, new_item(1, "red red red.jpg")).await;
     let all = insert(&store, new_item(2, "red boat.jpg")).await;
-    assert_eq!(found(&store, "red boat ").await, [all.item_key, some.item_key]);
+    assert_eq!(
+        found(&store, "red boat ").await,
+        [all.item_key, some.item_key]
+    );
 }
 
 #[tokio::test]
 async fn filters_match_exactly() {
     let (_dir, store) = store().await;
-    let wide = insert(&store, NewMediaItem { tags: vec!["Sea".into()], ..new_item(10, "wide.jpg") }).await;
-    let red = Color { hex: "#ff0000".into(), share: 0.5, oklab: [0.628, 0.225, 0.126] };
-    finish(&store, &wide, Processed { colors: vec![red], capture_time: Some(5), ..processed(40, 30) }).await;
-    let tall = insert(&store, NewMediaItem { folder: "a/b".into(), ..new_item(20, "tall.jpg") }).await;
+    let wide = insert(
+        &store,
+        NewMediaItem {
+            tags: vec!["Sea".into()],
+            ..new_item(10, "wide.jpg")
+        },
+    )
+    .await;
+    let red = Color {
+        hex: "#ff0000".into(),
+        share: 0.5,
+        oklab: [0.628, 0.225, 0.126],
+    };
+    finish(
+        &store,
+        &wide,
+        Processed {
+            colors: vec![red],
+            capture_time: Some(5),
+            ..processed(40, 30)
+        },
+    )
+    .await;
+    let tall = insert(
+        &store,
+        NewMediaItem {
+            folder: "a/b".into(),
+            ..new_item(20, "tall.jpg")
+        },
+    )
+    .await;
     finish(&store, &tall, processed(30, 40)).await;
     let keys = async |filter: Filter| {
         let keys = store.matching_keys(TENANT, &filter).await.unwrap();
@@ -50,16 +97,83 @@ async fn filters_match_exactly() {
     };
     let any = Filter::default();
     assert_eq!(keys(any.clone()).await, [wide.item_key, tall.item_key]);
-    assert_eq!(keys(Filter { orientations: vec![2], ..any.clone() }).await, [tall.item_key]);
-    assert_eq!(keys(Filter { tags: vec!["sea".into()], ..any.clone() }).await, [wide.item_key]);
-    assert_eq!(keys(Filter { folder: "a".into(), ..any.clone() }).await, [tall.item_key]);
-    assert_eq!(keys(Filter { max_time: Some(6), ..any.clone() }).await, [wide.item_key]);
-    assert_eq!(keys(Filter { min_size_bytes: 11, ..any.clone() }).await, [tall.item_key]);
-    assert_eq!(keys(Filter { min_width_pixels: 31, ..any.clone() }).await, [wide.item_key]);
-    assert_eq!(keys(Filter { content_types: vec!["image/png".into()], ..any.clone() }).await, []);
-    let near = |l: f32| ColorFilter { oklab: [l, 0.225, 0.126], max_distance: 0.1, min_share: 0.1 };
-    assert_eq!(keys(Filter { color: Some(near(0.65)), ..any.clone() }).await, [wide.item_key]);
-    assert_eq!(keys(Filter { color: Some(near(0.9)), ..any }).await, []);
+    assert_eq!(
+        keys(Filter {
+            orientations: vec![2],
+            ..any.clone()
+        })
+        .await,
+        [tall.item_key]
+    );
+    assert_eq!(
+        keys(Filter {
+            tags: vec!["sea".into()],
+            ..any.clone()
+        })
+        .await,
+        [wide.item_key]
+    );
+    assert_eq!(
+        keys(Filter {
+            folder: "a".into(),
+            ..any.clone()
+        })
+        .await,
+        [tall.item_key]
+    );
+    assert_eq!(
+        keys(Filter {
+            max_time: Some(6),
+            ..any.clone()
+        })
+        .await,
+        [wide.item_key]
+    );
+    assert_eq!(
+        keys(Filter {
+            min_size_bytes: 11,
+            ..any.clone()
+        })
+        .await,
+        [tall.item_key]
+    );
+    assert_eq!(
+        keys(Filter {
+            min_width_pixels: 31,
+            ..any.clone()
+        })
+        .await,
+        [wide.item_key]
+    );
+    assert_eq!(
+        keys(Filter {
+            content_types: vec!["image/png".into()],
+            ..any.clone()
+        })
+        .await,
+        Vec::<i64>::new()
+    );
+    let near = |l: f32| ColorFilter {
+        oklab: [l, 0.225, 0.126],
+        max_distance: 0.1,
+        min_share: 0.1,
+    };
+    assert_eq!(
+        keys(Filter {
+            color: Some(near(0.65)),
+            ..any.clone()
+        })
+        .await,
+        [wide.item_key]
+    );
+    assert_eq!(
+        keys(Filter {
+            color: Some(near(0.9)),
+            ..any
+        })
+        .await,
+        Vec::<i64>::new()
+    );
 }
 
 #[tokio::test]
@@ -67,13 +181,23 @@ async fn vectors_are_a_log_with_removals() {
     let (_dir, store) = store().await;
     let item = insert(&store, new_item(1, "a.jpg")).await;
     let before = store.corpus_version(TENANT).await.unwrap();
-    let put = async |bytes: Vec<u8>| store.put_embeddings(TENANT, item.id, vec![("m".into(), bytes)]).await.unwrap();
+    let put = async |bytes: Vec<u8>| {
+        store
+            .put_embeddings(TENANT, item.id, vec![("m".into(), bytes)])
+            .await
+            .unwrap()
+    };
     let first = put(vec![1, 2]).await.unwrap();
     let second = put(vec![3, 4]).await.unwrap();
     assert!(second > first);
     assert!(store.corpus_version(TENANT).await.unwrap() > before);
     let log = store.vector_changes(TENANT, "m", 0, 10).await.unwrap();
-    assert_eq!(log.iter().map(|row| (row.seq, row.vector.clone())).collect::<Vec<_>>(), [(second, Some(vec![3, 4]))]);
+    assert_eq!(
+        log.iter()
+            .map(|row| (row.seq, row.vector.clone()))
+            .collect::<Vec<_>>(),
+        [(second, Some(vec![3, 4]))]
+    );
     assert_eq!(store.vector_spaces().await.unwrap()[0].dims, 1);
     store.delete_item(TENANT, item.id, None).await.unwrap();
     let log = store.vector_changes(TENANT, "m", second, 10).await.unwrap();
@@ -86,9 +210,18 @@ async fn vectors_are_a_log_with_removals() {
 async fn items_without_a_vector_are_told() {
     let (_dir, store) = store().await;
     let item = insert(&store, new_item(1, "a.jpg")).await;
-    assert!(store.missing_embeddings("m", 10).await.unwrap().is_empty(), "not processed yet");
+    assert!(
+        store.missing_embeddings("m", 10).await.unwrap().is_empty(),
+        "not processed yet"
+    );
     finish(&store, &item, processed(4, 3)).await;
-    assert_eq!(store.missing_embeddings("m", 10).await.unwrap(), [(TENANT, item.id)]);
-    store.put_embeddings(TENANT, item.id, vec![("m".into(), vec![1, 2])]).await.unwrap();
+    assert_eq!(
+        store.missing_embeddings("m", 10).await.unwrap(),
+        [(TENANT, item.id)]
+    );
+    store
+        .put_embeddings(TENANT, item.id, vec![("m".into(), vec![1, 2])])
+        .await
+        .unwrap();
     assert!(store.missing_embeddings("m", 10).await.unwrap().is_empty());
 }

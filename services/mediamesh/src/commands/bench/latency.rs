@@ -1,11 +1,12 @@
 //! Searches over HTTP, one at a time and several at once.
 
-use std::{sync::Arc, time::{Duration, Instant}};
+use std::{sync::Arc, time::Duration};
 
 use anyhow::{Result, bail};
 use futures::{StreamExt as _, stream};
 use hdrhistogram::Histogram;
 use serde_json::json;
+use tokio::time::Instant;
 
 use super::mesh::BenchMesh;
 use crate::import::screen::say;
@@ -25,12 +26,20 @@ pub(super) async fn run(mesh: &BenchMesh, searches: u32) -> Result<()> {
     if ids.is_empty() {
         return Ok(());
     }
-    let words = ["beach sunset", "mountain", "red flower", "img", "city night", "water", "green forest", "photo 12"];
+    let words = [
+        "beach sunset",
+        "mountain",
+        "red flower",
+        "img",
+        "city night",
+        "water",
+        "green forest",
+        "photo 12",
+    ];
     // No two requests are alike, so the cache answers none of them.
-    let text = |n: u32| json!({"query": format!("{} {n}", words[n as usize % words.len()]), "limit": 20});
-    let like = |n: u32| {
-        json!({"examples": [{"mediaItemId": ids[n as usize % ids.len()]}], "limit": 20, "minScore": f64::from(n) * 1e-9})
-    };
+    let text =
+        |n: u32| json!({"query": format!("{} {n}", words[n as usize % words.len()]), "limit": 20});
+    let like = |n: u32| json!({"examples": [{"mediaItemId": ids[n as usize % ids.len()]}], "limit": 20, "minScore": f64::from(n) * 1e-9});
     let filtered = |n: u32| {
         json!({"examples": [{"mediaItemId": ids[n as usize % ids.len()]}], "limit": 20,
                "filter": {"orientations": ["landscape"]}, "minScore": f64::from(n) * 1e-9})
@@ -56,7 +65,11 @@ async fn measure(
         let warm = searches / 10;
         let times: Vec<Result<Duration>> = stream::iter(0..searches + warm)
             .map(|n| {
-                let (client, url, body) = (client.clone(), Arc::clone(&url), body(n + if clients == 1 { 0 } else { 1_000_000 }));
+                let (client, url, body) = (
+                    client.clone(),
+                    Arc::clone(&url),
+                    body(n + if clients == 1 { 0 } else { 1_000_000 }),
+                );
                 async move {
                     let start = Instant::now();
                     let answer = client.post(url.as_str()).json(&body).send().await?;
@@ -87,7 +100,13 @@ async fn measure(
 }
 
 async fn get(client: &reqwest::Client, url: &str) -> Result<serde_json::Value> {
-    Ok(client.get(url).send().await?.error_for_status()?.json().await?)
+    Ok(client
+        .get(url)
+        .send()
+        .await?
+        .error_for_status()?
+        .json()
+        .await?)
 }
 
 fn ms(micros: u64) -> String {

@@ -1,11 +1,11 @@
 //! A whole mesh on ports of its own, in a data folder that is removed afterwards.
 
-use std::{net::SocketAddr, time::Instant};
+use std::net::SocketAddr;
 
 use anyhow::{Context as _, Result};
 use mediamesh_mesh::{Channel, Policy, ServiceName, Shutdown, client};
 use mediamesh_store::{Database, DatabaseOptions, sqlite::SqliteStore};
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, time::Instant};
 
 use crate::{
     config::Config,
@@ -34,7 +34,10 @@ impl BenchMesh {
         std::fs::create_dir_all(&root).context("cannot make a folder for the benchmark")?;
         let shutdown = Shutdown::new();
         let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
-        let (http, grpc) = (TcpListener::bind(loopback).await?, TcpListener::bind(loopback).await?);
+        let (http, grpc) = (
+            TcpListener::bind(loopback).await?,
+            TcpListener::bind(loopback).await?,
+        );
         let (http_at, grpc_at) = (http.local_addr()?, grpc.local_addr()?);
         let mut node = node::build(&config, &dir, &Layout::whole()).await?;
         node.worker = node.worker.filter(|_| worker);
@@ -42,7 +45,14 @@ impl BenchMesh {
         let health = node.health.clone();
         up::start(node, grpc, http, &shutdown).await?;
         health.set_started();
-        Ok(Self { config, dir, media, http: http_at, grpc: grpc_at, shutdown })
+        Ok(Self {
+            config,
+            dir,
+            media,
+            http: http_at,
+            grpc: grpc_at,
+            shutdown,
+        })
     }
 
     /// The media service, in process.
@@ -52,7 +62,10 @@ impl BenchMesh {
 
     /// Any service, over TCP.
     pub(super) fn remote(&self) -> Result<Channel> {
-        Ok(client::connect(&format!("http://{}", self.grpc), Policy::default())?)
+        Ok(client::connect(
+            &format!("http://{}", self.grpc),
+            Policy::default(),
+        )?)
     }
 
     /// Address of an HTTP route.
@@ -62,20 +75,30 @@ impl BenchMesh {
 
     /// The database of the mesh, opened beside it.
     pub(super) async fn store(&self) -> Result<SqliteStore> {
-        Ok(SqliteStore::new(Database::open(DatabaseOptions::at(self.dir.database())).await?))
+        Ok(SqliteStore::new(
+            Database::open(DatabaseOptions::at(self.dir.database())).await?,
+        ))
     }
 
     /// Stops the mesh and measures how long the next start takes until it is ready.
     pub(super) async fn restart(&self) -> Result<()> {
         self.shutdown.begin();
-        self.shutdown.drained(std::time::Duration::from_secs(120)).await;
+        self.shutdown
+            .drained(std::time::Duration::from_secs(120))
+            .await;
         let start = Instant::now();
         let shutdown = Shutdown::new();
         let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
-        let (http, grpc) = (TcpListener::bind(loopback).await?, TcpListener::bind(loopback).await?);
+        let (http, grpc) = (
+            TcpListener::bind(loopback).await?,
+            TcpListener::bind(loopback).await?,
+        );
         let node = node::build(&self.config, &self.dir, &Layout::whole()).await?;
         up::start(node, grpc, http, &shutdown).await?;
-        say(&format!("start-up to ready: {:.2} s", start.elapsed().as_secs_f64()));
+        say(&format!(
+            "start-up to ready: {:.2} s",
+            start.elapsed().as_secs_f64()
+        ));
         shutdown.begin();
         shutdown.drained(std::time::Duration::from_secs(30)).await;
         Ok(())
@@ -99,6 +122,8 @@ pub(super) fn say_memory(when: &str) {
         Some(kib >> 10)
     };
     if let (Some(now), Some(peak)) = (field("VmRSS:"), field("VmHWM:")) {
-        say(&format!("memory {when}: {now} MiB resident, {peak} MiB at most"));
+        say(&format!(
+            "memory {when}: {now} MiB resident, {peak} MiB at most"
+        ));
     }
 }

@@ -1,6 +1,6 @@
 //! The edge beside native gRPC on the same call, in turns, one at a time.
 
-use std::time::Instant;
+use tokio::time::Instant;
 
 use anyhow::Result;
 use hdrhistogram::Histogram;
@@ -28,7 +28,13 @@ pub(super) async fn run(mesh: &BenchMesh, calls: u32) -> Result<()> {
         }
         for _ in 0..calls {
             let start = Instant::now();
-            client.get(&url).send().await?.error_for_status()?.bytes().await?;
+            client
+                .get(&url)
+                .send()
+                .await?
+                .error_for_status()?
+                .bytes()
+                .await?;
             if round > 0 {
                 edge.record(u64::try_from(start.elapsed().as_micros())?)?;
             }

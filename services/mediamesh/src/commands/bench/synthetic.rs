@@ -32,21 +32,37 @@ const WORDS: [&str; 16] = [
 pub(super) async fn fill(mesh: &BenchMesh, count: u32) -> Result<()> {
     let store = mesh.store().await?;
     let channel = mesh.remote()?;
-    let models = EmbeddingServiceClient::new(channel.clone()).list_models(ListModelsRequest {}).await?.into_inner();
-    let Some(model) = models.models.iter().find(|model| model.image_input) else { return Ok(()) };
+    let models = EmbeddingServiceClient::new(channel.clone())
+        .list_models(ListModelsRequest {})
+        .await?
+        .into_inner();
+    let Some(model) = models.models.iter().find(|model| model.image_input) else {
+        return Ok(());
+    };
     let dims = usize::try_from(model.dims)?;
     let mut random = StdRng::seed_from_u64(7);
-    let centres: Vec<Vec<f32>> = (0..CLUSTERS).map(|_| vector(&mut random, dims, None)).collect();
+    let centres: Vec<Vec<f32>> = (0..CLUSTERS)
+        .map(|_| vector(&mut random, dims, None))
+        .collect();
     let mut search = SearchServiceClient::new(channel);
-    let start = std::time::Instant::now();
+    let start = tokio::time::Instant::now();
     for n in 0..count {
         let id = insert(&store, n, &mut random).await?;
         let centre = &centres[n as usize % CLUSTERS];
-        let embedding = Embedding { model: model_key(model), values: vector(&mut random, dims, Some(centre)) };
-        let request = IndexMediaRequest { media_item_id: id.to_string(), embeddings: vec![embedding] };
+        let embedding = Embedding {
+            model: model_key(model),
+            values: vector(&mut random, dims, Some(centre)),
+        };
+        let request = IndexMediaRequest {
+            media_item_id: id.to_string(),
+            embeddings: vec![embedding],
+        };
         search.index_media(request).await?;
     }
-    say(&format!("stored and indexed {count} synthetic items of {dims} dims in {:.0} s", start.elapsed().as_secs_f64()));
+    say(&format!(
+        "stored and indexed {count} synthetic items of {dims} dims in {:.0} s",
+        start.elapsed().as_secs_f64()
+    ));
     Ok(())
 }
 
@@ -99,7 +115,9 @@ async fn insert(
                 renditions: Vec::new(),
             };
             if let Some(item) = job.media_item_id {
-                store.finish_processing(&lease, tenant, item, processed, None).await?;
+                store
+                    .finish_processing(&lease, tenant, item, processed, None)
+                    .await?;
             }
             store.complete(&lease).await?;
         }
