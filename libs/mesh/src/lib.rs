@@ -5,7 +5,7 @@
 //! - [`client`]: the client stack, and [`client::connect`] for programs outside the mesh
 //! - [`server`]: the server stack, [`ServerBuilder`], [`Routes`], health and reflection
 //! - [`deadline`]: the time a call has left, inherited by the calls it makes
-//! - [`identity`]: who calls, and how that is found out
+//! - [`mod@identity`]: who calls, and how that is found out
 //! - [`policy`]: deadlines and limits by service and method; [`policy::defaults`] has the numbers
 //! - [`admin`]: `/metrics` and `/health` as an axum router
 //! - [`shutdown`]: draining on the first signal, leaving on the second

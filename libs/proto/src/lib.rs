@@ -5,7 +5,7 @@
 //! - [`id`]: typed identifiers
 //! - [`status`]: the one mapping from errors to gRPC status
 //! - [`time`]: conversions of timestamps and durations
-//! - [`model_key`]: the name under which a model's vectors are stored
+//! - [`mod@model_key`]: the name under which a model's vectors are stored
 //! - [`page_token`]: opaque page tokens
 
 pub mod id;

@@ -4,9 +4,9 @@
 //! axum handler per binding, which parses into prost types with pbjson and calls the generated
 //! tonic client. The same pass writes the OpenAPI 3.1 document, so the two cannot disagree.
 //!
-//! - [`generate`] (feature `generate`, for build scripts): annotations, path templates, Rust
+//! - `generate` (feature `generate`, for build scripts): annotations, path templates, Rust
 //!   source, OpenAPI.
-//! - [`runtime`] (feature `runtime`, for the crate that includes the source): route dispatch,
+//! - `runtime` (feature `runtime`, for the crate that includes the source): route dispatch,
 //!   parameters, JSON bodies, streams, `application/problem+json`.
 //!
 //! # Cargo.toml

@@ -20,7 +20,7 @@ pub struct Options {
     pub max_concurrency: usize,
     /// Smallest body that is compressed, in bytes (S0-32).
     pub compression_min_bytes: u64,
-    /// Host names answered beside localhost, 127.0.0.1 and [::1], without port; `*` answers all.
+    /// Host names answered beside localhost, 127.0.0.1 and `[::1]`, without port; `*` answers all.
     /// When empty, an edge bound to another address than loopback answers all.
     pub allowed_hosts: Vec<String>,
     /// Origins, such as `https://photos.example`, whose pages may call; none by default.
