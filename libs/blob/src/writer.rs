@@ -92,7 +92,8 @@ impl Writer {
     fn push(&mut self, chunk: Bytes) {
         if !chunk.is_empty() {
             self.part_bytes += chunk.len();
-            self.part.push(chunk);
+            // A copy, because a slice would keep alive the whole receive buffer it was cut from.
+            self.part.push(Bytes::copy_from_slice(&chunk));
         }
     }
 

@@ -180,7 +180,7 @@ fn migrate(path: PathBuf) -> Result<()> {
         path: path.clone(),
         source,
     })?;
-    conn.batch_execute("PRAGMA journal_mode = WAL; PRAGMA busy_timeout = 5000;")
+    conn.batch_execute("PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL;")
         .map_err(|source| Error::Open {
             path,
             source: diesel::ConnectionError::CouldntSetupConfiguration(source),
@@ -220,9 +220,10 @@ fn pool(url: &str, size: usize, cache_kib: u32, read_only: bool) -> Pool<Connect
 }
 
 fn pragmas(cache_kib: u32, read_only: bool) -> String {
+    // The timeout comes first: even the journal mode waits for a lock.
     // FULL: a commit survives a power cut, not only a killed process.
     format!(
-        "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 5000; \
+        "PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
          PRAGMA foreign_keys = ON; PRAGMA temp_store = MEMORY; PRAGMA cache_size = -{cache_kib}; \
          PRAGMA journal_size_limit = 67108864; PRAGMA query_only = {};",
         i32::from(read_only)

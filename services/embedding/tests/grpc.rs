@@ -185,7 +185,9 @@ async fn embed(client: &mut EmbeddingServiceClient<Channel>, sent: Vec<Image>) -
         .into_inner();
     assert_eq!(answer.results.len(), 1);
     let result = answer.results.remove(0);
-    assert_eq!(model_key(&result.model.unwrap()), "builtin/visual@v1/f32");
+    let version = mediamesh_imaging::descriptor::VERSION;
+    let expected = format!("builtin/visual@v{version}/f32");
+    assert_eq!(model_key(&result.model.unwrap()), expected);
     result.vectors
 }
 

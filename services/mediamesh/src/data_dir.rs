@@ -48,7 +48,7 @@ impl DataDir {
     /// Errors: it cannot be made or written, or another process holds it.
     pub(crate) fn open(&self) -> Result<Lock> {
         let say = |verb: &str| format!("cannot {verb} the data folder {}", self.root.display());
-        fs::create_dir_all(&self.root).with_context(|| say("make"))?;
+        create_private_dir(&self.root).with_context(|| say("make"))?;
         let path = self.root.join("lock");
         let file = OpenOptions::new()
             .create(true)
@@ -148,6 +148,21 @@ impl DataDir {
 /// Holds the data folder until the process ends.
 pub(crate) struct Lock {
     _guard: fd_lock::RwLockWriteGuard<'static, File>,
+}
+
+/// Makes a folder that only its owner can look into; one that is there stays as it is.
+#[cfg(unix)]
+fn create_private_dir(path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+}
+
+#[cfg(not(unix))]
+fn create_private_dir(path: &Path) -> io::Result<()> {
+    fs::create_dir_all(path)
 }
 
 #[cfg(unix)]

@@ -108,7 +108,16 @@ impl Grpc {
             }
             file.extend_from_slice(&chunk);
         }
-        let decode = move || decode_rgb_within(&file, &Limits::default(), QUERY_IMAGE_SIDE);
+        let limits = Limits {
+            max_alloc_bytes: self.service.options.max_query_image_memory_bytes,
+            ..Limits::default()
+        };
+        // The permit goes with the work: a caller that leaves does not make room early.
+        let permit = Arc::clone(&self.service.decoding).acquire_owned().await;
+        let decode = move || {
+            let _permit = permit;
+            decode_rgb_within(&file, &limits, QUERY_IMAGE_SIDE)
+        };
         let image = tokio::task::spawn_blocking(decode)
             .await
             .map_err(Error::from)?;

@@ -33,6 +33,7 @@ use mediamesh_proto::{
 };
 use mediamesh_store::SearchStore;
 use mediamesh_telemetry::Metrics;
+use tokio::sync::Semaphore;
 
 pub use error::Error;
 pub use options::Options;
@@ -68,6 +69,9 @@ pub fn build(options: Options, deps: Deps) -> Search {
         spaces: spaces::Spaces::new(Arc::clone(&deps.store), deps.index_dir),
         store: deps.store,
         embedder: embedder::Embedder::new(deps.embedding),
+        decoding: Arc::new(Semaphore::new(
+            std::thread::available_parallelism().map_or(2, usize::from),
+        )),
         cache: result_cache::ResultCache::new(deps.cache, options.cache_ttl()),
         metrics,
         options,

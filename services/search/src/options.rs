@@ -20,6 +20,8 @@ pub struct Options {
     pub rrf_k: u32,
     /// Largest query image, in bytes.
     pub max_query_image_bytes: u64,
+    /// Most memory that decoding one query image may take, in bytes; one is decoded per core.
+    pub max_query_image_memory_bytes: u64,
     /// Longest a cached answer lives, in seconds (S0-14); a write makes it stale at once.
     pub cache_ttl_secs: u64,
     /// Snapshot interval of changed vector indexes, in seconds.
@@ -36,6 +38,8 @@ impl Default for Options {
             // Cormack, Clarke and Buettcher 2009: 60 works across collections.
             rrf_k: 60,
             max_query_image_bytes: 32 * 1024 * 1024,
+            // 64 megapixels of RGBA: more than any camera phone's picture
+            max_query_image_memory_bytes: 256 * 1024 * 1024,
             cache_ttl_secs: 3600,
             snapshot_interval_secs: 60,
         }

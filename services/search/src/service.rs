@@ -11,7 +11,7 @@ use mediamesh_proto::{
     time::duration,
 };
 use mediamesh_store::SearchStore;
-use tokio::time::Instant;
+use tokio::{sync::Semaphore, time::Instant};
 
 use crate::{
     convert::hit,
@@ -32,6 +32,8 @@ pub(crate) struct Service {
     pub(crate) store: Arc<dyn SearchStore>,
     pub(crate) spaces: Spaces,
     pub(crate) embedder: Embedder,
+    /// One permit per core: query pictures are decoded no faster at once, only with more memory.
+    pub(crate) decoding: Arc<Semaphore>,
     pub(crate) cache: ResultCache,
     pub(crate) metrics: SearchMetrics,
 }

@@ -1,6 +1,6 @@
 //! `import`: files and folders into a running mesh.
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 use crate::{cli::Import, client, config::Config, import};
 
@@ -12,6 +12,10 @@ pub(super) async fn run(args: Import, config: &Config) -> Result<()> {
         tags: args.tag,
         no_wait: args.no_wait,
     };
-    import::run(channel, options).await?.print();
-    Ok(())
+    let summary = import::run(channel, options).await?;
+    summary.print();
+    match summary.is_failure() {
+        true => bail!("nothing could be imported"),
+        false => Ok(()),
+    }
 }

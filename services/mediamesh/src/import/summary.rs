@@ -58,6 +58,11 @@ impl Summary {
         }
     }
 
+    /// Whether there were files and every one of them failed.
+    pub(crate) fn is_failure(&self) -> bool {
+        !self.problems.is_empty() && self.stored.is_empty() && self.duplicates == 0
+    }
+
     /// Says it to people.
     pub(crate) fn print(&self) {
         let seconds = self

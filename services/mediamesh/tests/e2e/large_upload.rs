@@ -14,8 +14,13 @@ const SIZE_BYTES: u64 = 2 << 30;
 /// Growth of the peak that is allowed: buffers of the stream and the hash, not the file.
 const MAX_GROWTH_BYTES: u64 = 64 << 20;
 
-/// A photo followed by zeros, as a body that is never whole in memory.
-fn body(photo: Vec<u8>) -> reqwest::Body {
+/// The first box of an MP4 file. Source: ISO/IEC 14496-12, section 4.3.
+const FTYP: &[u8] = b"\0\0\0\x18ftypisom\0\0\x02\0isomiso2";
+
+/// A film's first bytes followed by zeros, as a body that is never whole in memory. (A picture of
+/// this size would be refused: pictures are decoded in memory.)
+fn body() -> reqwest::Body {
+    let photo = FTYP.to_vec();
     let zeros = Bytes::from(vec![0_u8; 256 * 1024]);
     let left = SIZE_BYTES - photo.len() as u64;
     let tail = stream::unfold(left, move |left| {
@@ -47,11 +52,11 @@ async fn two_gibibytes_pass_through_in_constant_memory() -> Result<()> {
         .http()
         .request(
             reqwest::Method::POST,
-            "/v1/mediaItems?displayName=large.jpg",
+            "/v1/mediaItems?displayName=large.mp4",
         )
-        .header("content-type", "image/jpeg")
+        .header("content-type", "video/mp4")
         .timeout(Duration::from_secs(300))
-        .body(body(fixture::jpeg(2, 320, 240)));
+        .body(body());
     let answer = mesh.http().send(request).await?;
     let (_, after) = mesh.memory_bytes()?;
     assert!(
