@@ -11,6 +11,8 @@ BUF := $(CACHE)/npm/node_modules/.bin/buf
 SMALL_CORPUS := $(CACHE)/corpus-small
 CORPUS := $(CACHE)/corpus
 COUNT ?= 500
+# tests that need photographs look here unless told otherwise
+export MEDIAMESH_TEST_CORPUS ?= $(SMALL_CORPUS)
 
 .PHONY: help up test lint fmt bench clean tools fmt-check clippy docs proto proto-breaking \
 	unit e2e browser corpus corpus-large deny

@@ -37,7 +37,7 @@ cleanup() {
   rm -rf "$scratch"
 }
 trap cleanup EXIT
-env -u MEDIAMESH_TEST_REQUIRE -u MEDIAMESH_TEST_CORPUS "$binary" up --data-dir "$scratch/data" \
+env -u MEDIAMESH_CHROMIUM -u MEDIAMESH_TEST_REQUIRE -u MEDIAMESH_TEST_CORPUS "$binary" up --data-dir "$scratch/data" \
   --listen 127.0.0.1:0 --grpc-listen 127.0.0.1:0 --ready-file "$scratch/ready.json" --import "$photos" \
   >"$scratch/log" 2>&1 </dev/null &
 pid=$!

@@ -25,18 +25,23 @@ const DISCARD_TIME: Duration = Duration::from_secs(2);
 
 /// Reads on for a moment after a refusal: a client that is still sending would otherwise find its
 /// connection reset before it has read the answer. Source: RFC 9112, section 9.6.
-pub(super) async fn discard<E>(body: &mut (impl Stream<Item = Result<Bytes, E>> + Unpin)) {
+///
+/// Returns whether the body ended; if not, the connection cannot be used again.
+pub(super) async fn discard<E>(body: &mut (impl Stream<Item = Result<Bytes, E>> + Unpin)) -> bool {
     let drain = async {
         let mut left = DISCARD_BYTES;
         while let Some(Ok(chunk)) = body.next().await {
             left = left.saturating_sub(chunk.len());
             if left == 0 {
-                return;
+                return false;
             }
         }
+        true
     };
     // Whoever sends more, or more slowly, gets the reset.
-    let _ = tokio::time::timeout(DISCARD_TIME, drain).await;
+    tokio::time::timeout(DISCARD_TIME, drain)
+        .await
+        .unwrap_or(false)
 }
 
 enum Piece<M> {

@@ -9,7 +9,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use futures::Stream;
-use http::{HeaderMap, StatusCode, header, request::Parts};
+use http::{HeaderMap, HeaderValue, StatusCode, Version, header, request::Parts};
 use mediamesh_proto::media::v1::{
     UploadMediaMetadata, UploadMediaRequest, UploadMediaResponse, upload_media_request::Payload,
 };
@@ -31,8 +31,14 @@ pub(crate) async fn upload(State(shared): State<Arc<Shared>>, request: Request) 
     match raw(&shared, &parts, &mut body).await {
         Ok(response) => response,
         Err(problem) => {
-            feed::discard(&mut body).await;
-            shared.answers.answer(*problem, &parts)
+            let ended = feed::discard(&mut body).await;
+            let mut response = shared.answers.answer(*problem, &parts);
+            if !ended && parts.version < Version::HTTP_2 {
+                // Said aloud, so that no client sends its next request into a closing connection.
+                let close = HeaderValue::from_static("close");
+                response.headers_mut().insert(header::CONNECTION, close);
+            }
+            response
         }
     }
 }
