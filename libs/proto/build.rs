@@ -37,8 +37,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         .compile_well_known_types(true)
         .extern_path(".google.protobuf", "::pbjson_types")
         .compile_fds(descriptors)?;
+    // Empty lists, zeros and false are written out: a client may rely on every key being there.
     pbjson_build::Builder::new()
         .register_descriptors(&encoded)?
+        .emit_fields()
         .build(&[".mediamesh"])?;
     Ok(())
 }
