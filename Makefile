@@ -60,7 +60,7 @@ corpus:
 corpus-large:
 	@scripts/corpus.sh "$(CORPUS)" $(COUNT)
 	@test -f "$(CORPUS)-variants/truth.csv" || \
-		cargo run --release --package mediamesh-testkit --bin corpus -- variants "$(CORPUS)" "$(CORPUS)-variants"
+		cargo run --release --bin corpus -- variants "$(CORPUS)" "$(CORPUS)-variants"
 
 ## deny      licences, banned and duplicate crates by cargo-deny (builds it once)
 deny:

@@ -55,6 +55,24 @@ pub struct ColorFilter {
     pub min_share: f32,
 }
 
+/// How far full text goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TextDepth {
+    /// Hits wanted.
+    pub hits: usize,
+    /// Items weighed against each other: where more match, the newest `block` of them are ranked
+    /// first, then the next `block`.
+    pub block: usize,
+}
+
+impl TextDepth {
+    /// Items to look at: whole blocks.
+    pub(crate) fn candidates(self) -> usize {
+        let block = self.block.max(1);
+        self.hits.div_ceil(block).saturating_mul(block)
+    }
+}
+
 /// A hit of the full text.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct TextHit {
@@ -95,7 +113,11 @@ pub trait SearchStore: Send + Sync {
     /// Key of the newest item of the tenant; 0 if there is none.
     async fn newest_key(&self, tenant: TenantId) -> Result<u32>;
 
-    /// Best `limit` items for the words of `query` that match the filter, best first.
+    /// Best items for the words of `query` that match the filter, best first: those with all the
+    /// words before those with some.
+    ///
+    /// Of items with common words only the newest are weighed against each other, see
+    /// [`TextDepth`].
     ///
     /// Errors: `NoWords` if nothing in `query` is a word.
     async fn full_text(
@@ -103,7 +125,7 @@ pub trait SearchStore: Send + Sync {
         tenant: TenantId,
         query: &str,
         filter: &Filter,
-        limit: i64,
+        depth: TextDepth,
     ) -> Result<Vec<TextHit>>;
 
     /// Keys of all items that match the filter, ascending.

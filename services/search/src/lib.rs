@@ -8,6 +8,7 @@
 //! - `retrieve`: the ranked lists of one search: full text and vectors
 //! - `fusion`: reciprocal rank fusion of the lists
 //! - `spaces`: the vector indexes, kept level with their change logs
+//! - `matching`: the items that a filter lets through
 //! - `embedder`: the embedding service as search sees it
 //! - `result_cache`: the cache service as search sees it
 //! - `metrics`, `error`
@@ -17,6 +18,7 @@ mod embedder;
 mod error;
 mod fusion;
 mod grpc;
+mod matching;
 mod metrics;
 pub mod options;
 pub mod query;
@@ -67,6 +69,10 @@ pub fn build(options: Options, deps: Deps) -> Search {
     let metrics = metrics::SearchMetrics::new(&deps.metrics);
     let service = service::Service {
         spaces: spaces::Spaces::new(Arc::clone(&deps.store), deps.index_dir),
+        matching: matching::MatchingSets::new(
+            Arc::clone(&deps.store),
+            options.max_matching_sets_bytes,
+        ),
         store: deps.store,
         embedder: embedder::Embedder::new(deps.embedding),
         decoding: Arc::new(Semaphore::new(

@@ -16,12 +16,16 @@ pub struct Options {
     pub max_depth: u32,
     /// Hits taken from each list before fusion, at least.
     pub list_depth: u32,
+    /// Items that full text weighs against each other; of more matches the newest are ranked first.
+    pub full_text_block: u32,
     /// Rank constant of reciprocal rank fusion.
     pub rrf_k: u32,
     /// Largest query image, in bytes.
     pub max_query_image_bytes: u64,
     /// Most memory that decoding one query image may take, in bytes; one is decoded per core.
     pub max_query_image_memory_bytes: u64,
+    /// Memory for the matching sets of the filters used last, in bytes.
+    pub max_matching_sets_bytes: u64,
     /// Longest a cached answer lives, in seconds (S0-14); a write makes it stale at once.
     pub cache_ttl_secs: u64,
     /// Snapshot interval of changed vector indexes, in seconds.
@@ -35,11 +39,14 @@ impl Default for Options {
             max_limit: 200,
             max_depth: 10_000,
             list_depth: 200,
+            // 2,000 BM25 scores take about 5 ms (docs/performance.md)
+            full_text_block: 2000,
             // Cormack, Clarke and Buettcher 2009: 60 works across collections.
             rrf_k: 60,
             max_query_image_bytes: 32 * 1024 * 1024,
             // 64 megapixels of RGBA: more than any camera phone's picture
             max_query_image_memory_bytes: 256 * 1024 * 1024,
+            max_matching_sets_bytes: 16 * 1024 * 1024,
             cache_ttl_secs: 3600,
             snapshot_interval_secs: 60,
         }
@@ -67,6 +74,12 @@ impl Options {
             faults.push(format!(
                 "search.max_depth is {}; limit is 100000",
                 self.max_depth
+            ));
+        }
+        if !(100..=100_000).contains(&self.full_text_block) {
+            faults.push(format!(
+                "search.full_text_block is {}; it must be 100 to 100000",
+                self.full_text_block
             ));
         }
         if self.list_depth == 0 || self.rrf_k == 0 || self.snapshot_interval_secs == 0 {

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use mediamesh_proto::search::v1::VectorPlan;
-use mediamesh_store::search::Filter as StoreFilter;
+use mediamesh_store::search::TextDepth;
 use mediamesh_vectors::{Filter, Plan};
 use roaring::RoaringBitmap;
 use tokio::time::Instant;
@@ -47,11 +47,11 @@ impl Service {
         let (text, vectors, allowed) = tokio::join!(
             self.full_text_list(query, depth),
             self.query_vectors(query, corpus_version),
-            self.allowed(query),
+            self.allowed(query, corpus_version),
         );
         let allowed = allowed?;
         if !query.filter.is_empty() {
-            out.filter_matches = allowed.as_ref().map(RoaringBitmap::len);
+            out.filter_matches = allowed.as_ref().map(|allowed| allowed.len());
             out.steps.push(format!(
                 "filter matches {} items",
                 out.filter_matches.unwrap_or(0)
@@ -115,10 +115,15 @@ impl Service {
             return Ok(None);
         }
         let start = Instant::now();
-        let limit = i64::try_from(depth).unwrap_or(i64::MAX);
+        let depth = TextDepth {
+            hits: depth,
+            block: self.options.full_text_block as usize,
+        };
+        let mut filter = query.filter.clone();
+        filter.newest_key = query.newest_key;
         let hits = match self
             .store
-            .full_text(query.tenant, &query.text, &query.filter, limit)
+            .full_text(query.tenant, &query.text, &filter, depth)
             .await
         {
             Ok(hits) => hits,
@@ -126,10 +131,8 @@ impl Service {
             Err(mediamesh_store::Error::NoWords) => Vec::new(),
             Err(error) => return Err(error.into()),
         };
-        let newest = query.newest_key.unwrap_or(u32::MAX);
         let entries = hits
             .into_iter()
-            .filter(|hit| hit.item_key <= newest)
             .map(|hit| (hit.item_key, hit.score))
             .collect();
         let list = RankedList {
@@ -142,23 +145,26 @@ impl Service {
     }
 
     /// Items that may be answered; `None` = all.
-    async fn allowed(&self, query: &Query) -> Result<Option<RoaringBitmap>, Error> {
-        let mut allowed = match query.filter == StoreFilter::default() {
+    async fn allowed(
+        &self,
+        query: &Query,
+        corpus_version: i64,
+    ) -> Result<Option<Arc<RoaringBitmap>>, Error> {
+        let mut allowed = match query.filter.is_empty() {
             true => None,
-            false => {
-                let keys = self
-                    .store
-                    .matching_keys(query.tenant, &query.filter)
-                    .await?;
-                Some(RoaringBitmap::from_sorted_iter(keys).unwrap_or_default())
-            }
+            false => Some(
+                self.matching
+                    .of(query.tenant, corpus_version, &query.filter)
+                    .await?,
+            ),
         };
         if let Some(newest) = query.newest_key {
-            let mut older = allowed.unwrap_or_else(|| RoaringBitmap::from_iter(0..=newest));
-            if let Some(first_newer) = newest.checked_add(1) {
-                older.remove_range(first_newer..);
+            let mut older = RoaringBitmap::new();
+            older.insert_range(0..=newest);
+            if let Some(matching) = allowed {
+                older &= matching.as_ref();
             }
-            allowed = Some(older);
+            allowed = Some(Arc::new(older));
         }
         Ok(allowed)
     }
@@ -167,7 +173,7 @@ impl Service {
         &self,
         space: &Arc<Space>,
         vector: QueryVector,
-        allowed: Option<RoaringBitmap>,
+        allowed: Option<Arc<RoaringBitmap>>,
         depth: usize,
     ) -> Result<(RankedList, VectorPlan), Error> {
         let index = Arc::clone(&space.index);
@@ -176,7 +182,7 @@ impl Service {
         let answer = tokio::task::spawn_blocking(move || {
             let _inside = parent.entered();
             let _span = tracing::debug_span!("vector_index").entered();
-            let filter = allowed.as_ref().map_or(Filter::All, Filter::Only);
+            let filter = allowed.as_deref().map_or(Filter::All, Filter::Only);
             index.search(&values, depth, filter)
         })
         .await??;

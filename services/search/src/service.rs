@@ -18,6 +18,7 @@ use crate::{
     embedder::Embedder,
     error::Error,
     fusion::{Fused, RankedList, fuse},
+    matching::MatchingSets,
     metrics::{SearchLabels, SearchMetrics, StageLabels},
     options::Options,
     query::{Order, Query},
@@ -31,6 +32,7 @@ pub(crate) struct Service {
     pub(crate) options: Options,
     pub(crate) store: Arc<dyn SearchStore>,
     pub(crate) spaces: Spaces,
+    pub(crate) matching: MatchingSets,
     pub(crate) embedder: Embedder,
     /// One permit per core: query pictures are decoded no faster at once, only with more memory.
     pub(crate) decoding: Arc<Semaphore>,

@@ -99,9 +99,9 @@ impl Sql {
         }
         for tag in &filter.tags {
             self.push(
-                " AND EXISTS (SELECT 1 FROM media_tags t WHERE t.tenant_id = m.tenant_id \
-                 AND t.tag = ? AND t.item_key = m.item_key)",
-                [Bind::Text(tag.to_lowercase())],
+                " AND m.item_key IN (SELECT t.item_key FROM media_tags t \
+                 WHERE t.tenant_id = ? AND t.tag = ?)",
+                [Bind::Id(bytes(tenant.0)), Bind::Text(tag.to_lowercase())],
             );
         }
         if let Some(time) = filter.min_time {

@@ -3,6 +3,8 @@
 //! `beach "red boat" -dog` finds items with beach and the phrase "red boat" but not dog. The last
 //! word also matches as the beginning of a word, so that results can follow typing.
 
+pub(super) mod ranking;
+
 /// The words of a query.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Words {
@@ -53,16 +55,19 @@ impl Words {
 
     /// Items that hold every word.
     pub(super) fn all(&self) -> String {
-        self.joined(" AND ")
+        self.without(&format!("({})", self.wanted.join(" AND ")))
     }
 
-    /// Items that hold any word; `None` if that is the same as all.
-    pub(super) fn any(&self) -> Option<String> {
-        (self.wanted.len() > 1).then(|| self.joined(" OR "))
+    /// Items that hold one word, for each word; none if that is the same as all.
+    pub(super) fn each(&self) -> Vec<String> {
+        match self.wanted.as_slice() {
+            [_] => Vec::new(),
+            words => words.iter().map(|word| self.without(word)).collect(),
+        }
     }
 
-    fn joined(&self, operator: &str) -> String {
-        let mut query = format!("({})", self.wanted.join(operator));
+    fn without(&self, wanted: &str) -> String {
+        let mut query = wanted.to_owned();
         for word in &self.unwanted {
             query.push_str(" NOT ");
             query.push_str(word);
@@ -92,8 +97,12 @@ mod tests {
             r#"("beach" AND "red boat" AND "sun"*) NOT "dog""#
         );
         assert_eq!(
-            words.any().unwrap(),
-            r#"("beach" OR "red boat" OR "sun"*) NOT "dog""#
+            words.each(),
+            [
+                r#""beach" NOT "dog""#,
+                r#""red boat" NOT "dog""#,
+                r#""sun"* NOT "dog""#
+            ]
         );
         assert_eq!(
             Words::parse("IMG_2024.jpg ").unwrap().all(),

@@ -13,7 +13,7 @@ use mediamesh_proto::{MediaItemId, TenantId, time::now_micros};
 use super::{
     SqliteStore,
     filter::{Bind, Sql},
-    full_text::Words,
+    full_text::{Words, ranking},
     media_write::bump_corpus,
     rows::{ItemRow, bytes, uuid},
 };
@@ -22,7 +22,7 @@ use crate::{
     error::{Error, Result},
     media::{MediaItem, State},
     schema::{media_embeddings::dsl as e, media_items::dsl as m, tenants::dsl as t},
-    search::{Filter, SearchStore, TextHit, VectorChange, VectorSpace},
+    search::{Filter, SearchStore, TextDepth, TextHit, VectorChange, VectorSpace},
 };
 
 #[derive(QueryableByName)]
@@ -61,12 +61,13 @@ async fn keys(conn: &mut Connection, sql: Sql) -> Result<Vec<u32>> {
 /// Weights of the columns in BM25: name, folder, tags, caption, other words.
 const BM25: &str = "bm25(media_fts, 4.0, 2.0, 5.0, 4.0, 1.0)";
 
+/// The newest `limit` items that match an FTS5 query, with their BM25.
 async fn matches(
     conn: &mut Connection,
     tenant: TenantId,
     query: String,
     filter: &Filter,
-    limit: i64,
+    limit: usize,
 ) -> Result<Vec<TextHit>> {
     let mut sql = Sql::new("SELECT m.item_key AS item_key, ");
     sql.push(BM25, []);
@@ -76,9 +77,10 @@ async fn matches(
         [Bind::Text(query)],
     );
     sql.push_filter(tenant, filter);
+    // The full text index walks its rows in this order, so nothing past the limit is scored.
     sql.push(
-        " ORDER BY rank, m.item_key DESC LIMIT ?",
-        [Bind::Long(limit)],
+        " ORDER BY media_fts.rowid DESC LIMIT ?",
+        [Bind::Long(i64::try_from(limit).unwrap_or(i64::MAX))],
     );
     let rows: Vec<TextRow> = sql.into_query().load(conn).await?;
     // FTS5 answers BM25 negated, so that smaller is better.
@@ -172,27 +174,25 @@ impl SearchStore for SqliteStore {
         tenant: TenantId,
         query: &str,
         filter: &Filter,
-        limit: i64,
+        depth: TextDepth,
     ) -> Result<Vec<TextHit>> {
         let words = Words::parse(query).ok_or(Error::NoWords)?;
         let filter = filter.clone();
         self.db
             .read("full_text", move |conn| {
                 Box::pin(async move {
-                    let mut hits = matches(conn, tenant, words.all(), &filter, limit).await?;
-                    let missing = limit - i64::try_from(hits.len()).unwrap_or(limit);
-                    if missing > 0
-                        && let Some(any) = words.any()
-                    {
+                    let found =
+                        matches(conn, tenant, words.all(), &filter, depth.candidates()).await?;
+                    let mut hits = ranking::blocks(found, depth);
+                    if hits.len() < depth.hits {
                         // Items with some of the words come after those with all of them.
-                        let floor = hits.last().map_or(f32::MAX, |hit| hit.score);
-                        for mut hit in matches(conn, tenant, any, &filter, limit).await? {
-                            if hits.iter().all(|known| known.item_key != hit.item_key) {
-                                hit.score = hit.score.min(floor);
-                                hits.push(hit);
-                            }
+                        let lists = words.each();
+                        let share = depth.candidates().div_ceil(lists.len().max(1));
+                        let mut some = Vec::new();
+                        for word in lists {
+                            some.extend(matches(conn, tenant, word, &filter, share).await?);
                         }
-                        hits.truncate(usize::try_from(limit).unwrap_or(0));
+                        ranking::append(&mut hits, ranking::sum(some), depth);
                     }
                     Ok(hits)
                 })

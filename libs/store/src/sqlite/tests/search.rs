@@ -3,12 +3,14 @@ use crate::{
     SearchStore as _,
     error::Error,
     media::{Color, ItemPatch},
-    search::{ColorFilter, Filter},
+    search::{ColorFilter, Filter, TextDepth},
 };
+
+const DEPTH: TextDepth = TextDepth { hits: 10, block: 2000 };
 
 async fn found(store: &SqliteStore, query: &str) -> Vec<i64> {
     let hits = store
-        .full_text(TENANT, query, &Filter::default(), 10)
+        .full_text(TENANT, query, &Filter::default(), DEPTH)
         .await
         .unwrap();
     hits.iter().map(|hit| i64::from(hit.item_key)).collect()
@@ -23,7 +25,7 @@ async fn full_text_follows_every_change_of_an_item() {
     assert_eq!(found(&store, "light").await, [item.item_key]);
     assert!(
         store
-            .full_text(STRANGER, "lighthouse", &Filter::default(), 10)
+            .full_text(STRANGER, "lighthouse", &Filter::default(), DEPTH)
             .await
             .unwrap()
             .is_empty()
@@ -40,7 +42,7 @@ async fn full_text_follows_every_change_of_an_item() {
     store.delete_item(TENANT, item.id, None).await.unwrap();
     assert!(found(&store, "lighthouse").await.is_empty());
     let nothing = store
-        .full_text(TENANT, "\"'*)(", &Filter::default(), 10)
+        .full_text(TENANT, "\"'*)(", &Filter::default(), DEPTH)
         .await;
     assert!(matches!(nothing, Err(Error::NoWords)));
 }
@@ -54,6 +56,25 @@ async fn items_with_all_words_come_before_items_with_some() {
         found(&store, "red boat ").await,
         [all.item_key, some.item_key]
     );
+}
+
+#[tokio::test]
+async fn as_many_as_are_wanted_come_back_whatever_the_block() {
+    let (_dir, store) = store().await;
+    for n in 0..7 {
+        insert(&store, new_item(n, &format!("red boat {n}.jpg"))).await;
+    }
+    let keys = async |hits: usize, block: usize| {
+        let depth = TextDepth { hits, block };
+        let hits = store
+            .full_text(TENANT, "red boat ", &Filter::default(), depth)
+            .await
+            .unwrap();
+        hits.iter().map(|hit| hit.item_key).collect::<Vec<_>>()
+    };
+    assert_eq!(keys(7, 2).await.len(), 7);
+    assert_eq!(keys(7, 2).await[..3], keys(3, 2).await);
+    assert_eq!(keys(10, 3).await.len(), 7);
 }
 
 #[tokio::test]
