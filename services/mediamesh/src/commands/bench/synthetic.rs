@@ -2,6 +2,7 @@
 //! measured at scale without decoding as many photos.
 
 use anyhow::Result;
+use futures::{StreamExt as _, TryStreamExt as _, stream};
 use mediamesh_mesh::LOCAL_TENANT_ID;
 use mediamesh_proto::{
     JobId, MediaItemId, TenantId,
@@ -14,6 +15,7 @@ use mediamesh_store::{
     job::{JobKind, NewJob},
     media::{Inserted, Kind, NewMediaItem, Processed},
 };
+use indicatif::ProgressBar;
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use sha2::{Digest as _, Sha256};
 use std::time::Duration;
@@ -21,6 +23,8 @@ use std::time::Duration;
 use super::mesh::BenchMesh;
 use crate::import::screen::say;
 
+/// Items under way at once: one waits for the disk while another computes.
+const AT_ONCE: usize = 8;
 /// Clusters of the vectors; noise makes them overlap.
 const CLUSTERS: usize = 500;
 const WORDS: [&str; 16] = [
@@ -44,21 +48,33 @@ pub(super) async fn fill(mesh: &BenchMesh, count: u32) -> Result<()> {
     let centres: Vec<Vec<f32>> = (0..CLUSTERS)
         .map(|_| vector(&mut random, dims, None))
         .collect();
-    let mut search = SearchServiceClient::new(channel);
+    let search = SearchServiceClient::new(channel);
     let start = tokio::time::Instant::now();
-    for n in 0..count {
-        let id = insert(&store, n, &mut random).await?;
-        let centre = &centres[n as usize % CLUSTERS];
-        let embedding = Embedding {
-            model: model_key(model),
-            values: vector(&mut random, dims, Some(centre)),
-        };
-        let request = IndexMediaRequest {
-            media_item_id: id.to_string(),
-            embeddings: vec![embedding],
-        };
-        search.index_media(request).await?;
-    }
+    let bar = ProgressBar::new(u64::from(count));
+    stream::iter(0..count)
+        .map(|n| {
+            let mut random = StdRng::seed_from_u64(u64::from(n));
+            let centre = &centres[n as usize % CLUSTERS];
+            let (store, mut search, bar) = (store.clone(), search.clone(), bar.clone());
+            let embedding = Embedding {
+                model: model_key(model),
+                values: vector(&mut random, dims, Some(centre)),
+            };
+            async move {
+                let id = insert(&store, n, &mut random).await?;
+                let request = IndexMediaRequest {
+                    media_item_id: id.to_string(),
+                    embeddings: vec![embedding],
+                };
+                search.index_media(request).await?;
+                bar.inc(1);
+                anyhow::Ok(())
+            }
+        })
+        .buffer_unordered(AT_ONCE)
+        .try_collect::<()>()
+        .await?;
+    bar.finish_and_clear();
     say(&format!(
         "stored and indexed {count} synthetic items of {dims} dims in {:.0} s",
         start.elapsed().as_secs_f64()
