@@ -115,7 +115,7 @@ pub fn init(options: &TelemetryOptions) -> Result<TelemetryGuard, Error> {
     };
     let traces = tracing_opentelemetry::layer()
         .with_tracer(provider.tracer("mediamesh"))
-        .with_filter(trace_filter());
+        .with_filter(trace_filter(options.otlp_endpoint.is_some()));
 
     tracing_subscriber::registry()
         .with(logs.with_filter(filter))
@@ -132,8 +132,14 @@ pub fn init(options: &TelemetryOptions) -> Result<TelemetryGuard, Error> {
 
 /// What becomes a span, whatever the log filter says: ids must not depend on log levels.
 ///
-/// The transport crates are left out because the exporter itself runs on them.
-pub(crate) fn trace_filter() -> Targets {
+/// Spans of statements and index scans are made only if somebody receives them. The transport
+/// crates are left out because the exporter itself runs on them.
+pub(crate) fn trace_filter(exported: bool) -> Targets {
+    let ours = if exported {
+        LevelFilter::DEBUG
+    } else {
+        LevelFilter::INFO
+    };
     [
         "h2",
         "hyper",
@@ -147,7 +153,9 @@ pub(crate) fn trace_filter() -> Targets {
     ]
     .into_iter()
     .fold(
-        Targets::new().with_default(LevelFilter::INFO),
+        Targets::new()
+            .with_default(LevelFilter::INFO)
+            .with_target("mediamesh", ours),
         |targets, name| targets.with_target(name, LevelFilter::OFF),
     )
 }

@@ -125,6 +125,13 @@ impl Extractor for HeaderExtractor<'_> {
     }
 }
 
+/// Gives a span that has begun its final name, e.g. once the route of a request is known.
+///
+/// A field `otel.name` that is recorded late has no effect: the name is taken when the span begins.
+pub fn rename(span: &tracing::Span, name: String) {
+    span.context().span().update_name(name);
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {

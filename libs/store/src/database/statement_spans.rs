@@ -24,15 +24,21 @@ struct StatementSpans {
 impl Instrumentation for StatementSpans {
     fn on_connection_event(&mut self, event: InstrumentationEvent<'_>) {
         match event {
-            InstrumentationEvent::StartQuery { query, .. } if !self.parent.is_disabled() => {
+            // The text is not even written where nobody receives such spans.
+            InstrumentationEvent::StartQuery { query, .. }
+                if tracing::span_enabled!(tracing::Level::DEBUG) =>
+            {
                 let mut text = String::new();
                 // Printing a query cannot fail; were it to, the span would only lack its text.
                 let _ = write!(text, "{query}");
                 // Bound values may be private: keep the statement only.
                 let statement = text.split(" -- binds:").next().unwrap_or_default();
+                let operation = statement.split_whitespace().next().unwrap_or("sql");
                 self.current = Some(tracing::debug_span!(
                     parent: &self.parent,
                     "sql",
+                    otel.name = operation,
+                    db.operation.name = operation,
                     otel.kind = "client",
                     db.system.name = "sqlite",
                     db.query.text = statement,

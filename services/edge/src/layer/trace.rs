@@ -27,17 +27,12 @@ pub(crate) async fn apply(mut request: Request, next: Next) -> Response {
         .headers()
         .get(X_REQUEST_ID)
         .and_then(|id| id.to_str().ok());
-    let route = request
-        .extensions()
-        .get::<MatchedPath>()
-        .map(MatchedPath::as_str);
     let span = tracing::info_span!(
         "http.server",
-        otel.name = field::Empty,
         otel.kind = "server",
         otel.status_code = field::Empty,
         http.request.method = %request.method(),
-        http.route = route,
+        http.route = field::Empty,
         http.response.status_code = field::Empty,
         url.path = request.uri().path(),
         request_id,
@@ -55,7 +50,8 @@ pub(crate) async fn apply(mut request: Request, next: Next) -> Response {
         .extensions()
         .get::<Matched>()
         .map_or(route.as_str(), |it| it.template);
-    span.record("otel.name", format!("{method} {route}"));
+    propagation::rename(&span, format!("{method} {route}"));
+    span.record("http.route", route);
     span.record("http.response.status_code", response.status().as_u16());
     if response.status().is_server_error() {
         span.record("otel.status_code", "ERROR");

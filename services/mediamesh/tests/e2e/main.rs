@@ -15,6 +15,7 @@ mod old_clients;
 mod paging;
 mod startup;
 mod streaming;
+mod traces;
 mod upload;
 
 use anyhow::Result;

@@ -97,7 +97,11 @@ mod tests {
     fn further_hits_come_last_and_once() {
         let depth = TextDepth { hits: 3, block: 9 };
         let mut hits = vec![hit(4, 1.0)];
-        append(&mut hits, vec![hit(1, 5.0), hit(4, 3.0), hit(2, 2.0), hit(3, 1.0)], depth);
+        append(
+            &mut hits,
+            vec![hit(1, 5.0), hit(4, 3.0), hit(2, 2.0), hit(3, 1.0)],
+            depth,
+        );
         assert_eq!(keys(&hits), [4, 1, 2]);
         assert!(hits[1].score <= hits[0].score);
     }

@@ -6,7 +6,10 @@ use crate::{
     search::{ColorFilter, Filter, TextDepth},
 };
 
-const DEPTH: TextDepth = TextDepth { hits: 10, block: 2000 };
+const DEPTH: TextDepth = TextDepth {
+    hits: 10,
+    block: 2000,
+};
 
 async fn found(store: &SqliteStore, query: &str) -> Vec<i64> {
     let hits = store

@@ -65,7 +65,7 @@ async fn answered(response: reqwest::Response) -> Result<()> {
     Ok(())
 }
 
-async fn compare(name: &str, calls: u32, edge: &Call<'_>, native: &Call<'_>) -> Result<()> {
+async fn compare<'a>(name: &str, calls: u32, edge: &Call<'a>, native: &Call<'a>) -> Result<()> {
     let mut sides = [(edge, Side::new()?), (native, Side::new()?)];
     for round in 0..=ROUNDS {
         for (call, side) in &mut sides {

@@ -3,6 +3,7 @@
 
 use anyhow::Result;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
+use indicatif::ProgressBar;
 use mediamesh_mesh::LOCAL_TENANT_ID;
 use mediamesh_proto::{
     JobId, MediaItemId, TenantId,
@@ -15,7 +16,6 @@ use mediamesh_store::{
     job::{JobKind, NewJob},
     media::{Inserted, Kind, NewMediaItem, Processed},
 };
-use indicatif::ProgressBar;
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use sha2::{Digest as _, Sha256};
 use std::time::Duration;
