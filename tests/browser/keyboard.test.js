@@ -21,7 +21,7 @@ after(async () => { for (const item of items) await removeItem(item.id); });
 const focusedLabel = (page) => page.evaluate(() => document.activeElement.getAttribute('aria-label') ?? '');
 const focusedIndex = (page) => page.evaluate(() => Number(document.activeElement.dataset.index ?? -1));
 
-test('search, move, open, step, close and ask to delete with keys alone', async () => {
+test('search, move, open, step, close and delete with keys alone', async () => {
   const page = await open();
   await page.locator('[role=gridcell]:visible').first().waitFor();
   await page.keyboard.press('/');
@@ -56,9 +56,11 @@ test('search, move, open, step, close and ask to delete with keys alone', async 
   await page.keyboard.press('Delete');
   await page.getByRole('dialog', { name: /^Delete / }).waitFor();
   assert.equal(await page.evaluate(() => document.activeElement.textContent), 'Cancel', 'the safe answer has the focus');
-  await page.keyboard.press('Escape');
-  await page.getByRole('dialog').waitFor({ state: 'hidden' });
-  await getItem(victim.id);
+  await page.keyboard.press('Tab');
+  await page.keyboard.press('Enter');
+  await page.getByText(`Deleted ${victim.displayName}`).waitFor();
+  await getItem(victim.id, [404]);
+  await cell(page, victim.displayName).waitFor({ state: 'detached' });
 });
 
 test('help opens with ? and lists the keys; Escape clears the search', async () => {

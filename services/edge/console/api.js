@@ -45,7 +45,8 @@ const item = (id) => `/v1/mediaItems/${encodeURIComponent(id)}`;
 export const listItems = (query, signal) => call('GET', '/v1/mediaItems', { query, signal });
 export const search = (request, signal) => call('POST', '/v1/mediaItems:search', { body: request, signal });
 export const getItem = (id, signal) => call('GET', item(id), { signal });
-export const deleteItem = (id, etag) => call('DELETE', item(id), { query: etag ? new URLSearchParams({ etag }) : '' });
+/** Whatever changed meanwhile: what was asked is whether the photo should go. */
+export const deleteItem = (id) => call('DELETE', item(id));
 export const reprocess = (id) => call('POST', `${item(id)}:reprocess`, { body: {} });
 export const folders = () => call('GET', '/v1/folders');
 export const models = () => call('GET', '/v1/models');

@@ -95,7 +95,13 @@ export function confirmDialog({ title, body, action }) {
     $('p', dialog).textContent = body;
     $('[value=yes]', dialog).textContent = action;
     dialog.returnValue = 'no';
-    dialog.addEventListener('close', () => resolve(dialog.returnValue === 'yes'), { once: true });
+    // The close event comes late: that of the question before must not answer this one.
+    const closed = () => {
+      if (dialog.open) return;
+      dialog.removeEventListener('close', closed);
+      resolve(dialog.returnValue === 'yes');
+    };
+    dialog.addEventListener('close', closed);
     dialog.showModal();
     $('[value=no]', dialog).focus();
   });

@@ -95,7 +95,7 @@ async function remove(item) {
   });
   if (!yes) return false;
   try {
-    await api.deleteItem(item.id, item.etag);
+    await api.deleteItem(item.id);
   } catch (error) {
     toast(`Could not delete: ${error.message}`);
     return false;
