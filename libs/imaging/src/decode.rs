@@ -31,7 +31,8 @@ pub fn decode_rgb(bytes: &[u8], limits: &Limits) -> Result<RgbImage> {
 /// Decodes an image, upright, alpha laid on white, shrunk so that no side exceeds `max_side`; never enlarged.
 ///
 /// Errors: those of [`decode_rgb`].
-/// Blocking: JPEG is shrunk inside the decoder, so cheaper than [`decode_rgb`] by up to 4 times.
+/// Blocking: JPEG is shrunk inside the decoder, so cheaper than [`decode_rgb`] by up to 4 times; PNG is shrunk as its
+/// rows are read, so that only the shrunk image is held.
 pub fn decode_rgb_within(bytes: &[u8], limits: &Limits, max_side: u32) -> Result<RgbImage> {
     let probe = probe(bytes, limits)?;
     let (width, height) = fit_inside(probe.width, probe.height, max_side.max(1));
@@ -49,7 +50,7 @@ pub(crate) fn decode_upright(
 ) -> Result<Pixels> {
     let pixels = match probe.format {
         Format::Jpeg => jpeg::decode(bytes, probe, limits, scale)?,
-        Format::Png => png::decode(bytes, probe, limits)?,
+        Format::Png => png::decode(bytes, probe, limits, scale)?,
         Format::WebP | Format::Gif | Format::Tiff | Format::Bmp => {
             general::decode(bytes, probe, limits)?
         }
@@ -67,15 +68,20 @@ fn pixel_bytes(width: u32, height: u32, bytes_per_pixel: u64, probe: &Probe) -> 
     }
 }
 
-/// Drops an alpha channel that says nothing, so that later steps move a quarter less.
+/// Drops an alpha channel that says nothing, so that later steps move a quarter less; in place, as the image may be most
+/// of the memory that is allowed.
 fn drop_opaque_alpha(pixels: Pixels) -> Pixels {
     if pixels.channels != 4 {
         return pixels;
     }
-    let quads = pixels.data.as_chunks::<4>().0;
-    if quads.iter().any(|quad| quad[3] != 255) {
-        return pixels;
+    let mut data = pixels.data;
+    if data.as_chunks::<4>().0.iter().any(|quad| quad[3] != 255) {
+        return Pixels { data, ..pixels };
     }
-    let data = quads.iter().flat_map(|&[r, g, b, _]| [r, g, b]).collect();
+    let count = data.len() / 4;
+    for at in 1..count {
+        data.copy_within(4 * at..4 * at + 3, 3 * at);
+    }
+    data.truncate(3 * count);
     Pixels::new(pixels.width, pixels.height, 3, data)
 }

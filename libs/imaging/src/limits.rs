@@ -11,7 +11,8 @@ pub struct Limits {
     pub max_side: u32,
     /// Most frames of an animation.
     pub max_frames: u32,
-    /// Most bytes of decoded pixels and decoder state held at once, estimated from the header.
+    /// Most bytes of decoded pixels and decoder state held at once, known from the header: pixels times channels times
+    /// depth as the decoder holds them, after shrinking inside the decoder.
     pub max_alloc_bytes: u64,
 }
 
@@ -21,8 +22,9 @@ impl Default for Limits {
             max_pixels: 100_000_000,
             max_side: 32_768,
             max_frames: 1_000,
-            // 100 megapixels as RGBA (400 MB) twice, as rotating needs source and target, and some slack.
-            max_alloc_bytes: 1 << 30,
+            // 64 megapixels of RGBA in every format, also where a decoder copies or the picture must be turned; JPEG and
+            // PNG are shrunk while they are read and need a tenth of it.
+            max_alloc_bytes: 512 << 20,
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::io::{Cursor, ErrorKind};
 
 use image::codecs::{bmp::BmpDecoder, gif::GifDecoder, tiff::TiffDecoder, webp::WebPDecoder};
-use image::{DynamicImage, ImageDecoder, ImageError, ImageResult};
+use image::{ColorType, DynamicImage, ImageDecoder, ImageError, ImageResult};
 
 use super::pixel_bytes;
 use crate::error::{Error, Result};
@@ -33,10 +33,7 @@ fn read(
     limits: &Limits,
 ) -> ImageResult<Result<Pixels>> {
     let (width, height) = decoder.dimensions();
-    // The decoder's own pixels live beside their 8-bit copy, and beside the turned one.
-    let needed = decoder
-        .total_bytes()
-        .saturating_add(pixel_bytes(width, height, 4, probe));
+    let needed = needed_bytes(&decoder, probe);
     if let Err(e) = limits
         .check_size(width, height)
         .and_then(|()| limits.check_alloc(needed))
@@ -54,6 +51,28 @@ fn read(
     } else {
         Pixels::new(width, height, 3, image.into_rgb8().into_raw())
     }))
+}
+
+/// Most memory at one time: while decoding, while reducing to 8 bits, or while turning.
+fn needed_bytes(decoder: &impl ImageDecoder, probe: &Probe) -> u64 {
+    let (width, height) = decoder.dimensions();
+    let color = decoder.color_type();
+    let channels = if color.has_alpha() { 4 } else { 3 };
+    let stored = decoder.total_bytes();
+    let reduced = u64::from(width) * u64::from(height) * channels;
+    let decoding = match probe.format {
+        // Decodes into a buffer of its own and copies; so do animations whose frames are parts.
+        Format::Tiff | Format::Gif => stored.saturating_mul(2),
+        // Its own planes or RGBA, and what is made of them.
+        Format::WebP => stored + u64::from(width) * u64::from(height) * 4,
+        _ => stored,
+    };
+    let reducing = match color {
+        ColorType::Rgb8 | ColorType::Rgba8 => stored,
+        _ => stored.saturating_add(reduced),
+    };
+    let turning = pixel_bytes(width, height, channels, probe);
+    decoding.max(reducing).max(turning)
 }
 
 /// Sorts a fault of the `image` crate into ours.

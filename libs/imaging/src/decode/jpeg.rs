@@ -31,13 +31,15 @@ pub(super) fn decode(bytes: &[u8], probe: &Probe, limits: &Limits, scale: f64) -
     } else {
         PixelFormat::RGB
     };
-    let mut needed = pixel_bytes(width as u32, height as u32, format.size() as u64, probe);
+    let pixels = width as u64 * height as u64;
+    let mut needed = pixel_bytes(width as u32, height as u32, 3, probe);
+    if format == PixelFormat::CMYK {
+        // Inks and the colours made of them.
+        needed = needed.max(pixels * (4 + 3));
+    }
     if header.progressive {
-        // All coefficients are held until the last scan: two bytes each, at full size whatever the factor.
-        needed += u64::from(probe.stored_width)
-            * u64::from(probe.stored_height)
-            * 2
-            * u64::from(header.components);
+        // All coefficients are held until the last scan, at full size whatever the factor.
+        needed += header.coefficient_bytes();
     }
     limits.check_alloc(needed)?;
 

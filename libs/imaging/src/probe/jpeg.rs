@@ -14,6 +14,8 @@ pub(crate) struct Header {
     pub(crate) height: u32,
     /// 1 grey, 3 colour, 4 CMYK or YCCK.
     pub(crate) components: u8,
+    /// Samples of all components in a minimum coded unit, and those of the finest component alone.
+    sampling: (u64, u64),
     /// Bits per sample.
     pub(crate) precision: u8,
     pub(crate) progressive: bool,
@@ -85,9 +87,21 @@ impl Header {
         self.height = u32::from(u16::from_be_bytes([h1, h0]));
         self.width = u32::from(u16::from_be_bytes([w1, w0]));
         self.components = components;
+        let factors = body[6..].chunks_exact(3).take(usize::from(components));
+        let (mut all, mut wide, mut high) = (0, 1, 1);
+        for [h, v] in factors.map(|c| [u64::from(c[1] >> 4), u64::from(c[1] & 15)]) {
+            (all, wide, high) = (all + h * v, wide.max(h), high.max(v));
+        }
+        self.sampling = (all, wide * high);
         self.progressive = matches!(marker, 0xc2 | 0xc6 | 0xca | 0xce);
         self.lossless = matches!(marker, 0xc3 | 0xc7 | 0xcb | 0xcf);
         Ok(())
+    }
+
+    /// Memory of the whole image's coefficients: two bytes a sample, fewer samples where colour is stored coarser.
+    pub(crate) fn coefficient_bytes(&self) -> u64 {
+        let (all, finest) = self.sampling;
+        u64::from(self.width) * u64::from(self.height) * 2 * all / finest.max(1)
     }
 
     pub(crate) fn facts(&self) -> Facts {
