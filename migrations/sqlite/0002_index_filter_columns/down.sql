@@ -1,1 +1,0 @@
-DROP INDEX idx_media_items_filter;
