@@ -3,6 +3,7 @@
 //! - [`feed`]: a client-streaming call fed from a request body
 //! - [`upload`]: one file as the raw body
 //! - [`form`]: several files as `multipart/form-data`
+//! - [`parts`]: the parts of a form, with a limit on their headers
 //! - [`by_image`]: search by an uploaded image
 //! - [`download`]: originals and renditions, with conditions and ranges
 //! - [`range`]: the `Range` header
@@ -13,6 +14,7 @@ pub(crate) mod disposition;
 pub(crate) mod download;
 pub(crate) mod feed;
 pub(crate) mod form;
+pub(crate) mod parts;
 pub(crate) mod range;
 pub(crate) mod upload;
 

@@ -18,8 +18,15 @@ pub(crate) fn invalid(field: &str, description: impl Into<String>) -> Problem {
     }])
 }
 
-/// The request's body broke off or is malformed.
-pub(crate) fn unreadable_body(error: &dyn std::error::Error) -> Problem {
+/// The request's body broke off, fell silent or is malformed.
+pub(crate) fn unreadable_body(error: &(dyn std::error::Error + 'static)) -> Problem {
+    let mut at = Some(error);
+    while let Some(error) = at {
+        if error.is::<tower_http::timeout::TimeoutError>() {
+            return Problem::late_body();
+        }
+        at = error.source();
+    }
     let mut detail = format!("request body could not be read: {error}");
     if let Some(source) = error.source() {
         detail = format!("{detail}: {source}");

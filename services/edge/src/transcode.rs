@@ -50,6 +50,8 @@ pub(crate) fn router(deps: &Deps, answers: &runtime::Options) -> axum::Router {
 pub(crate) fn answers(options: &Options) -> runtime::Options {
     runtime::Options::default()
         .body_limit_bytes(options.max_json_bytes)
+        // a small body: its time is that of one silence
+        .body_timeout(options.idle_timeout())
         .problem(|mut problem, parts| {
             let path = parts.uri.path();
             if problem.status >= 500 {

@@ -16,7 +16,7 @@ use serde::{
 use serde_json::error::Category;
 use tonic::Code;
 
-use super::{FieldError, Problem, problem::reason};
+use super::{FieldError, Options, Problem, problem::reason};
 
 /// Where the body goes.
 #[derive(Clone, Copy, Debug)]
@@ -31,9 +31,14 @@ pub enum BodyRule {
 
 /// Reads the whole body.
 ///
-/// Errors: 415 unless the media type is JSON or absent, 413 over `limit` bytes, 400 if the
-/// connection breaks.
-pub(crate) async fn read(parts: &Parts, body: Body, limit: usize) -> Result<Bytes, Box<Problem>> {
+/// Errors: 415 unless the media type is JSON or absent, 413 over the limit, 408 if it does not
+/// arrive in time, 400 if the connection breaks.
+pub(crate) async fn read(
+    parts: &Parts,
+    body: Body,
+    options: &Options,
+) -> Result<Bytes, Box<Problem>> {
+    let limit = options.body_limit_bytes;
     if body.is_end_stream() {
         return Ok(Bytes::new());
     }
@@ -50,7 +55,11 @@ pub(crate) async fn read(parts: &Parts, body: Body, limit: usize) -> Result<Byte
     if body.size_hint().lower() > limit as u64 {
         return Err(too_large(limit).into());
     }
-    match Limited::new(body, limit).collect().await {
+    let whole = Limited::new(body, limit).collect();
+    let Ok(read) = tokio::time::timeout(options.body_timeout, whole).await else {
+        return Err(Problem::late_body().into());
+    };
+    match read {
         Ok(collected) => Ok(collected.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => Err(too_large(limit).into()),
         Err(error) => {

@@ -221,7 +221,7 @@ where
     let mut message = match binding.body {
         BodyRule::None => T::default(),
         rule => {
-            let bytes = body::read(parts, body, options.body_limit_bytes).await?;
+            let bytes = body::read(parts, body, options).await?;
             body::parse(rule, &bytes)?
         }
     };

@@ -11,6 +11,9 @@ use super::Problem;
 /// 4 MiB: what a gRPC server decodes by default, so a larger body could only fail later.
 const DEFAULT_BODY_LIMIT_BYTES: usize = 4 << 20;
 
+/// 4 MiB over a slow mobile connection.
+const DEFAULT_BODY_TIMEOUT: Duration = Duration::from_secs(60);
+
 /// Proxies commonly close a silent connection after 30 to 60 s.
 const DEFAULT_KEEP_ALIVE: Duration = Duration::from_secs(15);
 
@@ -31,6 +34,7 @@ type HeadersHook = Arc<dyn Fn(&MetadataMap, &mut HeaderMap) + Send + Sync>;
 #[derive(Clone)]
 pub struct Options {
     pub(crate) body_limit_bytes: usize,
+    pub(crate) body_timeout: Duration,
     pub(crate) keep_alive: Duration,
     problem: Option<ProblemHook>,
     response_headers: Option<HeadersHook>,
@@ -40,6 +44,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             body_limit_bytes: DEFAULT_BODY_LIMIT_BYTES,
+            body_timeout: DEFAULT_BODY_TIMEOUT,
             keep_alive: DEFAULT_KEEP_ALIVE,
             problem: None,
             response_headers: None,
@@ -61,6 +66,13 @@ impl Options {
     #[must_use]
     pub fn body_limit_bytes(mut self, limit: usize) -> Self {
         self.body_limit_bytes = limit;
+        self
+    }
+
+    /// Sets how long a JSON body may take to arrive; a later one is answered 408. Default 60 s.
+    #[must_use]
+    pub fn body_timeout(mut self, timeout: Duration) -> Self {
+        self.body_timeout = timeout;
         self
     }
 

@@ -27,6 +27,8 @@ pub mod reason {
     pub const ROUTE_NOT_FOUND: &str = "ERROR_REASON_ROUTE_NOT_FOUND";
     /// The path exists but not with this method.
     pub const UNIMPLEMENTED: &str = "ERROR_REASON_UNIMPLEMENTED";
+    /// The body did not arrive in time.
+    pub const DEADLINE_EXCEEDED: &str = "ERROR_REASON_DEADLINE_EXCEEDED";
     /// The answer cannot be written.
     pub const INTERNAL: &str = "ERROR_REASON_INTERNAL";
 }
@@ -120,7 +122,7 @@ impl Problem {
                 .field_violations
                 .iter()
                 .map(|violation| FieldError {
-                    field: violation.field.clone(),
+                    field: json_path(&violation.field),
                     description: violation.description.clone(),
                 })
                 .collect();
@@ -141,6 +143,15 @@ impl Problem {
         };
         let mut problem = Self::new(Code::InvalidArgument, reason::INVALID_FIELD, detail);
         problem.errors = errors;
+        problem
+    }
+
+    /// Builds the 408 of a body that does not arrive.
+    pub fn late_body() -> Self {
+        let detail = "request body did not arrive in time";
+        let mut problem = Self::new(Code::DeadlineExceeded, reason::DEADLINE_EXCEEDED, detail);
+        // 504 would blame a service behind this one
+        problem.status = StatusCode::REQUEST_TIMEOUT.as_u16();
         problem
     }
 
@@ -237,6 +248,20 @@ pub fn code_name(code: Code) -> &'static str {
         Code::DataLoss => "DATA_LOSS",
         Code::Unauthenticated => "UNAUTHENTICATED",
     }
+}
+
+/// A field's path as JSON clients know it: `filter.min_time` reads `filter.minTime`.
+fn json_path(path: &str) -> String {
+    let mut out = String::with_capacity(path.len());
+    let mut raise = false;
+    for c in path.chars() {
+        match c {
+            '_' => raise = true,
+            c if std::mem::take(&mut raise) => out.push(c.to_ascii_uppercase()),
+            c => out.push(c),
+        }
+    }
+    out
 }
 
 /// `ERROR_REASON_MEDIA_ITEM_NOT_FOUND` reads "Media item not found".

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::{
     Json,
     body::Bytes,
-    extract::{FromRequest as _, Multipart, Request, State},
+    extract::{Request, State},
     response::{IntoResponse, Response},
 };
 use futures::Stream;
@@ -15,7 +15,7 @@ use mediamesh_proto::search::v1::{
 };
 use mediamesh_transcode::runtime::Problem;
 
-use super::{feed, form, media_type, query};
+use super::{feed, form, media_type, parts::Parts as Form, query};
 use crate::{Shared, problem, transcode};
 
 /// `POST /v1/mediaItems:searchByImage`.
@@ -23,9 +23,9 @@ pub(crate) async fn search(State(shared): State<Arc<Shared>>, request: Request) 
     let (parts, body) = request.into_parts();
     let found = if media_type(&parts.headers) == "multipart/form-data" {
         let request = Request::from_parts(parts.clone(), body);
-        match Multipart::from_request(request, &()).await {
+        match Form::of(request).await {
             Ok(form) => in_form(&shared, &parts, form).await,
-            Err(error) => Err(problem::invalid("body", error.body_text()).into()),
+            Err(problem) => Err(problem),
         }
     } else {
         match in_query(&parts) {
@@ -45,14 +45,10 @@ pub(crate) async fn search(State(shared): State<Arc<Shared>>, request: Request) 
 async fn in_form(
     shared: &Shared,
     parts: &Parts,
-    mut form: Multipart,
+    mut form: Form,
 ) -> Result<SearchMediaResponse, Box<Problem>> {
     let mut search = in_query(parts)?;
-    while let Some(mut field) = form
-        .next_field()
-        .await
-        .map_err(|error| form::unreadable(&error))?
-    {
+    while let Some(mut field) = form.next().await? {
         match field.name().unwrap_or_default() {
             "image" => return by_image(shared, &parts.headers, search, &mut field).await,
             "search" => search = parse(&form::text("search", &mut field).await?)?,
@@ -80,7 +76,7 @@ fn parse(json: &str) -> Result<SearchMediaRequest, Box<Problem>> {
     serde_json::from_str(json).map_err(|error| problem::invalid("search", error.to_string()).into())
 }
 
-async fn by_image<E: std::error::Error>(
+async fn by_image<E: std::error::Error + 'static>(
     shared: &Shared,
     headers: &HeaderMap,
     search: SearchMediaRequest,

@@ -81,7 +81,7 @@ impl<M> Feed<M> {
     ///
     /// Stops without error when nobody listens any more: the call has its answer then.
     /// Errors: a body that breaks off, or is over `limit` bytes.
-    pub(crate) async fn send<E: std::error::Error>(
+    pub(crate) async fn send<E: std::error::Error + 'static>(
         &self,
         head: M,
         body: &mut (impl Stream<Item = Result<Bytes, E>> + Unpin),

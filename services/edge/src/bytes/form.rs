@@ -7,10 +7,7 @@ use std::sync::Arc;
 
 use axum::{
     Json,
-    extract::{
-        FromRequest as _, Multipart, Request,
-        multipart::{Field, MultipartError},
-    },
+    extract::{Request, multipart::Field},
     response::{IntoResponse, Response},
 };
 use http::request::Parts;
@@ -18,7 +15,11 @@ use mediamesh_proto::media::v1::{UploadMediaMetadata, UploadMediaResponse};
 use mediamesh_transcode::runtime::Problem;
 use serde::Serialize;
 
-use super::{boolean, feed, upload::store};
+use super::{
+    boolean, feed,
+    parts::{Parts as Form, skip},
+    upload::store,
+};
 use crate::{Shared, problem};
 
 /// Longest text field, in bytes: four times the longest caption.
@@ -45,12 +46,9 @@ struct FileResult {
 pub(super) async fn upload(shared: Arc<Shared>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let request = Request::from_parts(parts.clone(), body);
-    let form = match Multipart::from_request(request, &()).await {
+    let form = match Form::of(request).await {
         Ok(form) => form,
-        Err(error) => {
-            let problem = problem::invalid("body", error.body_text());
-            return shared.answers.answer(problem, &parts);
-        }
+        Err(problem) => return shared.answers.answer(*problem, &parts),
     };
     match files(&shared, &parts, form).await {
         Ok(results) => Json(Results { results }).into_response(),
@@ -61,21 +59,22 @@ pub(super) async fn upload(shared: Arc<Shared>, request: Request) -> Response {
 async fn files(
     shared: &Shared,
     parts: &Parts,
-    mut form: Multipart,
+    mut form: Form,
 ) -> Result<Vec<FileResult>, Box<Problem>> {
     let mut metadata = UploadMediaMetadata::default();
     let mut results = Vec::new();
-    while let Some(mut field) = form
-        .next_field()
-        .await
-        .map_err(|error| unreadable(&error))?
-    {
+    while let Some(mut field) = form.next().await? {
         let Some(file_name) = field.file_name().map(base_name) else {
+            if !results.is_empty() {
+                let rule = "field comes after a file; fields are for the files behind them";
+                return Err(problem::invalid(field.name().unwrap_or_default(), rule).into());
+            }
             set(&mut metadata, &mut field).await?;
             continue;
         };
         // what a browser sends for a file input in which nothing was chosen
         if file_name.is_empty() {
+            skip(&mut field).await?;
             continue;
         }
         if results.len() == MAX_FILES {
@@ -89,6 +88,7 @@ async fn files(
         let (upload, error) = match store(shared, &parts.headers, metadata, &mut field).await {
             Ok(stored) => (Some(stored), None),
             Err(feed::Broken::File(problem)) => {
+                skip(&mut field).await?;
                 (None, Some(Box::new(shared.answers.finish(*problem, parts))))
             }
             Err(feed::Broken::Body(problem)) => return Err(problem),
@@ -131,7 +131,11 @@ async fn set(
 /// Reads a text field.
 pub(super) async fn text(name: &str, field: &mut Field<'_>) -> Result<String, Box<Problem>> {
     let mut bytes = Vec::new();
-    while let Some(part) = field.chunk().await.map_err(|error| unreadable(&error))? {
+    while let Some(part) = field
+        .chunk()
+        .await
+        .map_err(|error| problem::unreadable_body(&error))?
+    {
         bytes.extend_from_slice(&part);
         if bytes.len() > MAX_TEXT_BYTES {
             let rule = format!("field is over the limit of {MAX_TEXT_BYTES} bytes");
@@ -139,10 +143,6 @@ pub(super) async fn text(name: &str, field: &mut Field<'_>) -> Result<String, Bo
         }
     }
     String::from_utf8(bytes).map_err(|_| problem::invalid(name, "field is not UTF-8").into())
-}
-
-pub(super) fn unreadable(error: &MultipartError) -> Box<Problem> {
-    problem::unreadable_body(error).into()
 }
 
 /// Browsers send the path of a file in a chosen folder, old ones the path on the disk.

@@ -58,9 +58,9 @@ impl Range {
 
 fn digits(text: &str) -> Option<u64> {
     // parse alone would take a sign
-    text.bytes()
-        .all(|byte| byte.is_ascii_digit())
-        .then(|| text.parse().ok())?
+    let all = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    // a number too large for us is a place behind the end like any other
+    all.then(|| text.parse().unwrap_or(u64::MAX))
 }
 
 #[cfg(test)]
@@ -76,6 +76,10 @@ mod tests {
         assert_eq!(resolve("bytes=0-9"), Some(Some((0, 10))));
         assert_eq!(resolve("bytes=90-"), Some(Some((90, 10))));
         assert_eq!(resolve("bytes=90-500"), Some(Some((90, 10))));
+        assert_eq!(
+            resolve("bytes=90-99999999999999999999999"),
+            Some(Some((90, 10)))
+        );
         assert_eq!(resolve("bytes=-10"), Some(Some((90, 10))));
         assert_eq!(resolve("bytes=-1000"), Some(Some((0, 100))));
         assert_eq!(resolve("Bytes=99-99"), Some(Some((99, 1))));
@@ -85,6 +89,7 @@ mod tests {
     fn a_range_without_a_byte_cannot_be_satisfied() {
         assert_eq!(resolve("bytes=100-"), Some(None));
         assert_eq!(resolve("bytes=-0"), Some(None));
+        assert_eq!(resolve("bytes=99999999999999999999999-"), Some(None));
     }
 
     #[test]

@@ -67,7 +67,7 @@ async fn raw(
 }
 
 /// Streams one file into the media service.
-pub(super) async fn store<E: std::error::Error>(
+pub(super) async fn store<E: std::error::Error + 'static>(
     shared: &Shared,
     headers: &HeaderMap,
     metadata: UploadMediaMetadata,

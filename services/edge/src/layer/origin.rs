@@ -10,7 +10,7 @@ use axum::{
     middleware::Next,
     response::Response,
 };
-use http::{HeaderMap, Method, header, uri::Authority};
+use http::{HeaderMap, Method, Version, header, uri::Authority};
 
 use crate::{Shared, problem};
 
@@ -39,6 +39,15 @@ pub(crate) async fn apply(
 
 impl Origins {
     fn objection(&self, request: &Request) -> Option<mediamesh_transcode::runtime::Problem> {
+        let hosts = request.headers().get_all(header::HOST).iter().count();
+        // RFC 9112, section 3.2: what is behind a proxy must not see another host than it did
+        let nameless = hosts == 0
+            && request.version() == Version::HTTP_11
+            && request.uri().authority().is_none();
+        if hosts > 1 || nameless {
+            let rule = format!("request has {hosts} Host headers; exactly one is required");
+            return Some(problem::invalid("host", rule));
+        }
         let authority = authority(request);
         if self.check_hosts
             && let Some(authority) = &authority

@@ -218,3 +218,37 @@ async fn foreign_hosts_and_pages_are_refused() {
         assert_eq!(answer.status, status, "{origin}");
     }
 }
+
+#[tokio::test]
+async fn a_json_body_that_never_ends_is_given_up() {
+    let rig = Rig::with(Options {
+        idle_timeout_secs: 1,
+        ..Options::default()
+    });
+    // a byte now and then: never silent, never done
+    let drip = futures::stream::unfold((), |()| async {
+        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        Some((Ok::<_, std::io::Error>(" "), ()))
+    });
+    let headers = [("content-type", "application/json")];
+    let body = axum::body::Body::from_stream(drip);
+    let answer = rig
+        .request("POST", "/v1/mediaItems:search", &headers, body)
+        .await;
+    assert_eq!(answer.status, StatusCode::REQUEST_TIMEOUT);
+    assert_eq!(answer.json()["reason"], "ERROR_REASON_DEADLINE_EXCEEDED");
+}
+
+#[tokio::test]
+async fn a_request_names_one_host() {
+    let rig = Rig::new();
+    let hosts = [("host", "localhost"), ("host", "localhost")];
+    let two = rig.get("/v1/mediaItems", &hosts).await;
+    assert_eq!(two.status, StatusCode::BAD_REQUEST);
+    assert_eq!(two.json()["errors"][0]["field"], "host");
+    let request = http::Request::builder().uri("/v1/mediaItems");
+    let none = rig
+        .send(request.body(axum::body::Body::empty()).unwrap())
+        .await;
+    assert_eq!(none.status, StatusCode::BAD_REQUEST);
+}

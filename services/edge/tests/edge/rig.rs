@@ -396,6 +396,9 @@ impl Rig {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
+        if !headers.iter().any(|(name, _)| *name == "host") {
+            request = request.header("host", "localhost");
+        }
         self.send(request.body(body.into()).unwrap()).await
     }
 }

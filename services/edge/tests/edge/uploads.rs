@@ -3,7 +3,7 @@
 use std::{sync::atomic::Ordering, time::Duration};
 
 use axum::body::{Body, Bytes};
-use futures::stream;
+use futures::{StreamExt as _, stream};
 use http::StatusCode;
 use mediamesh_edge::Options;
 use tokio::{
@@ -123,6 +123,66 @@ async fn a_form_with_an_unknown_field_or_without_files_is_refused() {
         let answer = rig.request("POST", "/v1/mediaItems", &[FORM], body).await;
         assert_eq!(answer.status, StatusCode::BAD_REQUEST);
         assert_eq!(answer.json()["errors"][0]["field"], field);
+    }
+}
+
+#[tokio::test]
+async fn a_field_behind_a_file_is_refused_not_dropped() {
+    let rig = Rig::new();
+    let body = part("name=\"file\"; filename=\"a.jpg\"", "bytes")
+        + &part("name=\"tags\"", "late")
+        + "--xx--\r\n";
+    let answer = rig.request("POST", "/v1/mediaItems", &[FORM], body).await;
+    assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+    assert_eq!(answer.json()["errors"][0]["field"], "tags");
+}
+
+#[tokio::test]
+async fn headers_of_a_part_that_do_not_end_are_refused_long_before_they_fill_memory() {
+    let rig = Rig::new();
+    let seen = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let count = std::sync::Arc::clone(&seen);
+    let head = Bytes::from_static(b"--xx\r\nContent-Disposition: form-data; x=");
+    let endless = stream::iter(std::iter::once(head).chain(std::iter::repeat_with(move || {
+        count.fetch_add(8192, Ordering::SeqCst);
+        Bytes::from(vec![b'a'; 8192])
+    })));
+    let body = Body::from_stream(endless.map(Ok::<_, std::io::Error>).take(10_000));
+    let answer = rig.request("POST", "/v1/mediaItems", &[FORM], body).await;
+    assert_eq!(
+        answer.status,
+        StatusCode::BAD_REQUEST,
+        "{:?}",
+        answer.json()
+    );
+    assert!(answer.json()["detail"].as_str().unwrap().contains("16384"));
+    assert!(seen.load(Ordering::SeqCst) < 100_000, "{seen:?}");
+}
+
+#[tokio::test]
+async fn parts_are_read_whatever_the_chunks_they_arrive_in() {
+    for size in [1, 7, 1000] {
+        let rig = Rig::new();
+        let form = part("name=\"folder\"", "trip")
+            + &part("name=\"file\"; filename=\"a.jpg\"", &"x".repeat(3000))
+            + &part("name=\"file\"; filename=\"b.jpg\"", "second")
+            + "--xx--\r\n";
+        let chunks: Vec<_> = form
+            .as_bytes()
+            .chunks(size)
+            .map(Bytes::copy_from_slice)
+            .collect();
+        let body = Body::from_stream(stream::iter(
+            chunks.into_iter().map(Ok::<_, std::io::Error>),
+        ));
+        let answer = rig.request("POST", "/v1/mediaItems", &[FORM], body).await;
+        assert_eq!(answer.status, StatusCode::OK, "{:?}", answer.json());
+        let uploads = rig.seen.uploads.lock();
+        assert_eq!(uploads.len(), 2);
+        assert_eq!(
+            (uploads[0].1.len(), uploads[1].1.as_slice()),
+            (3000, &b"second"[..])
+        );
     }
 }
 
