@@ -102,7 +102,10 @@ async fn run(
         let stop = shutdown.begun();
         shutdown.spawn(async move {
             tokio::select! {
-                () = stop => {}
+                () = stop => import::screen::say(
+                    "import stopped partway: what went in is kept; start again with the same \
+                     folder to go on",
+                ),
                 result = import::run(channel, options) => match result {
                     Ok(summary) => summary.print(),
                     Err(error) => tracing::error!("import stopped: {error:#}"),

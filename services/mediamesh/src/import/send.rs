@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures::stream;
 use mediamesh_mesh::Channel;
 use mediamesh_proto::media::v1::{
-    UploadMediaMetadata, UploadMediaRequest, UploadMediaResponse,
+    UploadMediaMetadata, UploadMediaRequest, UploadMediaResponse, media_item::State,
     media_service_client::MediaServiceClient, upload_media_request::Payload,
 };
 use sha2::{Digest as _, Sha256};
@@ -23,8 +23,8 @@ const CHUNK: usize = 64 * 1024;
 pub(crate) enum Outcome {
     /// Stored, by id.
     Stored(String),
-    /// The same bytes were there already.
-    Duplicate,
+    /// The same bytes were there already; if they could not be processed, why.
+    Duplicate(Option<String>),
     /// It could not be read, or was refused.
     Refused(String),
     /// The mesh is gone.
@@ -94,9 +94,13 @@ pub(crate) async fn send(
 }
 
 fn stored(answer: UploadMediaResponse) -> Outcome {
+    let item = answer.media_item.unwrap_or_default();
     match answer.duplicate_of.is_empty() {
-        true => Outcome::Stored(answer.media_item.unwrap_or_default().id),
-        false => Outcome::Duplicate,
+        true => Outcome::Stored(item.id),
+        false => {
+            let failed = item.state == i32::from(State::Failed);
+            Outcome::Duplicate(failed.then_some(item.failure_detail))
+        }
     }
 }
 

@@ -39,7 +39,13 @@ impl Summary {
                 self.bytes += file.size;
                 self.stored.insert(id, file.path);
             }
-            Outcome::Duplicate => self.duplicates += 1,
+            Outcome::Duplicate(failure) => {
+                self.duplicates += 1;
+                if let Some(why) = failure {
+                    self.problems
+                        .push((file.path, format!("stored before, but {why}")));
+                }
+            }
             Outcome::Refused(why) => self.problems.push((file.path, why)),
             Outcome::Gone(status) => self.problems.push((file.path, status.message().to_owned())),
         }
