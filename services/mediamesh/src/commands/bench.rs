@@ -34,7 +34,6 @@ pub(super) async fn run(args: Bench, config: Config) -> Result<()> {
         mesh::say_memory("after synthetic items");
         latency::run(&mesh, args.searches).await?;
         mesh.restart().await?;
-        mesh::say_memory("after restart");
     }
     Ok(())
 }

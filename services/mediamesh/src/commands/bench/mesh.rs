@@ -1,11 +1,11 @@
 //! A whole mesh on ports of its own, in a data folder that is removed afterwards.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, process::Stdio, time::Duration};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use mediamesh_mesh::{Channel, Policy, ServiceName, Shutdown, client};
 use mediamesh_store::{Database, DatabaseOptions, sqlite::SqliteStore};
-use tokio::{net::TcpListener, time::Instant};
+use tokio::{net::TcpListener, process::Command, time::Instant};
 
 use crate::{
     config::Config,
@@ -15,9 +15,11 @@ use crate::{
     up,
 };
 
+/// Longest wait for the mesh to end; saving the vector index is part of it.
+const DRAIN: Duration = Duration::from_secs(120);
+
 /// A running mesh.
 pub(super) struct BenchMesh {
-    config: Config,
     dir: DataDir,
     media: Channel,
     http: SocketAddr,
@@ -46,7 +48,6 @@ impl BenchMesh {
         up::start(node, grpc, http, &shutdown).await?;
         health.set_started();
         Ok(Self {
-            config,
             dir,
             media,
             http: http_at,
@@ -80,27 +81,33 @@ impl BenchMesh {
         ))
     }
 
-    /// Stops the mesh and measures how long the next start takes until it is ready.
+    /// Stops the mesh, starts it again as a process of its own, and says how long it takes until
+    /// that is ready, and how much memory it needs.
     pub(super) async fn restart(&self) -> Result<()> {
         self.shutdown.begin();
-        self.shutdown
-            .drained(std::time::Duration::from_secs(120))
-            .await;
+        self.shutdown.drained(DRAIN).await;
+        let ready = self.dir.root().join("bench-ready.json");
         let start = Instant::now();
-        let shutdown = Shutdown::new();
-        let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
-        let (http, grpc) = (
-            TcpListener::bind(loopback).await?,
-            TcpListener::bind(loopback).await?,
-        );
-        let node = node::build(&self.config, &self.dir, &Layout::whole()).await?;
-        up::start(node, grpc, http, &shutdown).await?;
-        say(&format!(
-            "start-up to ready: {:.2} s",
-            start.elapsed().as_secs_f64()
-        ));
-        shutdown.begin();
-        shutdown.drained(std::time::Duration::from_secs(30)).await;
+        let mut process = Command::new(std::env::current_exe()?)
+            .args(["up", "--log", "warn", "--listen", "127.0.0.1:0"])
+            .args(["--grpc-listen", "127.0.0.1:0", "--data-dir"])
+            .arg(self.dir.root())
+            .arg("--ready-file")
+            .arg(&ready)
+            .stdout(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()?;
+        while !tokio::fs::try_exists(&ready).await? {
+            if let Some(status) = process.try_wait()? {
+                bail!("the mesh did not start again: {status}");
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let seconds = start.elapsed().as_secs_f64();
+        say(&format!("start-up to ready: {seconds:.2} s"));
+        if let Some(pid) = process.id() {
+            say_memory_of(&pid.to_string(), "after start-up");
+        }
         Ok(())
     }
 }
@@ -113,9 +120,13 @@ impl Drop for BenchMesh {
     }
 }
 
-/// Says how much memory the process takes now and took at most.
+/// Says how much memory this process takes now and took at most.
 pub(super) fn say_memory(when: &str) {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    say_memory_of("self", when);
+}
+
+fn say_memory_of(process: &str, when: &str) {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
     let field = |name: &str| {
         let line = status.lines().find(|line| line.starts_with(name))?;
         let kib: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
