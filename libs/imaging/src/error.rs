@@ -102,6 +102,21 @@ pub enum Error {
     },
 }
 
+/// What is to be told of an [`Error`]: the one sorting of all of them, exhaustive so that callers name every kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// There is no image: no bytes.
+    Empty,
+    /// No image that is read here.
+    Unsupported,
+    /// More pixels, frames or memory than [`crate::Limits`] allow.
+    TooCostly,
+    /// The image is broken.
+    Corrupt,
+    /// The image is not to blame: an impossible plan, or an encoder that failed.
+    Ours,
+}
+
 /// Result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -125,9 +140,61 @@ impl Error {
         }
     }
 
+    /// Sorts the fault by what is to be told of it.
+    pub fn fault(&self) -> Fault {
+        match self {
+            Error::Empty => Fault::Empty,
+            Error::NotAnImage
+            | Error::UnsupportedFormat { .. }
+            | Error::UnsupportedFeature { .. } => Fault::Unsupported,
+            Error::TooManyPixels { .. }
+            | Error::SideTooLong { .. }
+            | Error::TooManyFrames { .. }
+            | Error::TooMuchMemory { .. } => Fault::TooCostly,
+            Error::NoPixels { .. } | Error::Truncated { .. } | Error::Corrupt { .. } => {
+                Fault::Corrupt
+            }
+            Error::Encode { .. } | Error::InvalidPlan { .. } => Fault::Ours,
+        }
+    }
+
+    /// Returns what was too much and the limit it broke, by names for machines; empty for other faults.
+    pub fn excess(&self) -> Vec<(&'static str, u64)> {
+        let size = |width: &u32, height: &u32| {
+            [
+                ("widthPixels", u64::from(*width)),
+                ("heightPixels", u64::from(*height)),
+            ]
+        };
+        match self {
+            Error::TooManyPixels {
+                width,
+                height,
+                limit,
+            } => [size(width, height).as_slice(), &[("maxPixels", *limit)]].concat(),
+            Error::SideTooLong {
+                width,
+                height,
+                limit,
+            } => [
+                size(width, height).as_slice(),
+                &[("maxSidePixels", u64::from(*limit))],
+            ]
+            .concat(),
+            Error::TooManyFrames { frames, limit } => vec![
+                ("frames", u64::from(*frames)),
+                ("maxFrames", u64::from(*limit)),
+            ],
+            Error::TooMuchMemory { needed, limit } => {
+                vec![("decodedBytes", *needed), ("maxDecodedBytes", *limit)]
+            }
+            _ => Vec::new(),
+        }
+    }
+
     /// Tells whether the input is at fault; if not, the caller's plan or this library is.
     pub fn is_input_fault(&self) -> bool {
-        !matches!(self, Error::Encode { .. } | Error::InvalidPlan { .. })
+        self.fault() != Fault::Ours
     }
 }
 

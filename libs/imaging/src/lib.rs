@@ -13,7 +13,7 @@
 //! - [`colors`]: OKLab, dominant colours, colour words
 //! - [`descriptor`]: the built-in visual descriptor for search by example without a model
 //! - [`hash`]: ThumbHash, BlurHash, perceptual hash
-//! - [`Error`]: one typed fault with a stable reason
+//! - [`Error`], [`Fault`]: one typed fault with a stable reason, sorted by what is to be told of it
 //!
 //! Colour management is out of scope: pixels are taken to be sRGB, an ICC profile is reported by [`probe()`] but neither
 //! applied nor copied, so wide-gamut photos come out slightly less saturated. CMYK is converted by the plain formula.
@@ -37,7 +37,7 @@ pub mod probe;
 pub mod sniff;
 
 pub use decode::{decode_rgb, decode_rgb_within};
-pub use error::{Error, Result};
+pub use error::{Error, Fault, Result};
 pub use limits::Limits;
 pub use orientation::Orientation;
 pub use pixels::RgbImage;

@@ -133,41 +133,25 @@ impl From<Error> for Status {
 
 /// An image that cannot be used is the caller's to mend.
 fn image(field: &str, error: &mediamesh_imaging::Error, message: String) -> mediamesh_proto::Error {
-    use mediamesh_imaging::Error as I;
-    let refuse = |reason| {
-        mediamesh_proto::Error::new(ErrorKind::InvalidArgument, reason, message.clone())
-            .violation(field, error.to_string())
-    };
-    match error {
-        I::TooManyPixels {
-            width,
-            height,
-            limit,
-        } => refuse(ErrorReason::TooManyPixels)
-            .meta("widthPixels", width)
-            .meta("heightPixels", height)
-            .meta("maxPixels", limit),
-        I::SideTooLong {
-            width,
-            height,
-            limit,
-        } => refuse(ErrorReason::TooManyPixels)
-            .meta("widthPixels", width)
-            .meta("heightPixels", height)
-            .meta("maxSidePixels", limit),
-        I::TooManyFrames { .. } | I::TooMuchMemory { .. } => refuse(ErrorReason::TooManyPixels),
-        I::NotAnImage | I::UnsupportedFormat { .. } | I::UnsupportedFeature { .. } => {
-            refuse(ErrorReason::UnsupportedMediaType)
-        }
-        I::Empty => refuse(ErrorReason::EmptyFile),
-        error if error.is_input_fault() => refuse(ErrorReason::CorruptImage),
-        error => {
+    use mediamesh_imaging::Fault;
+    let reason = match error.fault() {
+        Fault::Empty => ErrorReason::EmptyFile,
+        Fault::Unsupported => ErrorReason::UnsupportedMediaType,
+        Fault::TooCostly => ErrorReason::TooManyPixels,
+        Fault::Corrupt => ErrorReason::CorruptImage,
+        Fault::Ours => {
             tracing::error!(error = error as &dyn std::error::Error, "decoding failed");
-            mediamesh_proto::Error::new(
+            return mediamesh_proto::Error::new(
                 ErrorKind::Internal,
                 ErrorReason::Internal,
                 "internal error in embedding",
-            )
+            );
         }
-    }
+    };
+    let refused = mediamesh_proto::Error::new(ErrorKind::InvalidArgument, reason, message)
+        .violation(field, error.to_string());
+    let excess = error.excess().into_iter();
+    excess.fold(refused, |refused, (name, number)| {
+        refused.meta(name, number)
+    })
 }

@@ -84,15 +84,24 @@ impl From<Error> for Status {
 
 /// A query image that cannot be used is the caller's to mend.
 fn image(error: &mediamesh_imaging::Error, message: String) -> mediamesh_proto::Error {
-    let reason = match error.reason() {
-        "too_many_pixels" | "side_too_long" | "too_many_frames" | "too_much_memory" => {
-            ErrorReason::TooManyPixels
+    use mediamesh_imaging::Fault;
+    let reason = match error.fault() {
+        Fault::Empty => ErrorReason::EmptyFile,
+        Fault::Unsupported => ErrorReason::UnsupportedMediaType,
+        Fault::TooCostly => ErrorReason::TooManyPixels,
+        Fault::Corrupt => ErrorReason::CorruptImage,
+        Fault::Ours => {
+            tracing::error!(error = error as &dyn std::error::Error, "decoding failed");
+            return mediamesh_proto::Error::new(
+                ErrorKind::Internal,
+                ErrorReason::Internal,
+                "internal error in search",
+            );
         }
-        "not_an_image" | "unsupported_format" | "unsupported_feature" => {
-            ErrorReason::UnsupportedMediaType
-        }
-        "image_empty" => ErrorReason::EmptyFile,
-        _ => ErrorReason::CorruptImage,
     };
-    mediamesh_proto::Error::new(ErrorKind::InvalidArgument, reason, message)
+    let refused = mediamesh_proto::Error::new(ErrorKind::InvalidArgument, reason, message);
+    let excess = error.excess().into_iter();
+    excess.fold(refused, |refused, (name, number)| {
+        refused.meta(name, number)
+    })
 }
