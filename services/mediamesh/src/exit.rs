@@ -17,7 +17,7 @@ pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
         text.push_str(&format!("  caused by: {cause}\n"));
     }
     // There is nowhere left to tell that stderr is closed.
-    let _ = std::io::stderr().write_all(text.as_bytes());
+    let _ = std::io::stderr().write_all(crate::import::screen::plain(&text).as_bytes());
     match error.downcast_ref::<Usage>().is_some() {
         true => ExitCode::from(USAGE),
         false => ExitCode::FAILURE,

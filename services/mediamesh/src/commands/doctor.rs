@@ -1,5 +1,7 @@
 //! `doctor`: what is well, what is not, and what to do about it.
 
+use std::path::Path;
+
 use anyhow::{Result, bail};
 use mediamesh_inference::ModelStore;
 use mediamesh_proto::{
@@ -15,26 +17,15 @@ pub(super) async fn run(config: &Config) -> Result<()> {
     let mut report = Report::default();
     report.note("version", env!("CARGO_PKG_VERSION"));
     report.note("data folder", &dir.root().display().to_string());
-    match dir.open() {
-        Ok(_lock) => {
-            report.check("data folder can be written and is free", Ok(()));
-            let database = Database::open(DatabaseOptions::at(dir.database())).await;
-            report.check(
-                "database opens and has this schema",
-                database.map(drop).map_err(anyhow::Error::from),
-            );
-            for (name, address) in [("HTTP", config.listen), ("gRPC", config.grpc_listen)] {
-                let bound = tokio::net::TcpListener::bind(address).await.map(drop);
-                report.check(
-                    &format!("{name} address {address} is free"),
-                    bound.map_err(anyhow::Error::from),
-                );
-            }
-        }
-        Err(error) => match dir.ready() {
-            Some(ready) => running(&mut report, &ready.grpc).await,
-            None => report.check("data folder can be written and is free", Err(error)),
-        },
+    if may_exist(dir.root()) {
+        folder(&mut report, config, &dir).await;
+    } else {
+        // Looking must not make it: a mistyped folder would be there from then on.
+        report.note(
+            "data folder",
+            "is not there yet; `mediamesh up` makes it at its first start",
+        );
+        addresses(&mut report, config).await;
     }
     models(&mut report, config, &dir).await;
     match report.faults {
@@ -43,6 +34,43 @@ pub(super) async fn run(config: &Config) -> Result<()> {
             Ok(())
         }
         faults => bail!("{faults} checks failed"),
+    }
+}
+
+/// A path that cannot be looked at is opened all the same, which tells why.
+fn may_exist(path: &Path) -> bool {
+    path.try_exists().unwrap_or(true)
+}
+
+async fn folder(report: &mut Report, config: &Config, dir: &DataDir) {
+    match dir.open() {
+        Ok(_lock) => {
+            report.check("data folder can be written and is free", Ok(()));
+            if may_exist(&dir.database()) {
+                let database = Database::open(DatabaseOptions::at(dir.database())).await;
+                report.check(
+                    "database opens and has this schema",
+                    database.map(drop).map_err(anyhow::Error::from),
+                );
+            } else {
+                report.note("database", "is made at the first start");
+            }
+            addresses(report, config).await;
+        }
+        Err(error) => match dir.ready() {
+            Some(ready) => running(report, &ready.grpc).await,
+            None => report.check("data folder can be written and is free", Err(error)),
+        },
+    }
+}
+
+async fn addresses(report: &mut Report, config: &Config) {
+    for (name, address) in [("HTTP", config.listen), ("gRPC", config.grpc_listen)] {
+        let bound = tokio::net::TcpListener::bind(address).await.map(drop);
+        report.check(
+            &format!("{name} address {address} is free"),
+            bound.map_err(anyhow::Error::from),
+        );
     }
 }
 
@@ -94,7 +122,10 @@ async fn running(report: &mut Report, grpc: &str) {
 }
 
 async fn models(report: &mut Report, config: &Config, dir: &DataDir) {
-    let active = ModelStore::open(dir.models()).and_then(|store| store.active());
+    let active = match may_exist(&dir.models()) {
+        true => ModelStore::open(dir.models()).and_then(|store| store.active()),
+        false => Ok(None),
+    };
     match active {
         Ok(None) => report.note("model", node::HINT),
         Ok(Some(installed)) => {

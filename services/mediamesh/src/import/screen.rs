@@ -1,6 +1,7 @@
 //! Progress bars where there is a terminal, lines where there is none.
 
 use std::{
+    borrow::Cow,
     io::{IsTerminal as _, Write as _},
     sync::{
         Arc,
@@ -17,7 +18,29 @@ const LINE_EVERY: Duration = Duration::from_secs(10);
 /// Writes a line for people to standard output.
 pub(crate) fn say(line: &str) {
     // Nobody is left to tell if standard output is closed.
-    let _ = writeln!(std::io::stdout(), "{line}");
+    let _ = writeln!(std::io::stdout(), "{}", plain(line));
+}
+
+/// Writes signs that steer a terminal, or turn the order of what follows them, the way JSON does.
+///
+/// Names, captions and labels come from other people: printed raw, they could move the cursor, set
+/// the title, or show `gpj.exe` as `exe.jpg` (Unicode technical report 36, 2.5).
+pub(crate) fn plain(text: &str) -> Cow<'_, str> {
+    let steers = |c: char| {
+        (c.is_control() && !matches!(c, '\n' | '\t'))
+            || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    if !text.contains(steers) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        match steers(c) {
+            true => out.push_str(&format!("\\u{:04x}", u32::from(c))),
+            false => out.push(c),
+        }
+    }
+    Cow::Owned(out)
 }
 
 /// Progress of an import.
@@ -114,5 +137,34 @@ impl Screen {
             *last = tokio::time::Instant::now();
             say(&text(lines));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signs_that_steer_a_terminal_are_written_out() {
+        for (text, shown) in [
+            (
+                "caf\u{e9} \u{5e9}\u{5dc}\u{5d5}\u{5dd} \u{1f415}",
+                "café שלום 🐕",
+            ),
+            ("a\u{1b}[2Jb", "a\\u001b[2Jb"),
+            ("a\rb\u{7f}\u{9b}c\0", "a\\u000db\\u007f\\u009bc\\u0000"),
+            ("\u{202e}gpj.exe\u{2069}", "\\u202egpj.exe\\u2069"),
+            ("two\nlines\tand a tab", "two\nlines\tand a tab"),
+        ] {
+            assert_eq!(plain(text), shown);
+        }
+    }
+
+    #[test]
+    fn json_that_is_printed_stays_the_same_json() {
+        let value = serde_json::json!({"name": "\u{202e}gpj.exe\u{7f}\u{1b}"});
+        let text = serde_json::to_string_pretty(&value).unwrap_or_default();
+        let read: Option<serde_json::Value> = serde_json::from_str(&plain(&text)).ok();
+        assert_eq!(read, Some(value));
     }
 }

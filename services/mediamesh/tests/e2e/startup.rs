@@ -206,3 +206,25 @@ async fn health_tells_live_ready_and_details() -> Result<()> {
     assert!(openapi["paths"]["/v1/mediaItems:search"].is_object());
     Ok(())
 }
+
+#[test]
+fn doctor_looks_and_makes_nothing() -> Result<()> {
+    let launcher = launcher();
+    let missing = launcher.scratch().join("mistyped/folder");
+    let mut command = launcher.command();
+    command.arg("doctor").arg("--data-dir").arg(&missing);
+    command.args(["--listen", "127.0.0.1:0", "--grpc-listen", "127.0.0.1:0"]);
+    let child = command
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()?;
+    let output = wait(child)?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{text}");
+    assert!(text.contains("is not there yet"), "{text}");
+    assert!(
+        !launcher.scratch().join("mistyped").try_exists()?,
+        "it made the folder:\n{text}"
+    );
+    Ok(())
+}
