@@ -31,9 +31,32 @@ pub(crate) enum Lookup {
 }
 
 /// The duty to store an answer that others wait for.
+///
+/// Dropped unsettled, by an error or because the caller is gone, it is given back at once: those who
+/// wait then go on, rather than when its time is up.
 pub(crate) struct Lease {
-    key: String,
-    token: i64,
+    client: CacheServiceClient<Channel>,
+    /// Key and token; `None` once the answer is stored.
+    held: Option<(String, i64)>,
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let Some((key, lease_token)) = self.held.take() else {
+            return;
+        };
+        // Without a runtime the process ends, and nobody waits any more.
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+            return;
+        };
+        let mut client = self.client.clone();
+        runtime.spawn(async move {
+            // An error of the cache: the lease ends by itself.
+            let _ = client
+                .release_lease(ReleaseLeaseRequest { key, lease_token })
+                .await;
+        });
+    }
 }
 
 /// The cache service as search sees it.
@@ -72,40 +95,37 @@ impl ResultCache {
                 Ok(answer) => Lookup::Hit(Box::new(answer)),
                 Err(_) => Lookup::Miss(None),
             },
-            Ok(Some(Outcome::LeaseToken(token))) => Lookup::Miss(Some(Lease { key, token })),
+            Ok(Some(Outcome::LeaseToken(token))) => Lookup::Miss(Some(Lease {
+                client: self.client.clone(),
+                held: Some((key, token)),
+            })),
             Ok(None) | Err(_) => Lookup::Miss(None),
         }
     }
 
-    /// Stores an answer, or lets the next caller try when it should not be kept.
-    pub(crate) async fn settle(&self, lease: Lease, answer: Option<&SearchMediaResponse>) {
-        let mut client = self.client.clone();
-        let keep =
-            answer.filter(|answer| !answer.degraded && answer.results.len() <= MAX_CACHED_HITS);
-        // An error of the cache is a miss for the next caller, nothing more.
-        let _ = match keep {
-            Some(answer) => {
-                let entry = Entry {
-                    key: lease.key,
-                    value: Bytes::from(answer.encode_to_vec()),
-                    negative: false,
-                    ttl: Some(duration(self.ttl)),
-                    tags: vec!["search".to_owned()],
-                };
-                let request = SetEntryRequest {
-                    entry: Some(entry),
-                    lease_token: lease.token,
-                };
-                client.set_entry(request).await.map(drop)
-            }
-            None => {
-                let request = ReleaseLeaseRequest {
-                    key: lease.key,
-                    lease_token: lease.token,
-                };
-                client.release_lease(request).await.map(drop)
-            }
+    /// Stores an answer. One that should not be kept lets the next caller try.
+    pub(crate) async fn settle(&self, mut lease: Lease, answer: &SearchMediaResponse) {
+        if answer.degraded || answer.results.len() > MAX_CACHED_HITS {
+            return;
+        }
+        let Some((key, lease_token)) = lease.held.clone() else {
+            return;
         };
+        let entry = Entry {
+            key,
+            value: Bytes::from(answer.encode_to_vec()),
+            negative: false,
+            ttl: Some(duration(self.ttl)),
+            tags: vec!["search".to_owned()],
+        };
+        let request = SetEntryRequest {
+            entry: Some(entry),
+            lease_token,
+        };
+        // An error of the cache is a miss for the next caller, nothing more.
+        if self.client.clone().set_entry(request).await.is_ok() {
+            lease.held = None;
+        }
     }
 }
 
@@ -119,3 +139,6 @@ fn key(query: &Query, corpus_version: i64, models: &str) -> String {
     hash.update(&query.fingerprint);
     format!("search:{}", hex::encode(hash.finalize()))
 }
+
+#[cfg(test)]
+mod tests;

@@ -81,11 +81,12 @@ impl Service {
             }
             Lookup::Miss(lease) => lease,
         };
-        let answer = self.compute(query, corpus_version, next_page, start).await;
+        let answer = self
+            .compute(query, corpus_version, next_page, start)
+            .await?;
         if let Some(lease) = lease {
-            self.cache.settle(lease, answer.as_ref().ok()).await;
+            self.cache.settle(lease, &answer).await;
         }
-        let answer = answer?;
         self.observe(query, "miss", start, &answer);
         Ok(answer)
     }
@@ -240,7 +241,8 @@ impl Service {
         Ok(hits.collect())
     }
 
-    /// Stores vectors of an item and makes them searchable; `false` if there is no such item.
+    /// Stores vectors of an item and makes them searchable; an empty one takes it out of the index.
+    /// Answers `false` if there is no such item.
     pub(crate) async fn index(
         &self,
         tenant: TenantId,
@@ -249,6 +251,11 @@ impl Service {
     ) -> Result<bool, Error> {
         let mut spaces = Vec::with_capacity(vectors.len());
         for (model, values) in &vectors {
+            if values.is_empty() {
+                // Nothing to take out of an index that is not there.
+                spaces.extend(self.spaces.get(tenant, model));
+                continue;
+            }
             let space = self.spaces.open(tenant, model, values.len()).await?;
             space.index.validate(0, values)?;
             spaces.push(space);
