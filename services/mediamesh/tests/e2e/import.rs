@@ -109,6 +109,67 @@ async fn an_import_says_what_it_could_not_read_and_keeps_the_rest() -> Result<()
     Ok(())
 }
 
+#[tokio::test]
+async fn the_second_import_names_what_could_not_be_processed_in_the_first() -> Result<()> {
+    let mut launcher = launcher();
+    let folder = launcher.scratch().join("photos");
+    fs::create_dir_all(&folder)?;
+    fs::write(folder.join("good.jpg"), fixture::jpeg(1, 200, 150))?;
+    fs::write(folder.join("cut.jpg"), fixture::truncated_jpeg(3))?;
+    launcher = launcher.args(["--import".into(), folder.into_os_string()]);
+
+    let mesh = launcher.start().await?;
+    imported(&mesh, 2).await?;
+    mesh.stop().await?;
+    let mesh = launcher.start().await?;
+    imported(&mesh, 2).await?;
+    let (_, log) = mesh.stop().await?;
+    let second = log
+        .rsplit("mediamesh is ready: ")
+        .next()
+        .unwrap_or_default();
+    assert!(second.contains("2 were already there"), "{second}");
+    let line = second.lines().find(|line| line.contains("cut.jpg"));
+    let line = line.unwrap_or_else(|| panic!("cut.jpg is not named again:\n{second}"));
+    assert!(line.contains("truncated"), "it says why: {line}");
+    assert!(!second.contains("good.jpg"), "{second}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_import_that_is_cut_off_says_so_and_goes_on_at_the_next_start() -> Result<()> {
+    const FILES: u32 = 300;
+    let mut launcher = launcher();
+    let folder = launcher.scratch().join("photos");
+    fs::create_dir_all(&folder)?;
+    for seed in 0..FILES {
+        fs::write(
+            folder.join(format!("{seed}.jpg")),
+            fixture::jpeg(seed, 64, 48),
+        )?;
+    }
+    launcher = launcher.args(["--import".into(), folder.into_os_string()]);
+
+    let mesh = launcher.start().await?;
+    while mesh.http().list_all("").await?.is_empty() {
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    let (status, log) = mesh.stop().await?;
+    assert!(status.success(), "{status}");
+    assert!(
+        log.contains("import stopped partway") && log.contains("same folder"),
+        "it does not say that files are missing:\n{log}"
+    );
+    let mesh = launcher.start().await?;
+    let items = imported(&mesh, FILES as usize).await?;
+    assert_eq!(
+        items.len(),
+        FILES as usize,
+        "none is missing, none is twice"
+    );
+    Ok(())
+}
+
 /// Waits until `count` items are there and processed: the import runs beside the serving.
 async fn imported(mesh: &mediamesh_testkit::Mesh, count: usize) -> Result<Vec<serde_json::Value>> {
     for _ in 0..1200 {

@@ -213,8 +213,9 @@ fn doctor_looks_and_makes_nothing() -> Result<()> {
     let missing = launcher.scratch().join("mistyped/folder");
     let mut command = launcher.command();
     command.arg("doctor").arg("--data-dir").arg(&missing);
-    command.args(["--listen", "127.0.0.1:0", "--grpc-listen", "127.0.0.1:0"]);
     let child = command
+        .env("MEDIAMESH_LISTEN", "127.0.0.1:0")
+        .env("MEDIAMESH_GRPC_LISTEN", "127.0.0.1:0")
         .stdout(std::process::Stdio::piped())
         .stderr(std::process::Stdio::piped())
         .spawn()?;
