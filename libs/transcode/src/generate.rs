@@ -5,6 +5,7 @@
 //! - `binding`: checks annotations against the messages; the model both outputs are made from.
 //! - `params`: which fields a path or query can set.
 //! - `names`: the Rust names prost and tonic give things.
+//! - `shape`: tables of what a body may hold.
 //! - `rust`: the source.
 //! - `openapi`: the document.
 
@@ -14,6 +15,7 @@ mod names;
 mod openapi;
 mod params;
 mod rust;
+mod shape;
 mod template;
 
 use prost_reflect::DescriptorPool;

@@ -32,6 +32,8 @@ pub(super) struct Binding {
     pub(super) query: Vec<Param>,
     pub(super) body: Body,
     pub(super) response_field: Option<FieldDescriptor>,
+    /// The etag of the request, for methods that write.
+    pub(super) etag: Option<Param>,
 }
 
 /// The bindings that share one axum path, as indices, those with a verb first.
@@ -42,8 +44,27 @@ pub(super) struct Group {
 }
 
 impl Binding {
-    /// Returns the message answered: the response, or its field if `response_body` names one that
-    /// is a single message.
+    /// Returns the message answered, if it is one and carries an etag.
+    pub(super) fn answers_etag(&self) -> Option<MessageDescriptor> {
+        let message = match &self.response_field {
+            Some(field) if field.is_list() || field.is_map() => return None,
+            Some(field) => field.kind().as_message()?.clone(),
+            None => self.method.output(),
+        };
+        params::etag_of(&message).map(|_| message)
+    }
+
+    /// Returns the message of the body, if it is one.
+    pub(super) fn body_message(&self) -> Option<MessageDescriptor> {
+        match &self.body {
+            Body::None => None,
+            Body::Message => Some(self.method.input()),
+            Body::Field(field) if field.is_list() || field.is_map() => None,
+            Body::Field(field) => field.kind().as_message().cloned(),
+        }
+    }
+
+    /// Returns whether the answer is `google.api.HttpBody`.
     pub(super) fn answers_http_body(&self) -> bool {
         match &self.response_field {
             Some(field) => !field.is_list() && !field.is_map() && is_http_body(&field.kind()),
@@ -121,6 +142,9 @@ fn resolve(method: &MethodDescriptor, index: usize, rule: &HttpRule) -> Result<B
         path,
         query,
         body,
+        etag: (rule.http_method != "GET")
+            .then(|| params::etag(&input))
+            .flatten(),
         response_field: response_field(&method.output(), &rule.response_body)?,
     })
 }

@@ -136,6 +136,14 @@ fn parameters(binding: &Binding, schemas: &mut Schemas) -> Vec<Value> {
         }
         parameters.push(described(with_schema(parameter, schema), &text));
     }
+    if binding.etag.is_some() {
+        parameters.push(json!({
+            "name": "If-Match",
+            "in": "header",
+            "description": "The `ETag` that must be current, or `*`. Takes the place of an `etag` elsewhere in the request.",
+            "schema": { "type": "string" },
+        }));
+    }
     if binding.method.is_server_streaming() && !binding.answers_http_body() {
         parameters.push(json!({
             "name": "alt",
@@ -214,6 +222,15 @@ fn responses(binding: &Binding, text: &str, schemas: &mut Schemas) -> Value {
     };
     let mut responses = Map::new();
     responses.insert("200".to_owned(), ok);
+    if binding.etag.is_some() {
+        responses.insert(
+            "412".to_owned(),
+            json!({
+                "description": "`If-Match` is not the current version; nothing was written.",
+                "content": { PROBLEM_TYPE: { "schema": { "$ref": "#/components/schemas/Problem" } } },
+            }),
+        );
+    }
     for (status, description) in comment::errors(text) {
         responses.insert(
             status,

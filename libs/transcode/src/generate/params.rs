@@ -37,18 +37,22 @@ impl Param {
 
     /// The runtime's name for the type, such as `Int64`.
     pub(super) fn runtime_kind(&self) -> String {
-        let kind = self.last().kind();
-        match wrapped(&kind).unwrap_or(kind) {
-            Kind::Enum(values) => {
-                let pairs: Vec<String> = values
-                    .values()
-                    .map(|value| format!("({:?}, {})", value.name(), value.number()))
-                    .collect();
-                format!("Enum(&[{}])", pairs.join(", "))
-            }
-            Kind::Message(message) => message.name().to_owned(),
-            scalar => scalar_name(&scalar).to_owned(),
+        runtime_kind(self.last().kind())
+    }
+}
+
+/// The runtime's name for a type that can be written as one text.
+pub(super) fn runtime_kind(kind: Kind) -> String {
+    match wrapped(&kind).unwrap_or(kind) {
+        Kind::Enum(values) => {
+            let pairs: Vec<String> = values
+                .values()
+                .map(|value| format!("({:?}, {})", value.name(), value.number()))
+                .collect();
+            format!("Enum(&[{}])", pairs.join(", "))
         }
+        Kind::Message(message) => message.name().to_owned(),
+        scalar => scalar_name(&scalar).to_owned(),
     }
 }
 
@@ -106,6 +110,29 @@ fn is_text(field: &FieldDescriptor) -> bool {
         },
         _ => true,
     }
+}
+
+/// Returns the etag field of a message.
+pub(super) fn etag_of(message: &MessageDescriptor) -> Option<FieldDescriptor> {
+    message
+        .get_field_by_name("etag")
+        .filter(|field| field.kind() == Kind::String && !field.is_list())
+}
+
+/// Returns the etag of a request: its own, or that of the resource it holds.
+pub(super) fn etag(message: &MessageDescriptor) -> Option<Param> {
+    if let Some(etag) = etag_of(message) {
+        return Some(Param { fields: vec![etag] });
+    }
+    message.fields().find_map(|field| {
+        let kind = field.kind();
+        let resource = kind.as_message()?;
+        let single = !field.is_list() && !field.is_map() && field.containing_oneof().is_none();
+        let etag = etag_of(resource).filter(|_| single)?;
+        Some(Param {
+            fields: vec![field, etag],
+        })
+    })
 }
 
 /// Resolves the field path of a path variable. The error says what is wrong.

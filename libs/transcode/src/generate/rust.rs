@@ -7,6 +7,7 @@ use super::{
     binding::{Binding, Body, Group},
     names::snake,
     params::Param,
+    shape::Shapes,
     template::{Segment, Template},
 };
 use heck::{ToSnakeCase, ToUpperCamelCase};
@@ -46,10 +47,12 @@ static GROUPS: &[rt::Group<Clients>] = &[
         out.push_str("        ],\n    },\n");
     }
     out.push_str("];\n");
+    let mut shapes = Shapes::default();
     for (at, binding) in bindings.iter().enumerate() {
-        tables(&mut out, at, binding);
+        tables(&mut out, at, binding, &mut shapes);
         handler(&mut out, at, binding, options);
     }
+    shapes.write(&mut out);
     out
 }
 
@@ -145,7 +148,7 @@ fn template(template: &Template) -> String {
     )
 }
 
-fn tables(out: &mut String, at: usize, binding: &Binding) {
+fn tables(out: &mut String, at: usize, binding: &Binding, shapes: &mut Shapes) {
     let body = match &binding.body {
         Body::None => "None".to_owned(),
         Body::Message => "Message".to_owned(),
@@ -158,19 +161,33 @@ fn tables(out: &mut String, at: usize, binding: &Binding) {
     binding.path.iter().for_each(|item| param(out, item));
     out.push_str("    ],\n    query: &[\n");
     binding.query.iter().for_each(|item| param(out, item));
-    let _ = writeln!(out, "    ],\n    body: rt::BodyRule::{body},\n}};");
+    let shape = binding.body_message().map_or_else(
+        || "None".to_owned(),
+        |message| format!("Some(&{})", shapes.name(&message)),
+    );
+    let etag = binding.etag.as_ref().map_or_else(
+        || "None".to_owned(),
+        |etag| format!("Some({})", param_value(etag)),
+    );
+    let _ = writeln!(
+        out,
+        "    ],\n    body: rt::BodyRule::{body},\n    shape: {shape},\n    etag: {etag},\n}};"
+    );
 }
 
 fn param(out: &mut String, param: &Param) {
-    let _ = writeln!(
-        out,
-        "        rt::Param {{ json: {:?}, proto: {:?}, tags: &{:?}, kind: rt::Kind::{}, repeated: {} }},",
+    let _ = writeln!(out, "        {},", param_value(param));
+}
+
+fn param_value(param: &Param) -> String {
+    format!(
+        "rt::Param {{ json: {:?}, proto: {:?}, tags: &{:?}, kind: rt::Kind::{}, repeated: {} }}",
         param.json_name(),
         param.proto_name(),
         param.tags(),
         param.runtime_kind(),
         param.last().is_list(),
-    );
+    )
 }
 
 fn handler(out: &mut String, at: usize, binding: &Binding, options: &Generator<'_>) {
@@ -193,14 +210,30 @@ fn handle_{at}(clients: &Clients, call: rt::Call) -> rt::Reply {{
         call,
         {hook},
         move |request| async move {{ client.{rpc}(request).await }},
-        {pick},
+        {pick},{etag}
     ))
 }}",
         client = client_field(method.parent_service()),
         hook = options.request_hook,
         rpc = snake(method.name()),
         pick = pick(binding, http_body),
+        etag = if shape == "unary" {
+            etag(binding, options)
+        } else {
+            String::new()
+        },
     );
+}
+
+/// The last argument of a unary call: how to read the answer's etag.
+fn etag(binding: &Binding, options: &Generator<'_>) -> String {
+    match binding.answers_etag() {
+        None => "\n        |_| \"\",".to_owned(),
+        Some(message) => format!(
+            "\n        |answer: &{}| answer.etag.as_str(),",
+            options.paths.message(&message)
+        ),
+    }
 }
 
 /// The closure that takes what is answered out of the response.

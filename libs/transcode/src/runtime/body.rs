@@ -1,7 +1,7 @@
 //! JSON request bodies.
 //!
-//! The body is parsed once, straight into the request type. Only when that fails is it parsed
-//! again with path tracking, to name the field; the good path pays nothing for good errors.
+//! The body is parsed once, straight into the request type. Only when that fails is it read again,
+//! to name every field at fault; the good path pays nothing for good errors.
 
 use axum::body::Body;
 use bytes::Bytes;
@@ -16,7 +16,11 @@ use serde::{
 use serde_json::error::Category;
 use tonic::Code;
 
-use super::{FieldError, Options, Problem, problem::reason};
+use super::{
+    FieldError, Options, Problem,
+    problem::reason,
+    shape::{self, Shape},
+};
 
 /// Where the body goes.
 #[derive(Clone, Copy, Debug)]
@@ -88,9 +92,13 @@ fn other_media_type(headers: &HeaderMap) -> Option<&str> {
 
 /// Parses `bytes` into a request. An empty body is an empty message.
 ///
-/// Errors: 400 with line and column for bad syntax, 400 with the field's path for an unknown field
-/// or a wrong type.
-pub(crate) fn parse<T>(rule: BodyRule, bytes: &[u8]) -> Result<T, Box<Problem>>
+/// Errors: 400 with line and column for bad syntax, 400 with the paths of all unknown fields and
+/// wrong types.
+pub(crate) fn parse<T>(
+    rule: BodyRule,
+    shape: Option<&'static Shape>,
+    bytes: &[u8],
+) -> Result<T, Box<Problem>>
 where
     T: DeserializeOwned + Default,
 {
@@ -102,14 +110,29 @@ where
         BodyRule::Message => serde_json::from_slice(bytes),
         BodyRule::Field(name) => T::deserialize(OneField { name, bytes }),
     };
-    parsed.map_err(|error| describe::<T>(rule, bytes, &error).into())
+    parsed.map_err(|error| describe::<T>(rule, shape, bytes, &error).into())
 }
 
 fn describe<T: DeserializeOwned>(
     rule: BodyRule,
+    shape: Option<&'static Shape>,
     bytes: &[u8],
     error: &serde_json::Error,
 ) -> Problem {
+    if error.classify() == Category::Data
+        && let Some(shape) = shape
+        && let Ok(body) = serde_json::from_slice(bytes)
+    {
+        let root = match rule {
+            BodyRule::Field(name) => name,
+            BodyRule::None | BodyRule::Message => "",
+        };
+        let faults = shape::faults(shape, root, &body);
+        if !faults.is_empty() {
+            return Problem::invalid(faults);
+        }
+        // a fault that the tables do not know, such as a name given twice: the parser's words
+    }
     let (line, column) = (error.line(), error.column());
     let text = error.to_string();
     let place = format!(" at line {line} column {column}");

@@ -14,8 +14,9 @@ use serde::{Serialize, de::DeserializeOwned};
 use tonic::{Code, Status, Streaming, metadata::MetadataMap};
 
 use super::{
-    BodyRule, FieldError, Options, Param, Problem, body, params,
+    BodyRule, FieldError, Options, Param, Problem, body, condition, params,
     problem::reason,
+    shape::Shape,
     stream::{self, Format},
 };
 
@@ -34,6 +35,10 @@ pub struct Binding {
     pub query: &'static [Param],
     /// Where the body goes.
     pub body: BodyRule,
+    /// What the body may hold, if it is a message.
+    pub shape: Option<&'static Shape>,
+    /// The etag a write is compared with, where the request has one: `If-Match` sets it.
+    pub etag: Option<Param>,
 }
 
 /// One HTTP request on its way to a generated handler.
@@ -45,13 +50,14 @@ pub struct Call {
     pub(crate) options: Options,
 }
 
-/// Answers a unary method with JSON.
+/// Answers a unary method with JSON; `etag` reads the answer's etag, empty if it has none.
 pub async fn unary<T, R, V, F>(
     binding: &'static Binding,
     call: Call,
     prepare: impl FnOnce(&Parts, T) -> tonic::Request<T>,
     send: impl FnOnce(tonic::Request<T>) -> F,
     pick: impl FnOnce(R) -> V,
+    etag: fn(&V) -> &str,
 ) -> Response
 where
     T: Message + Default + DeserializeOwned,
@@ -68,13 +74,20 @@ where
     match send(prepare(&parts, message)).await {
         Ok(response) => {
             let (metadata, message, _) = response.into_parts();
+            let message = pick(message);
             let mut answer = Vec::with_capacity(ANSWER_CAPACITY_BYTES);
-            if let Err(error) = serde_json::to_writer(&mut answer, &pick(message)) {
+            if let Err(error) = serde_json::to_writer(&mut answer, &message) {
                 return unserialisable(&options, &parts, &error);
             }
-            finish(&options, &metadata, "application/json", Body::from(answer))
+            let mut response = finish(&options, &metadata, "application/json", Body::from(answer));
+            condition::tag(response.headers_mut(), etag(&message));
+            response
         }
-        Err(status) => options.answer(Problem::from_status(&status), &parts),
+        Err(status) => {
+            let problem = Problem::from_status(&status);
+            let problem = condition::refine(binding, &parts.headers, problem);
+            options.answer(problem, &parts)
+        }
     }
 }
 
@@ -135,6 +148,7 @@ where
                     let mut answer = finish(&options, &metadata, format.content_type(), body);
                     let headers = answer.headers_mut();
                     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+                    headers.append(header::VARY, HeaderValue::from_static("accept"));
                     // nginx would otherwise hold records back
                     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
                     answer
@@ -216,13 +230,19 @@ async fn message<T>(
 where
     T: Message + Default + DeserializeOwned,
 {
-    let fields = params::encode(binding.path, captures, binding.query, &parts.uri)
+    let mut fields = params::encode(binding.path, captures, binding.query, &parts.uri)
         .map_err(Problem::invalid)?;
+    if let Some(etag) = &binding.etag
+        && let Some(tag) = condition::if_match(&parts.headers)?
+    {
+        // last, so that it replaces one of the body
+        params::text(etag, &tag, &mut fields);
+    }
     let mut message = match binding.body {
         BodyRule::None => T::default(),
         rule => {
             let bytes = body::read(parts, body, options).await?;
-            body::parse(rule, &bytes)?
+            body::parse(rule, binding.shape, &bytes)?
         }
     };
     if !fields.is_empty() {

@@ -36,6 +36,7 @@ pub struct Options {
     pub(crate) body_limit_bytes: usize,
     pub(crate) body_timeout: Duration,
     pub(crate) keep_alive: Duration,
+    by_hand: Vec<(&'static str, &'static str)>,
     problem: Option<ProblemHook>,
     response_headers: Option<HeadersHook>,
 }
@@ -46,6 +47,7 @@ impl Default for Options {
             body_limit_bytes: DEFAULT_BODY_LIMIT_BYTES,
             body_timeout: DEFAULT_BODY_TIMEOUT,
             keep_alive: DEFAULT_KEEP_ALIVE,
+            by_hand: Vec::new(),
             problem: None,
             response_headers: None,
         }
@@ -83,6 +85,13 @@ impl Options {
         self
     }
 
+    /// Names a hand-written method of a generated path, so that `Allow` lists it too.
+    #[must_use]
+    pub fn by_hand(mut self, method: &'static str, path: &'static str) -> Self {
+        self.by_hand.push((method, path));
+        self
+    }
+
     /// Sets the hook every error answer passes through once: add trace ids, log, count.
     #[must_use]
     pub fn problem(
@@ -114,6 +123,12 @@ impl Options {
     /// Returns the answer for `problem`, after the hook has seen it.
     pub fn answer(&self, problem: Problem, parts: &Parts) -> Response {
         self.finish(problem, parts).into_response()
+    }
+
+    /// The hand-written methods of a path.
+    pub(crate) fn methods_by_hand(&self, path: &str) -> impl Iterator<Item = &'static str> {
+        let here = self.by_hand.iter().filter(move |(_, known)| *known == path);
+        here.map(|(method, _)| *method)
     }
 
     pub(crate) fn copy_headers(&self, metadata: &MetadataMap, headers: &mut HeaderMap) {

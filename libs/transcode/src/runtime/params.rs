@@ -11,8 +11,9 @@ use prost::{
     encoding::{WireType, encode_key, encode_varint},
 };
 use serde::de::{IntoDeserializer, value::StrDeserializer};
+use serde_json::Value;
 
-use super::FieldError;
+use super::{FieldError, shape::kind_of};
 
 /// Query names every binding accepts: answer format, and credentials read by the edge.
 const ALWAYS_ALLOWED: [&str; 4] = ["alt", "stream", "key", "access_token"];
@@ -122,6 +123,63 @@ fn write(param: &Param, text: &str, wire: &mut Vec<u8>) -> Result<(), String> {
     }
     wire.extend_from_slice(&field);
     Ok(())
+}
+
+/// Writes a text that cannot be wrong.
+pub(crate) fn text(param: &Param, text: &str, wire: &mut Vec<u8>) {
+    debug_assert!(matches!(param.kind, Kind::String));
+    write(param, text, wire).expect("every text is a string");
+}
+
+/// Checks one JSON value of a body as pbjson reads it.
+///
+/// Errors: what was expected instead.
+pub(crate) fn check(kind: Kind, value: &Value) -> Result<(), String> {
+    let fits = match (kind, value) {
+        (Kind::Bool, value) => value.is_boolean(),
+        (Kind::Enum(values), Value::Number(number)) => values
+            .iter()
+            .any(|(_, known)| Some(i64::from(*known)) == number.as_i64()),
+        (
+            Kind::String
+            | Kind::Bytes
+            | Kind::Enum(_)
+            | Kind::Timestamp
+            | Kind::Duration
+            | Kind::FieldMask,
+            value,
+        ) if !value.is_string() => false,
+        (Kind::String, _) => true,
+        // a number or its text
+        (kind, Value::Number(number)) => {
+            return write_value(1, kind, &number.to_string(), &mut Vec::new());
+        }
+        (kind, Value::String(text)) => return write_value(1, kind, text, &mut Vec::new()),
+        _ => false,
+    };
+    if fits {
+        Ok(())
+    } else {
+        Err(format!("{} is not {}", kind_of(value), expected(kind)))
+    }
+}
+
+/// What a value of this type looks like in JSON.
+fn expected(kind: Kind) -> String {
+    match kind {
+        Kind::Bool => "true or false".to_owned(),
+        Kind::String => "a text".to_owned(),
+        Kind::Bytes => "base64 text".to_owned(),
+        Kind::Float | Kind::Double => "a number".to_owned(),
+        Kind::Timestamp => "an RFC 3339 time like 2026-01-31T08:00:00Z".to_owned(),
+        Kind::Duration => "a duration in seconds like 1.5s".to_owned(),
+        Kind::FieldMask => "a list of paths".to_owned(),
+        Kind::Enum(values) => {
+            let names: Vec<&str> = values.iter().map(|(name, _)| *name).collect();
+            format!("one of {}", names.join(", "))
+        }
+        _ => "an integer".to_owned(),
+    }
 }
 
 fn delimited(tag: u32, content: &[u8]) -> Vec<u8> {

@@ -29,6 +29,8 @@ pub mod reason {
     pub const UNIMPLEMENTED: &str = "ERROR_REASON_UNIMPLEMENTED";
     /// The body did not arrive in time.
     pub const DEADLINE_EXCEEDED: &str = "ERROR_REASON_DEADLINE_EXCEEDED";
+    /// The resource is not at the version the caller named.
+    pub const ETAG_MISMATCH: &str = "ERROR_REASON_ETAG_MISMATCH";
     /// The answer cannot be written.
     pub const INTERNAL: &str = "ERROR_REASON_INTERNAL";
 }

@@ -151,6 +151,7 @@ async fn dispatch<C>(
     if allowed.is_empty() {
         return no_such_path(options, &parts);
     }
+    allowed.extend(options.methods_by_hand(parts.uri.path()));
     not_allowed(options, &parts, &allowed)
 }
 

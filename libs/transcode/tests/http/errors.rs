@@ -87,6 +87,56 @@ async fn unknown_and_mistyped_body_fields_are_named_by_path() {
 }
 
 #[tokio::test]
+async fn every_fault_of_a_body_is_listed_at_once() {
+    let rig = Rig::start().await;
+    let body = r#"{
+        "querry": "x", "limit": "many", "example": {
+            "titel": 1, "title": 2, "genre": "GENRE_POETRY", "cover": "*", "pageCount": null,
+            "createTime": "soon", "playingTime": "1h", "labels": {"a": 1, "b": "fine"},
+            "author": {"birthYear": 1.5, "shoe": 3}, "sizeBytes": "12",
+            "sequels": [{"title": "fine"}, {"oops": 1}, 7]
+        }}"#;
+    let answer = rig.post("/v1/books:search", body).await;
+    let mut found = fields(&answer);
+    found.sort();
+    assert_eq!(
+        found,
+        [
+            "example.author.birthYear",
+            "example.author.shoe",
+            "example.cover",
+            "example.createTime",
+            "example.genre",
+            "example.labels[\"a\"]",
+            "example.playingTime",
+            "example.sequels[1].oops",
+            "example.sequels[2]",
+            "example.titel",
+            "example.title",
+            "limit",
+            "querry",
+        ]
+    );
+    let twice = rig
+        .post("/v1/books:search", r#"{"query":"a","query":"b"}"#)
+        .await;
+    assert_eq!(fields(&twice).len(), 1, "{}", twice.text);
+}
+
+#[tokio::test]
+async fn a_body_that_falls_silent_is_given_up() {
+    let rig = Rig::start().await;
+    let head = futures::stream::iter([Ok::<_, std::io::Error>("{")]);
+    let body = futures::StreamExt::chain(head, futures::stream::pending());
+    let request = Request::post("/v1/books:search")
+        .body(Body::from_stream(body))
+        .unwrap();
+    let answer = rig.send(request).await;
+    assert_eq!(answer.status, 408, "{}", answer.text);
+    assert_eq!(answer.json()["reason"], "ERROR_REASON_DEADLINE_EXCEEDED");
+}
+
+#[tokio::test]
 async fn a_body_that_is_no_json_is_placed_by_line_and_column() {
     let rig = Rig::start().await;
     for (uri, body) in [
@@ -152,6 +202,11 @@ async fn unknown_paths_and_methods_are_told_apart() {
         (Method::GET, "/v1/books/b1:lend", "OPTIONS, POST"),
         (Method::GET, "/v1/books:search", "OPTIONS, POST"),
         (Method::PUT, "/v1/books", "GET, HEAD, OPTIONS, POST"),
+        (
+            Method::POST,
+            "/v1/books/by-hand",
+            "GET, HEAD, OPTIONS, PATCH, PUT",
+        ),
     ] {
         let answer = rig.json(method, uri, "").await;
         assert_eq!(answer.status, 405, "{uri}");
@@ -184,7 +239,7 @@ async fn a_status_with_details_becomes_a_problem() {
             "metadata": { "bookId": "nope" },
             "trace_id": "abc",
             "errors": [
-                { "field": "book_id", "description": "first thing" },
+                { "field": "bookId", "description": "first thing" },
                 { "field": "book.title", "description": "second thing" },
             ],
             "retry_after_seconds": 2,

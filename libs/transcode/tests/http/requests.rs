@@ -125,6 +125,41 @@ async fn the_path_wins_over_the_body_inside_a_message() {
 }
 
 #[tokio::test]
+async fn if_match_is_the_etag_of_a_write() {
+    let rig = Rig::start().await;
+    let patch = async |tag: &str| {
+        let request = Request::patch("/v1/books/b1")
+            .header("if-match", tag)
+            .body(Body::from(r#"{"title":"T","etag":"of the body"}"#))
+            .unwrap();
+        rig.send(request).await
+    };
+    let answer = patch("\"7\"").await;
+    assert_eq!(answer.json()["book"]["etag"], "7", "{}", answer.text);
+    let any = patch("*").await;
+    assert_eq!(any.json()["book"]["etag"], "of the body");
+    // stale, of no shape the service knows, and weak: none of them names the current version
+    for tag in ["\"old\"", "\"never\"", "W/\"7\""] {
+        let refused = patch(tag).await;
+        assert_eq!(refused.status, 412, "{tag}: {}", refused.text);
+        assert_eq!(refused.json()["reason"], "ERROR_REASON_ETAG_MISMATCH");
+    }
+    let two = patch("\"7\", \"8\"").await;
+    assert_eq!((two.status.as_u16(), two.header("etag")), (400, ""));
+    // an etag of the body is a field like others: 409, and no header was set
+    let body = r#"{"etag":"old"}"#;
+    let stale = rig.json(Method::PATCH, "/v1/books/b1", body).await;
+    assert_eq!(stale.status, 409);
+}
+
+#[tokio::test]
+async fn a_resource_with_an_etag_is_answered_with_it() {
+    let rig = Rig::start().await;
+    assert_eq!(rig.get("/v1/books/tagged").await.header("etag"), "\"7\"");
+    assert_eq!(rig.get("/v1/books/other").await.header("etag"), "");
+}
+
+#[tokio::test]
 async fn a_verb_takes_the_whole_body_and_the_path() {
     let rig = Rig::start().await;
     let answer = rig.post("/v1/books/b1:lend", r#"{"reader":"Ann"}"#).await;

@@ -53,6 +53,8 @@ impl Rig {
             .unwrap();
         let options = Options::default()
             .body_limit_bytes(1000)
+            .body_timeout(Duration::from_secs(1))
+            .by_hand("PUT", "/v1/books/by-hand")
             .keep_alive(Duration::from_millis(100))
             .problem(|problem, parts| problem.trace_id("abc").instance(parts.uri.path()))
             .response_headers(|_, headers| {

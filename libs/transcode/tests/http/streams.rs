@@ -62,6 +62,7 @@ async fn events_end_visibly() {
     let answer = rig.send(request).await;
     assert_eq!(answer.header("content-type"), "text/event-stream");
     assert_eq!(answer.header("cache-control"), "no-store");
+    assert_eq!(answer.header("vary"), "accept");
     assert_eq!(
         answer.text,
         "data: {\"number\":\"1\"}\n\nevent: end\ndata: {}\n\n"

@@ -65,6 +65,13 @@ impl library_service_server::LibraryService for Library {
             )),
             "plain" => Err(Status::permission_denied("no details")),
             "none" => Ok(Response::new(GetBookResponse { book: None })),
+            "tagged" => Ok(Response::new(GetBookResponse {
+                book: Some(Book {
+                    id,
+                    etag: "7".to_owned(),
+                    ..Book::default()
+                }),
+            })),
             _ => Ok(Response::new(GetBookResponse {
                 book: Some(Book {
                     id,
@@ -102,6 +109,19 @@ impl library_service_server::LibraryService for Library {
         request: Request<UpdateBookRequest>,
     ) -> Result<Response<UpdateBookResponse>, Status> {
         let UpdateBookRequest { book, update_mask } = request.into_inner();
+        let mut details = ErrorDetails::new();
+        match book.as_ref().map(|book| book.etag.as_str()) {
+            Some("old") => {
+                details.set_error_info("ERROR_REASON_ETAG_MISMATCH", "test", HashMap::new());
+                return Err(Status::with_error_details(Code::Aborted, "stale", details));
+            }
+            Some("never") => {
+                details.add_bad_request_violation("book.etag", "is no etag");
+                let code = Code::InvalidArgument;
+                return Err(Status::with_error_details(code, "malformed", details));
+            }
+            _ => {}
+        }
         let mask = update_mask.unwrap_or_default().paths;
         Ok(Response::new(UpdateBookResponse { book, mask }))
     }
