@@ -13,6 +13,7 @@ use crate::spec::{Family, ModelSpec, Precision, Towers};
 pub(crate) mod bert;
 pub(crate) mod clip;
 pub(crate) mod config;
+mod dual;
 pub(crate) mod siglip;
 
 use config::ModelConfig;

@@ -2,14 +2,15 @@
 
 use std::path::Path;
 
-use crate::family::config::{Defaults, ModelConfig, image_spec};
-use crate::family::{Identity, Plan, TowerPlan, find};
+use crate::family::config::{Defaults, ModelConfig};
+use crate::family::dual::{Dual, Tower, add_positions, patches, words};
+use crate::family::{Identity, Plan};
 use crate::load::LoadError;
-use crate::onnx::builder::{Attr, Elem};
-use crate::onnx::layers::{Dims, MASKED, patch_embeddings, pre_norm_encoder, text_embeddings};
+use crate::onnx::builder::Attr;
+use crate::onnx::layers::{Dims, MASKED, pre_norm_encoder};
 use crate::onnx::proto::TYPE_FLOAT;
 use crate::onnx::{GraphBuilder, WeightsError};
-use crate::spec::{Family, ModelSpec, PadRule, Pooling, Towers};
+use crate::spec::{Family, PadRule, Pooling};
 
 const TEXT: Defaults = Defaults(512, 2048, 12, 8, 1e-5, "quick_gelu");
 const VISION: Defaults = Defaults(768, 3072, 12, 12, 1e-5, "quick_gelu");
@@ -34,48 +35,25 @@ pub(crate) fn plan(
         |g: &mut GraphBuilder<'_>| convert_text(g, &text_dims, (vocab, max_len, eos), dims);
     let image_tower =
         |g: &mut GraphBuilder<'_>| convert_image(g, &vision_dims, (side, patch), dims);
-    let found = find(
-        dir,
-        &[("text_model", &text_tower), ("vision_model", &image_tower)],
-    )?;
-    let (precision, source) = (found.precision, found.source);
-    let mut graphs = found.graphs.into_iter();
-    let text = graphs.next().flatten().map(|graph| TowerPlan {
-        graph,
-        outputs: &["text_embeds"],
-    });
-    let image = graphs.next().flatten().map(|graph| TowerPlan {
-        graph,
-        outputs: &["image_embeds"],
-    });
-    let spec = ModelSpec {
-        id: identity.id.to_owned(),
-        version: identity.version.to_owned(),
-        sha256: identity.sha256,
+    Dual {
         family: Family::Clip,
         dims,
-        towers: Towers {
-            text: text.is_some(),
-            image: image.is_some(),
-        },
-        precision,
         pooling: Pooling::EndOfText,
-        normalize: true,
         max_len,
         // The mask is causal and the vector is the end token's, so what follows it is never seen:
         // no padding to 77 gives the same vector 2.5 times faster (difference 0.0, measured).
         pad: PadRule::Longest,
-        image: image
-            .as_ref()
-            .map(|_| image_spec(dir, Family::Clip, side))
-            .transpose()?,
-    };
-    Ok(Plan {
-        spec,
-        text,
-        image,
-        source,
-    })
+        side,
+        text: Tower {
+            convert: &text_tower,
+            outputs: &["text_embeds"],
+        },
+        image: Tower {
+            convert: &image_tower,
+            outputs: &["image_embeds"],
+        },
+    }
+    .plan(dir, identity)
 }
 
 /// Source: Radford et al. 2021; `modeling_clip.py`.
@@ -85,10 +63,7 @@ fn convert_text(
     (vocab, max_len, eos): (usize, usize, i64),
     out: usize,
 ) -> Result<(), WeightsError> {
-    let ids = g.input("input_ids", Elem::I64, &["batch", "length"]);
-    let words = ("text_model.embeddings.token_embedding.weight", vocab);
-    let table = ("text_model.embeddings.position_embedding.weight", max_len);
-    let (x, length) = text_embeddings(g, &ids, words, table, dims.hidden)?;
+    let (ids, x, length) = words(g, vocab, max_len, dims.hidden)?;
 
     let causal: Vec<f32> = (0..max_len * max_len)
         .map(|i| {
@@ -138,15 +113,7 @@ fn convert_image(
     out: usize,
 ) -> Result<(), WeightsError> {
     let d = dims.hidden;
-    let edge = side.to_string();
-    let pixels = g.input("pixel_values", Elem::F32, &["batch", "3", &edge, &edge]);
-    let patches = patch_embeddings(
-        g,
-        &pixels,
-        "vision_model.embeddings.patch_embedding",
-        d,
-        patch,
-    )?;
+    let (pixels, patches) = patches(g, side, patch, d)?;
     let class = g.read("vision_model.embeddings.class_embedding", &[d])?;
     let class = g.floats(&[1, 1, d], &class);
     let shape = g.op("Shape", &[&pixels], vec![]);
@@ -156,11 +123,7 @@ fn convert_image(
     let class = g.op("Expand", &[&class, &shape], vec![]);
     let x = g.op("Concat", &[&class, &patches], vec![Attr::I("axis", 1)]);
     let count = (side / patch) * (side / patch) + 1;
-    let positions = g.weight(
-        "vision_model.embeddings.position_embedding.weight",
-        &[count, d],
-    )?;
-    let x = g.op("Add", &[&x, &positions], vec![]);
+    let x = add_positions(g, &x, count, d)?;
     // The missing letter is part of the published weights' names.
     let x = g.layer_norm(&x, "vision_model.pre_layrnorm", d, dims.eps)?;
     let x = pre_norm_encoder(g, x, "vision_model", dims, None)?;

@@ -2,15 +2,14 @@
 
 use std::path::Path;
 
-use crate::family::config::{Defaults, ModelConfig, image_spec};
-use crate::family::{Identity, Plan, TowerPlan, find};
+use crate::family::config::{Defaults, ModelConfig};
+use crate::family::dual::{Dual, Tower, add_positions, patches, words};
+use crate::family::{Identity, Plan};
 use crate::load::LoadError;
-use crate::onnx::builder::{Attr, Elem};
-use crate::onnx::layers::{
-    Dims, attend, feed_forward, patch_embeddings, pre_norm_encoder, text_embeddings,
-};
+use crate::onnx::builder::Attr;
+use crate::onnx::layers::{Dims, attend, feed_forward, pre_norm_encoder};
 use crate::onnx::{GraphBuilder, WeightsError};
-use crate::spec::{Family, ModelSpec, PadRule, Pooling, Towers};
+use crate::spec::{Family, PadRule, Pooling};
 
 const DEFAULTS: Defaults = Defaults(768, 3072, 12, 12, 1e-6, "gelu_pytorch_tanh");
 
@@ -44,48 +43,25 @@ pub(crate) fn plan(
 
     let text_tower = |g: &mut GraphBuilder<'_>| convert_text(g, &text_dims, vocab, max_len, out);
     let image_tower = |g: &mut GraphBuilder<'_>| convert_image(g, &vision_dims, side, patch);
-    let found = find(
-        dir,
-        &[("text_model", &text_tower), ("vision_model", &image_tower)],
-    )?;
-    let (precision, source) = (found.precision, found.source);
-    let mut graphs = found.graphs.into_iter();
-    let text = graphs.next().flatten().map(|graph| TowerPlan {
-        graph,
-        outputs: &["text_embeds", "pooler_output"],
-    });
-    let image = graphs.next().flatten().map(|graph| TowerPlan {
-        graph,
-        outputs: &["image_embeds", "pooler_output"],
-    });
-    let spec = ModelSpec {
-        id: identity.id.to_owned(),
-        version: identity.version.to_owned(),
-        sha256: identity.sha256,
+    Dual {
         family: Family::Siglip,
         dims: out,
-        towers: Towers {
-            text: text.is_some(),
-            image: image.is_some(),
-        },
-        precision,
         pooling: Pooling::LastPosition,
-        normalize: true,
         max_len,
         // Every token sees every other and the vector is the last position's, so the padding the
         // model was trained with is part of its input.
         pad: PadRule::Fixed(max_len),
-        image: image
-            .as_ref()
-            .map(|_| image_spec(dir, Family::Siglip, side))
-            .transpose()?,
-    };
-    Ok(Plan {
-        spec,
-        text,
-        image,
-        source,
-    })
+        side,
+        text: Tower {
+            convert: &text_tower,
+            outputs: &["text_embeds", "pooler_output"],
+        },
+        image: Tower {
+            convert: &image_tower,
+            outputs: &["image_embeds", "pooler_output"],
+        },
+    }
+    .plan(dir, identity)
 }
 
 /// Source: Zhai et al. 2023; `modeling_siglip.py`.
@@ -96,10 +72,7 @@ fn convert_text(
     max_len: usize,
     out: usize,
 ) -> Result<(), WeightsError> {
-    let ids = g.input("input_ids", Elem::I64, &["batch", "length"]);
-    let words = ("text_model.embeddings.token_embedding.weight", vocab);
-    let table = ("text_model.embeddings.position_embedding.weight", max_len);
-    let (x, _) = text_embeddings(g, &ids, words, table, dims.hidden)?;
+    let (_, x, _) = words(g, vocab, max_len, dims.hidden)?;
     let x = pre_norm_encoder(g, x, "text_model", dims, None)?;
     let x = g.layer_norm(&x, "text_model.final_layer_norm", dims.hidden, dims.eps)?;
     let last = g.int(-1);
@@ -116,21 +89,9 @@ fn convert_image(
     patch: usize,
 ) -> Result<(), WeightsError> {
     let d = dims.hidden;
-    let edge = side.to_string();
-    let pixels = g.input("pixel_values", Elem::F32, &["batch", "3", &edge, &edge]);
-    let x = patch_embeddings(
-        g,
-        &pixels,
-        "vision_model.embeddings.patch_embedding",
-        d,
-        patch,
-    )?;
+    let (_, x) = patches(g, side, patch, d)?;
     let count = (side / patch) * (side / patch);
-    let positions = g.weight(
-        "vision_model.embeddings.position_embedding.weight",
-        &[count, d],
-    )?;
-    let x = g.op("Add", &[&x, &positions], vec![]);
+    let x = add_positions(g, &x, count, d)?;
     let x = pre_norm_encoder(g, x, "vision_model", dims, None)?;
     let x = g.layer_norm(&x, "vision_model.post_layernorm", d, dims.eps)?;
 
