@@ -230,8 +230,8 @@ pub struct Processed {
     pub thumb_hash: Vec<u8>,
     /// BlurHash.
     pub blur_hash: String,
-    /// Perceptual hash.
-    pub perceptual_hash: u64,
+    /// Perceptual hash; `None` if there are no pixels.
+    pub perceptual_hash: Option<u64>,
     /// Camera metadata.
     pub exif: Option<Exif>,
     /// Further words for the full text.
@@ -315,7 +315,8 @@ pub trait MediaStore: Send + Sync {
         limit: i64,
     ) -> Result<Vec<Folder>>;
 
-    /// Changes an item if `version` (when given) is current; `None` if there is no such item.
+    /// Changes an item if `version` (when given) is current; `None` if there is no such item. Queues
+    /// `follow_up` in the same transaction if a word of the item changed.
     ///
     /// Errors: `EtagMismatch`.
     async fn update_item(
@@ -324,6 +325,7 @@ pub trait MediaStore: Send + Sync {
         id: MediaItemId,
         version: Option<i64>,
         patch: ItemPatch,
+        follow_up: Option<NewJob>,
     ) -> Result<Option<MediaItem>>;
 
     /// Removes an item with its renditions, embeddings and waiting jobs, and queues in the same

@@ -32,6 +32,8 @@ pub struct Filter {
     pub orientations: Vec<i16>,
     /// Any of these MIME types.
     pub content_types: Vec<String>,
+    /// None of these words or phrases, as the full text splits them.
+    pub without: Vec<String>,
     /// No item stored after this one: keeps pages of one search stable under inserts.
     pub newest_key: Option<u32>,
 }
@@ -53,6 +55,25 @@ pub struct ColorFilter {
     pub max_distance: f32,
     /// Least share of the picture in [0, 1].
     pub min_share: f32,
+}
+
+/// Splits the words of people into those wanted and those that must be absent.
+///
+/// `beach -dog -"red boat"` wants `beach` and no item with dog or the phrase. What is to be absent
+/// is a condition like those of [`Filter`] and belongs to [`Filter::without`], so that it holds for
+/// every way of finding, also when nothing else is asked for. A sign without a word stays.
+#[must_use]
+pub fn split_unwanted(query: &str) -> (String, Vec<String>) {
+    crate::sqlite::full_text::split_unwanted(query)
+}
+
+/// What a model reads of an item.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Reads {
+    /// Its pixels; items without any are none of its business.
+    Pixels,
+    /// Its words.
+    Text,
 }
 
 /// How far full text goes.
@@ -154,8 +175,9 @@ pub trait SearchStore: Send + Sync {
         ids: &[MediaItemId],
     ) -> Result<Vec<(MediaItemId, u32)>>;
 
-    /// Stores vectors (model key, f16 little endian) of one item; answers the last sequence
-    /// number, or `None` if there is no such item.
+    /// Stores vectors (model key, f16 little endian) of one item; an empty one says that the item
+    /// has none and takes it out of the index. Answers the last sequence number, or `None` if there
+    /// is no such item.
     async fn put_embeddings(
         &self,
         tenant: TenantId,
@@ -178,10 +200,11 @@ pub trait SearchStore: Send + Sync {
     /// Highest sequence number of one index; 0 if none.
     async fn last_sequence(&self, tenant: TenantId, model: &str) -> Result<u64>;
 
-    /// Items ready but without a vector of `model`, at most `limit`, of all tenants.
+    /// Items ready that `model` has not seen, at most `limit`, of all tenants.
     async fn missing_embeddings(
         &self,
         model: &str,
+        reads: Reads,
         limit: i64,
     ) -> Result<Vec<(TenantId, MediaItemId)>>;
 

@@ -8,7 +8,7 @@
 use crate::database::Database;
 
 mod filter;
-mod full_text;
+pub(crate) mod full_text;
 mod jobs;
 mod media;
 mod media_write;

@@ -45,6 +45,8 @@ pub struct Deps {
     pub model: Option<LoadedModel>,
     /// One sentence that says how to get semantic search; told when no model reads text.
     pub hint: String,
+    /// One sentence that says how to search pictures by words; told when the model reads text only.
+    pub text_only_hint: String,
 }
 
 /// The service, ready to be added to a server.
@@ -59,7 +61,7 @@ pub fn build(options: Options, deps: Deps) -> Embedding {
     let metrics = metrics::EmbeddingMetrics::new(&deps.metrics);
     let pool = pool::Pool::start(pool::Settings::from(&options), metrics.clone());
     let service = service::Service {
-        models: models::Models::new(deps.model, deps.hint),
+        models: models::Models::new(deps.model, deps.hint, deps.text_only_hint),
         cache: vector_cache::VectorCache::new(deps.cache, &options, metrics.clone()),
         flights: flight::Flights::new(pool, metrics),
         decoding: Arc::new(tokio::sync::Semaphore::new(options.workers())),

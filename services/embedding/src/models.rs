@@ -159,10 +159,11 @@ fn min_score(family: Family) -> f32 {
 pub(crate) struct Models {
     all: Vec<Arc<Model>>,
     hint: String,
+    text_only_hint: String,
 }
 
 impl Models {
-    pub(crate) fn new(loaded: Option<LoadedModel>, hint: String) -> Self {
+    pub(crate) fn new(loaded: Option<LoadedModel>, hint: String, text_only_hint: String) -> Self {
         let loaded = loaded.map(Model::loaded);
         // The loaded one first: it is preferred wherever both would do.
         let all = loaded
@@ -170,7 +171,11 @@ impl Models {
             .chain([Model::builtin()])
             .map(Arc::new)
             .collect();
-        Self { all, hint }
+        Self {
+            all,
+            hint,
+            text_only_hint,
+        }
     }
 
     fn text(&self) -> Option<&Arc<Model>> {
@@ -235,10 +240,10 @@ impl Models {
         let image_model = self.all.iter().find(|model| model.info.image_input).map(id);
         ListModelsResponse {
             models: self.all.iter().map(|model| model.info.clone()).collect(),
-            hint: if text_model.is_empty() {
-                self.hint.clone()
-            } else {
-                String::new()
+            hint: match self.text() {
+                None => self.hint.clone(),
+                Some(model) if !model.info.image_input => self.text_only_hint.clone(),
+                Some(_) => String::new(),
             },
             text_model,
             image_model: image_model.unwrap_or_default(),

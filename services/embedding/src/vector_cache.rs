@@ -159,7 +159,9 @@ mod tests {
 
     #[test]
     fn a_value_of_another_content_model_or_length_is_a_miss() {
-        let models = Models::new(None, String::new()).for_images(&[]).unwrap();
+        let models = Models::new(None, String::new(), String::new())
+            .for_images(&[])
+            .unwrap();
         let place = |text| Place::new(&models[0], &text_content(text));
         let vector = vec![0.5; place("a").dims];
         let value = place("a").encode(&vector);

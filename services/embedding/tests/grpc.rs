@@ -120,6 +120,7 @@ fn client(cache: Option<MapCache>) -> EmbeddingServiceClient<Channel> {
         metrics: metrics.clone(),
         model: None,
         hint: "run `mediamesh models pull clip`".to_owned(),
+        text_only_hint: String::new(),
     };
     let embedding = build(
         Options {

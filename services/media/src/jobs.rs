@@ -5,7 +5,7 @@
 //! - `heartbeat`: keeps leases alive from a thread that work cannot starve
 //! - `cpu`: a bounded pool for decoding
 //! - `process`, `derive`: original in; renditions, colours, hashes out
-//! - `embed`: pixels to vectors to the index
+//! - `embed`: pixels and words to vectors to the index
 //! - `delete`: removes the bytes of deleted items
 //! - `backfill`: finds items that an active model has not seen
 //! - `sweep`: expired leases, ended jobs, orphaned bytes
@@ -15,7 +15,7 @@ mod backfill;
 mod cpu;
 mod delete;
 mod derive;
-mod embed;
+pub(crate) mod embed;
 mod heartbeat;
 mod process;
 mod sweep;

@@ -17,6 +17,7 @@ use tokio::sync::Notify;
 use crate::{
     convert::request::{Download, Update},
     error::{Error, Result},
+    jobs,
     metrics::MediaMetrics,
     options::Options,
 };
@@ -127,14 +128,17 @@ impl Service {
         Ok(self.media.list_folders(tenant, after, limit).await?)
     }
 
-    /// Changes an item.
+    /// Changes an item; a job embeds its words again if they changed.
     pub async fn update(&self, tenant: TenantId, update: Update) -> Result<Full> {
         let id = update.id;
+        // Somebody waits to find the item by its new words.
+        let embed = text_job(&self.options, tenant, id, INTERACTIVE);
         let changed = self
             .media
-            .update_item(tenant, id, update.version, update.patch)
+            .update_item(tenant, id, update.version, update.patch, Some(embed))
             .await?;
         let changed = changed.ok_or(Error::ItemNotFound { id })?;
+        self.wake.notify_one();
         let mut full = self.with_renditions(tenant, vec![changed]).await?;
         full.pop().ok_or(Error::ItemNotFound { id })
     }
@@ -274,6 +278,21 @@ pub(crate) fn new_job(
         payload: "{}".to_owned(),
         media_item_id: Some(item),
         traceparent: propagation::traceparent().unwrap_or_default(),
+    }
+}
+
+/// A job that embeds the words of an item. Its key is its own: work on the pixels that waits must not
+/// stand for it.
+pub(crate) fn text_job(
+    options: &Options,
+    tenant: TenantId,
+    item: MediaItemId,
+    priority: i16,
+) -> NewJob {
+    NewJob {
+        unique_key: Some(format!("embed_text:{item}")),
+        payload: jobs::embed::Payload::text(),
+        ..new_job(options, tenant, JobKind::EmbedMedia, item, priority)
     }
 }
 

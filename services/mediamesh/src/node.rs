@@ -22,6 +22,10 @@ mod database_metrics;
 pub(crate) const HINT: &str = "Words search names, folders, tags, captions and camera data; for semantic search run \
      `mediamesh models pull openai/clip-vit-base-patch32` and start again.";
 
+/// What is said when the model reads words only.
+pub(crate) const TEXT_ONLY_HINT: &str = "Words find names, tags and descriptions by meaning; to search pictures by words run \
+     `mediamesh models pull openai/clip-vit-base-patch32` and start again.";
+
 /// The services of one process.
 pub(crate) struct Node {
     pub(crate) registry: Registry,
@@ -171,6 +175,7 @@ impl Parts<'_> {
             metrics: self.metrics.clone(),
             model,
             hint: HINT.to_owned(),
+            text_only_hint: TEXT_ONLY_HINT.to_owned(),
         };
         Ok(mediamesh_embedding::build(
             self.config.embedding.clone(),

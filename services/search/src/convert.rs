@@ -12,7 +12,7 @@ use mediamesh_proto::{
 };
 use mediamesh_store::{
     media::{Kind, MediaItem, State},
-    search::{ColorFilter, Filter},
+    search::{ColorFilter, Filter, split_unwanted},
 };
 use prost::Message as _;
 
@@ -65,8 +65,13 @@ pub(crate) fn query(
     let cursor: Option<Cursor> = page_tokens.open(&fingerprint, &token)?;
 
     let mut faults = Violations::new();
-    let text = message.query.trim().to_owned();
-    let chars = text.chars().count();
+    // Control characters, NUL among them, part words like any other sign.
+    let words = message
+        .query
+        .replace(|c: char| c.is_control(), " ")
+        .trim()
+        .to_owned();
+    let chars = words.chars().count();
     faults.check(chars > MAX_QUERY_CHARS, "query", || {
         format!("has {chars} characters; limit is {MAX_QUERY_CHARS}")
     });
@@ -126,8 +131,11 @@ pub(crate) fn query(
         format!("{} is no order", message.order)
     });
     let filter_set = message.filter.is_some();
-    let filter = filter(message.filter.unwrap_or_default(), &mut faults);
-    let nothing = text.is_empty() && examples.is_empty() && !has_image && !filter_set;
+    let mut filter = filter(message.filter.unwrap_or_default(), &mut faults);
+    // Words that must be absent hold for every list, and alone ask for everything but them.
+    let (text, without) = split_unwanted(&words);
+    filter.without = without;
+    let nothing = words.is_empty() && examples.is_empty() && !has_image && !filter_set;
     faults.check(nothing, "query", || {
         "give a query, an example or a filter".to_owned()
     });
@@ -250,6 +258,7 @@ fn filter(message: SearchFilter, faults: &mut Violations) -> Filter {
         color: color(&message.color, faults),
         orientations,
         content_types: message.content_types,
+        without: Vec::new(),
         newest_key: None,
     }
 }
@@ -307,11 +316,9 @@ pub(crate) fn vectors(message: IndexMediaRequest) -> Result<(MediaItemId, ModelV
         );
         let values = &embedding.values;
         faults.check(
-            values.is_empty()
-                || values.len() > 16_384
-                || values.iter().any(|value| !value.is_finite()),
+            values.len() > 16_384 || values.iter().any(|value| !value.is_finite()),
             &format!("embeddings[{place}].values"),
-            || "must be 1 to 16384 finite numbers".to_owned(),
+            || "must be at most 16384 finite numbers".to_owned(),
         );
     }
     faults.finish()?;

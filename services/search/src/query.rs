@@ -9,7 +9,7 @@ use mediamesh_store::search::Filter;
 pub struct Query {
     /// Who asks.
     pub tenant: TenantId,
-    /// Words, trimmed; empty = none.
+    /// Words that are wanted, trimmed; empty = none. Those that must be absent are in the filter.
     pub text: String,
     /// Stored items to be near to (positive weight) or far from (negative).
     pub examples: Vec<(MediaItemId, f32)>,

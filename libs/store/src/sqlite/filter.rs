@@ -9,7 +9,7 @@ use diesel::{
 };
 use mediamesh_proto::TenantId;
 
-use super::{media::folder_range, rows::bytes};
+use super::{full_text, media::folder_range, rows::bytes};
 use crate::search::Filter;
 
 /// A bound value.
@@ -132,6 +132,12 @@ impl Sql {
             self.push(
                 " AND m.height_pixels >= ?",
                 [Bind::Int(filter.min_height_pixels)],
+            );
+        }
+        if !filter.without.is_empty() {
+            self.push(
+                " AND m.item_key NOT IN (SELECT f.rowid FROM media_fts f WHERE media_fts MATCH ?)",
+                [Bind::Text(full_text::any_of(&filter.without))],
             );
         }
         if let Some(key) = filter.newest_key {

@@ -1,7 +1,8 @@
 //! Words of people as an FTS5 query.
 //!
-//! `beach "red boat" -dog` finds items with beach and the phrase "red boat" but not dog. The last
-//! word also matches as the beginning of a word, so that results can follow typing.
+//! `beach "red boat"` finds items with beach and the phrase "red boat". The last word also matches
+//! as the beginning of a word, so that results can follow typing. What must be absent is split off
+//! before, see [`split_unwanted`].
 
 pub(super) mod ranking;
 
@@ -9,16 +10,12 @@ pub(super) mod ranking;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Words {
     wanted: Vec<String>,
-    unwanted: Vec<String>,
 }
 
 impl Words {
-    /// Reads a query; `None` if no wanted word is in it.
+    /// Reads a query; `None` if no word is in it.
     pub(super) fn parse(query: &str) -> Option<Self> {
-        let mut words = Self {
-            wanted: Vec::new(),
-            unwanted: Vec::new(),
-        };
+        let mut wanted = Vec::new();
         let open_quote = query.matches('"').count() % 2 == 1;
         let parts: Vec<&str> = query.split('"').collect();
         let last = parts.len() - 1;
@@ -27,53 +24,86 @@ impl Words {
             if quoted {
                 let phrase = tokens(part).join(" ");
                 if !phrase.is_empty() {
-                    words.wanted.push(format!("\"{phrase}\""));
+                    wanted.push(format!("\"{phrase}\""));
                 }
                 continue;
             }
-            for text in part.split_whitespace() {
-                let unwanted = text.starts_with('-') && text.len() > 1;
-                for token in tokens(text) {
-                    let list = if unwanted {
-                        &mut words.unwanted
-                    } else {
-                        &mut words.wanted
-                    };
-                    list.push(format!("\"{token}\""));
-                }
-            }
+            wanted.extend(tokens(part).iter().map(|token| format!("\"{token}\"")));
             let typing = place == last && !part.ends_with(char::is_whitespace) && !part.is_empty();
             if typing
-                && let Some(word) = words.wanted.last_mut()
+                && let Some(word) = wanted.last_mut()
                 && !word.contains(' ')
             {
                 word.push('*');
             }
         }
-        (!words.wanted.is_empty()).then_some(words)
+        (!wanted.is_empty()).then_some(Self { wanted })
     }
 
     /// Items that hold every word.
     pub(super) fn all(&self) -> String {
-        self.without(&format!("({})", self.wanted.join(" AND ")))
+        self.wanted.join(" AND ")
     }
 
     /// Items that hold one word, for each word; none if that is the same as all.
     pub(super) fn each(&self) -> Vec<String> {
         match self.wanted.as_slice() {
             [_] => Vec::new(),
-            words => words.iter().map(|word| self.without(word)).collect(),
+            words => words.to_vec(),
         }
     }
+}
 
-    fn without(&self, wanted: &str) -> String {
-        let mut query = wanted.to_owned();
-        for word in &self.unwanted {
-            query.push_str(" NOT ");
-            query.push_str(word);
+/// Splits a query into what is wanted and the words or phrases that must be absent.
+pub(crate) fn split_unwanted(query: &str) -> (String, Vec<String>) {
+    let (mut wanted, mut unwanted) = (String::new(), Vec::new());
+    let mut rest = query;
+    let mut word_begins = true;
+    while let Some(next) = rest.chars().next() {
+        let after = &rest[next.len_utf8()..];
+        let taken = match next {
+            '"' => after.find('"').map_or(rest.len(), |end| end + 2),
+            _ => next.len_utf8(),
+        };
+        if next == '-' && word_begins {
+            let (phrase, length) = excluded(after);
+            if !phrase.is_empty() {
+                unwanted.push(phrase);
+                rest = &after[length..];
+                continue;
+            }
         }
-        query
+        wanted.push_str(&rest[..taken]);
+        word_begins = next.is_whitespace() || next == '"';
+        rest = &rest[taken..];
     }
+    (wanted.trim().to_owned(), unwanted)
+}
+
+/// The word or phrase after a minus sign, and the bytes it takes.
+fn excluded(after: &str) -> (String, usize) {
+    let (text, length) = match after.strip_prefix('"') {
+        Some(quoted) => match quoted.find('"') {
+            Some(end) => (&quoted[..end], end + 2),
+            None => (quoted, after.len()),
+        },
+        None => {
+            let end = after
+                .find(|c: char| c.is_whitespace() || c == '"')
+                .unwrap_or(after.len());
+            (&after[..end], end)
+        }
+    };
+    (tokens(text).join(" "), length)
+}
+
+/// Items that hold any of these words or phrases.
+pub(super) fn any_of(phrases: &[String]) -> String {
+    let quoted: Vec<String> = phrases
+        .iter()
+        .map(|phrase| format!("\"{}\"", tokens(phrase).join(" ")))
+        .collect();
+    quoted.join(" OR ")
 }
 
 /// Runs of letters and digits, as the index splits them; nothing in them needs escaping.
@@ -90,34 +120,57 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_phrases_and_exclusions_become_a_query() {
-        let words = Words::parse("beach \"red boat\" -dog sun").unwrap();
-        assert_eq!(
-            words.all(),
-            r#"("beach" AND "red boat" AND "sun"*) NOT "dog""#
-        );
-        assert_eq!(
-            words.each(),
-            [
-                r#""beach" NOT "dog""#,
-                r#""red boat" NOT "dog""#,
-                r#""sun"* NOT "dog""#
-            ]
-        );
+    fn words_and_phrases_become_a_query() {
+        let words = Words::parse("beach \"red boat\" sun").unwrap();
+        assert_eq!(words.all(), r#""beach" AND "red boat" AND "sun"*"#);
+        assert_eq!(words.each(), [r#""beach""#, r#""red boat""#, r#""sun"*"#]);
         assert_eq!(
             Words::parse("IMG_2024.jpg ").unwrap().all(),
-            r#"("IMG" AND "2024" AND "jpg")"#
+            r#""IMG" AND "2024" AND "jpg""#
         );
         assert_eq!(
             Words::parse("open \"quote").unwrap().all(),
-            r#"("open" AND "quote"*)"#
+            r#""open" AND "quote"*"#
         );
     }
 
     #[test]
     fn nothing_to_look_for_is_no_query() {
-        for query in ["", "  ", "-dog", "\"\"", "*)(\"'", "-"] {
+        for query in ["", "  ", "\"\"", "*)(\"'", "-"] {
             assert_eq!(Words::parse(query), None, "{query}");
         }
+    }
+
+    #[test]
+    fn what_must_be_absent_is_split_off() {
+        for (query, wanted, unwanted) in [
+            ("beach -dog sun", "beach  sun", vec!["dog"]),
+            ("-dog", "", vec!["dog"]),
+            (
+                "-\"red boat\" sea -e-mail",
+                "sea",
+                vec!["red boat", "e mail"],
+            ),
+            ("\"well -known\" a-b", "\"well -known\" a-b", vec![]),
+            ("- dog", "- dog", vec![]),
+            ("-", "-", vec![]),
+            ("--é", "", vec!["é"]),
+            ("-\"open", "", vec!["open"]),
+            ("\"open -x", "\"open -x", vec![]),
+        ] {
+            let split = split_unwanted(query);
+            assert_eq!(
+                (split.0.as_str(), split.1),
+                (
+                    wanted,
+                    unwanted.iter().map(|word| (*word).to_owned()).collect()
+                ),
+                "{query}"
+            );
+        }
+        assert_eq!(
+            any_of(&["dog".to_owned(), "red \"boat".to_owned()]),
+            r#""dog" OR "red boat""#
+        );
     }
 }

@@ -210,10 +210,11 @@ impl MediaStore for SqliteStore {
         id: MediaItemId,
         version: Option<i64>,
         patch: ItemPatch,
+        follow_up: Option<NewJob>,
     ) -> Result<Option<MediaItem>> {
         self.db
             .write("update_item", move |conn| {
-                Box::pin(write::update(conn, tenant, id, version, patch))
+                Box::pin(write::update(conn, tenant, id, version, patch, follow_up))
             })
             .await
     }

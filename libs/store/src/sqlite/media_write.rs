@@ -149,17 +149,33 @@ pub(super) async fn update(
     id: MediaItemId,
     version: Option<i64>,
     patch: ItemPatch,
+    follow_up: Option<NewJob>,
 ) -> Result<Option<MediaItem>> {
     let Some(mut current) = item(conn, tenant, id).await? else {
         return Ok(None);
     };
     check_version(&current, version)?;
+    let before = (
+        current.display_name.clone(),
+        current.folder.clone(),
+        current.caption.clone(),
+        current.tags.clone(),
+    );
     current.display_name = patch.display_name.unwrap_or(current.display_name);
     current.folder = patch.folder.unwrap_or(current.folder);
     current.caption = patch.caption.unwrap_or(current.caption);
     if let Some(tags) = patch.tags {
         set_tags(conn, tenant, current.item_key, &tags).await?;
         current.tags = tags;
+    }
+    let changed = (
+        &current.display_name,
+        &current.folder,
+        &current.caption,
+        &current.tags,
+    ) != (&before.0, &before.1, &before.2, &before.3);
+    if let Some(job) = follow_up.filter(|_| changed) {
+        jobs::enqueue(conn, job, now_micros()).await?;
     }
     let row: ItemRow = diesel::update(m::media_items.filter(m::item_key.eq(current.item_key)))
         .set((
@@ -301,7 +317,7 @@ pub(super) async fn finish(
             m::colors.eq(json(&found.colors)),
             m::thumb_hash.eq(Some(found.thumb_hash).filter(|hash| !hash.is_empty())),
             m::blur_hash.eq(found.blur_hash),
-            m::perceptual_hash.eq(Some(found.perceptual_hash.cast_signed())),
+            m::perceptual_hash.eq(found.perceptual_hash.map(u64::cast_signed)),
             m::exif.eq(found.exif.as_ref().map(json)),
             m::search_text.eq(found.search_text),
             m::update_time.eq(now_micros()),

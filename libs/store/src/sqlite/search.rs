@@ -22,7 +22,7 @@ use crate::{
     error::{Error, Result},
     media::{MediaItem, State},
     schema::{media_embeddings::dsl as e, media_items::dsl as m, tenants::dsl as t},
-    search::{Filter, SearchStore, TextDepth, TextHit, VectorChange, VectorSpace},
+    search::{Filter, Reads, SearchStore, TextDepth, TextHit, VectorChange, VectorSpace},
 };
 
 #[derive(QueryableByName)]
@@ -112,6 +112,7 @@ async fn put(
     };
     let mut last = 0;
     for (model, vector) in vectors {
+        let vector = Some(vector).filter(|vector| !vector.is_empty());
         let old = e::media_embeddings
             .filter(e::tenant_id.eq(bytes(tenant.0)))
             .filter(e::model.eq(&model))
@@ -122,7 +123,7 @@ async fn put(
                 e::tenant_id.eq(bytes(tenant.0)),
                 e::model.eq(model),
                 e::item_key.eq(item_key),
-                e::vector.eq(Some(vector)),
+                e::vector.eq(vector),
                 e::create_time.eq(now_micros()),
             ))
             .returning(e::seq)
@@ -394,9 +395,14 @@ impl SearchStore for SqliteStore {
     async fn missing_embeddings(
         &self,
         model: &str,
+        reads: Reads,
         limit: i64,
     ) -> Result<Vec<(TenantId, MediaItemId)>> {
         let model = model.to_owned();
+        let least_width = match reads {
+            Reads::Pixels => 1,
+            Reads::Text => 0,
+        };
         self.db
             .read("missing_embeddings", move |conn| {
                 Box::pin(async move {
@@ -405,7 +411,7 @@ impl SearchStore for SqliteStore {
                         .select(e::item_key);
                     let rows: Vec<(Vec<u8>, Vec<u8>)> = m::media_items
                         .filter(m::state.eq(State::Ready as i16))
-                        .filter(m::width_pixels.gt(0))
+                        .filter(m::width_pixels.ge(least_width))
                         .filter(m::item_key.ne_all(embedded))
                         .order(m::item_key)
                         .limit(limit)

@@ -77,7 +77,7 @@ fn processed(width: i32, height: i32) -> Processed {
         colors: Vec::new(),
         thumb_hash: vec![1, 2, 3],
         blur_hash: "L".to_owned(),
-        perceptual_hash: u64::MAX,
+        perceptual_hash: Some(u64::MAX),
         exif: None,
         search_text: String::new(),
         renditions: Vec::new(),

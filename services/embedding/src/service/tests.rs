@@ -146,7 +146,11 @@ fn rig(tower: Tower, batch: usize, options: Options) -> Rig {
     let cache = Registry::new(Policy::default(), &registry).channel(ServiceName::Cache);
     let pool = Pool::start(Settings::from(&options), metrics.clone());
     let service = Service {
-        models: Models::new(Some(loaded), "pull a model".to_owned()),
+        models: Models::new(
+            Some(loaded),
+            "pull a model".to_owned(),
+            "pull one for pictures".to_owned(),
+        ),
         cache: VectorCache::new(cache, &options, metrics.clone()),
         flights: Flights::new(pool, metrics.clone()),
         decoding: Arc::new(Semaphore::new(1)),
@@ -370,7 +374,7 @@ async fn a_full_queue_refuses_more() {
 }
 
 #[tokio::test]
-async fn a_model_that_reads_text_takes_the_place_of_the_hint() {
+async fn a_model_that_reads_text_only_says_how_to_search_pictures() {
     let list = rig(Tower::Text, 1, Options::default())
         .service
         .models
@@ -379,6 +383,6 @@ async fn a_model_that_reads_text_takes_the_place_of_the_hint() {
         (&*list.text_model, &*list.image_model),
         ("test/slow", "builtin/visual")
     );
-    assert_eq!(list.hint, "");
+    assert_eq!(list.hint, "pull one for pictures");
     assert_eq!(list.models[0].default_min_score, 0.20);
 }

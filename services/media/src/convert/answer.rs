@@ -21,6 +21,8 @@ pub fn item(item: media::MediaItem, mut renditions: Vec<media::Rendition>) -> Me
     renditions.sort_by(|a, b| {
         (a.width_pixels, a.height_pixels, &a.name).cmp(&(b.width_pixels, b.height_pixels, &b.name))
     });
+    // Items without pixels, videos among them, have nothing that is made of pixels.
+    let has_pixels = item.width_pixels > 0;
     MediaItem {
         kind: item.kind as i32,
         state: item.state as i32,
@@ -33,8 +35,8 @@ pub fn item(item: media::MediaItem, mut renditions: Vec<media::Rendition>) -> Me
         content_type: item.content_type,
         size_bytes: item.size_bytes,
         sha256: hex::encode(item.sha256),
-        width_pixels: item.width_pixels,
-        height_pixels: item.height_pixels,
+        width_pixels: known(item.width_pixels),
+        height_pixels: known(item.height_pixels),
         orientation: item.orientation as i32,
         capture_time: item.capture_time.map(timestamp),
         create_time: Some(timestamp(item.create_time)),
@@ -47,12 +49,12 @@ pub fn item(item: media::MediaItem, mut renditions: Vec<media::Rendition>) -> Me
                 share: color.share,
             })
             .collect(),
-        thumb_hash: item.thumb_hash.into(),
-        blur_hash: item.blur_hash,
+        thumb_hash: known(item.thumb_hash).map(Into::into),
+        blur_hash: known(item.blur_hash),
         perceptual_hash: item
             .perceptual_hash
-            .map(|hash| format!("{hash:016x}"))
-            .unwrap_or_default(),
+            .filter(|_| has_pixels)
+            .map(|hash| format!("{hash:016x}")),
         exif: item.exif.map(exif),
         renditions: renditions
             .into_iter()
@@ -62,6 +64,11 @@ pub fn item(item: media::MediaItem, mut renditions: Vec<media::Rendition>) -> Me
         etag: item.version.to_string(),
         id,
     }
+}
+
+/// Rows hold zero or nothing for what is not known.
+fn known<T: Default + PartialEq>(value: T) -> Option<T> {
+    (value != T::default()).then_some(value)
 }
 
 fn rendition(item_id: &str, found: media::Rendition) -> Rendition {
@@ -86,9 +93,9 @@ fn exif(exif: media::Exif) -> Exif {
         camera_model: exif.camera_model,
         lens_model: exif.lens_model,
         exposure_time: exif.exposure_time,
-        f_number: exif.f_number,
-        iso: exif.iso,
-        focal_length_mm: exif.focal_length_mm,
+        f_number: known(exif.f_number),
+        iso: known(exif.iso),
+        focal_length_mm: known(exif.focal_length_mm),
         position: exif.position.map(|(latitude, longitude)| GeoPoint {
             latitude,
             longitude,

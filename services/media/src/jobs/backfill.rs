@@ -1,4 +1,4 @@
-//! Finds items that an active image model has not seen, and queues them.
+//! Finds items whose pixels or words an active model has not seen, and queues them.
 //!
 //! A pass begins at start, when the set of models changes, and when the embedding service comes
 //! back. Within a pass an item is queued once, so one that no model can read does not come back
@@ -15,10 +15,16 @@ use mediamesh_proto::{
     embedding::v1::{ListModelsRequest, ModelInfo},
     model_key,
 };
-use mediamesh_store::job::JobKind;
+use mediamesh_store::{
+    job::{JobKind, NewJob},
+    search::Reads,
+};
 
-use super::{Context, Failure, embed::Payload};
-use crate::service::{BACKGROUND, new_job};
+use super::{
+    Context, Failure,
+    embed::{Payload, reads_words_only},
+};
+use crate::service::{BACKGROUND, new_job, text_job};
 
 /// Items queued in one go.
 const BATCH: usize = 1_000;
@@ -49,7 +55,7 @@ pub(super) async fn run(context: Arc<Context>) {
         };
         let models: BTreeMap<String, ModelInfo> = models
             .into_iter()
-            .filter(|model| model.image_input)
+            .filter(|model| model.image_input || reads_words_only(model))
             .map(|model| (model_key(&model), model))
             .collect();
         let keys: BTreeSet<String> = models.keys().cloned().collect();
@@ -70,7 +76,7 @@ pub(super) async fn run(context: Arc<Context>) {
 
 struct Pass {
     keys: BTreeSet<String>,
-    queued: HashSet<MediaItemId>,
+    queued: HashSet<(Reads, MediaItemId)>,
     done: bool,
 }
 
@@ -83,13 +89,21 @@ impl Pass {
     ) -> Result<(), Failure> {
         let mut total = 0;
         loop {
-            let mut missing: HashMap<(TenantId, MediaItemId), Vec<String>> = HashMap::new();
+            let mut missing: HashMap<(Reads, TenantId, MediaItemId), Vec<String>> = HashMap::new();
             let limit = i64::try_from(self.queued.len() + BATCH).unwrap_or(i64::MAX);
             for (key, model) in models {
-                for (tenant, item) in context.search_store.missing_embeddings(key, limit).await? {
-                    if !self.queued.contains(&item) {
+                let reads = match reads_words_only(model) {
+                    true => Reads::Text,
+                    false => Reads::Pixels,
+                };
+                let found = context
+                    .search_store
+                    .missing_embeddings(key, reads, limit)
+                    .await?;
+                for (tenant, item) in found {
+                    if !self.queued.contains(&(reads, item)) {
                         missing
-                            .entry((tenant, item))
+                            .entry((reads, tenant, item))
                             .or_default()
                             .push(model.id.clone());
                     }
@@ -99,17 +113,17 @@ impl Pass {
                 self.done = true;
                 break;
             }
-            for ((tenant, item), models) in missing {
-                let mut job = new_job(
-                    &context.options,
-                    tenant,
-                    JobKind::EmbedMedia,
-                    item,
-                    BACKGROUND,
-                );
-                job.payload = serde_json::json!(Payload { models }).to_string();
+            for ((reads, tenant, item), models) in missing {
+                let options = &context.options;
+                let job = match reads {
+                    Reads::Text => text_job(options, tenant, item, BACKGROUND),
+                    Reads::Pixels => NewJob {
+                        payload: Payload::pixels(models),
+                        ..new_job(options, tenant, JobKind::EmbedMedia, item, BACKGROUND)
+                    },
+                };
                 context.jobs.enqueue(job).await?;
-                self.queued.insert(item);
+                self.queued.insert((reads, item));
                 total += 1;
             }
             context.wake.notify_one();

@@ -38,7 +38,7 @@ pub(super) fn derive(original: &[u8], limits: &Limits, plan: &Plan) -> Result<De
         colors: made.palette.iter().map(color).collect(),
         thumb_hash: made.thumb_hash,
         blur_hash: made.blur_hash,
-        perceptual_hash: made.perceptual_hash,
+        perceptual_hash: Some(made.perceptual_hash),
         search_text: search_text(camera.as_ref(), &made.palette, orientation),
         exif: camera.map(stored_exif),
         renditions: Vec::new(),
@@ -104,18 +104,13 @@ fn exposure(secs: f64) -> String {
 
 /// Sorts faults of a file; none of them goes away by trying again.
 pub(super) fn failure(error: imaging::Error) -> Failure {
-    use imaging::Error as E;
-    let reason = match &error {
-        E::Empty => ErrorReason::EmptyFile,
-        E::NotAnImage | E::UnsupportedFormat { .. } | E::UnsupportedFeature { .. } => {
-            ErrorReason::UnsupportedMediaType
-        }
-        E::TooManyPixels { .. }
-        | E::SideTooLong { .. }
-        | E::TooManyFrames { .. }
-        | E::TooMuchMemory { .. } => ErrorReason::TooManyPixels,
-        E::NoPixels { .. } | E::Truncated { .. } | E::Corrupt { .. } => ErrorReason::CorruptImage,
-        _ => ErrorReason::Internal,
+    use imaging::Fault;
+    let reason = match error.fault() {
+        Fault::Empty => ErrorReason::EmptyFile,
+        Fault::Unsupported => ErrorReason::UnsupportedMediaType,
+        Fault::TooCostly => ErrorReason::TooManyPixels,
+        Fault::Corrupt => ErrorReason::CorruptImage,
+        Fault::Ours => ErrorReason::Internal,
     };
     Failure::Permanent {
         reason,

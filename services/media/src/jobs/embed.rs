@@ -1,39 +1,81 @@
-//! Pixels to vectors to the index.
+//! Pixels and words to vectors to the index.
 
 use bytes::Bytes;
 use mediamesh_imaging::{RgbImage, decode_rgb_within};
 use mediamesh_proto::{
-    ErrorReason, MediaItemId,
-    embedding::v1::{EmbedImagesRequest, Image, Pixels, Priority, image::Source},
+    ErrorReason, MediaItemId, TenantId,
+    embedding::v1::{
+        EmbedImagesRequest, EmbedTextsRequest, Image, ListModelsRequest, ModelInfo, Pixels,
+        Priority, image::Source,
+    },
     model_key,
     search::v1::{Embedding, IndexMediaRequest},
     status::reason_of,
 };
 use mediamesh_store::{
     job::Job,
-    media::{Kind, State},
+    media::{Kind, MediaItem, State},
 };
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use tonic::{Code, Status};
 
 use super::{Context, Failure, derive::failure};
+use crate::words::item_text;
+
+/// How often words that change while they are embedded are embedded again before the job waits.
+const MAX_ROUNDS: usize = 4;
 
 /// Payload of the job.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
-pub(super) struct Payload {
-    /// Ids of the models that lack a vector; empty = every active image model.
+pub(crate) struct Payload {
+    /// What is to be embedded.
+    pub(super) part: Part,
+    /// Ids of the image models that lack a vector; empty = every active one.
     pub(super) models: Vec<String>,
 }
 
-/// Decodes the original again, small, and embeds it.
+/// What of an item is to be embedded.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Part {
+    /// Pixels and words.
+    #[default]
+    Whole,
+    /// Pixels only.
+    Pixels,
+    /// Words only.
+    Text,
+}
+
+impl Payload {
+    /// Of a job about an item's words, as JSON.
+    pub(crate) fn text() -> String {
+        let payload = Self {
+            part: Part::Text,
+            models: Vec::new(),
+        };
+        serde_json::json!(payload).to_string()
+    }
+
+    /// Of a job about the pixels and these models, as JSON.
+    pub(super) fn pixels(models: Vec<String>) -> String {
+        let payload = Self {
+            part: Part::Pixels,
+            models,
+        };
+        serde_json::json!(payload).to_string()
+    }
+}
+
+/// Embeds the words; decodes the original again, small, and embeds the pixels.
 pub(super) async fn run(context: &Context, job: &Job) -> Result<(), Failure> {
     let Some(item) = context.item(job).await? else {
         return Ok(());
     };
-    // An item that is not ready is embedded at the end of its processing; videos have no pixels yet.
-    if item.kind == Kind::Video || item.state != State::Ready {
+    // An item that is not ready is embedded at the end of its processing.
+    if item.state != State::Ready {
         return Ok(());
     }
     let payload: Payload =
@@ -41,6 +83,13 @@ pub(super) async fn run(context: &Context, job: &Job) -> Result<(), Failure> {
             reason: ErrorReason::Internal,
             detail: format!("payload of the job cannot be read: {error}"),
         })?;
+    if payload.part != Part::Pixels {
+        text(context, item.tenant_id, item.id).await?;
+    }
+    // Videos have no pixels yet.
+    if payload.part == Part::Text || item.kind == Kind::Video {
+        return Ok(());
+    }
     let original = context
         .blobs
         .get(&item.blob_key, context.options.max_image_bytes)
@@ -52,6 +101,90 @@ pub(super) async fn run(context: &Context, job: &Job) -> Result<(), Failure> {
         .await?
         .map_err(failure)?;
     embed(context, item.id, pixels, payload.models).await
+}
+
+/// Whether a model's space holds the words of items.
+///
+/// Models that read pictures as well do not: their space holds the pictures, and their texts lie so
+/// near each other that words of people would find every item.
+pub(super) fn reads_words_only(model: &ModelInfo) -> bool {
+    model.text_input && !model.image_input
+}
+
+/// Embeds the words of an item with every model that reads words only. An item without words is
+/// taken out of the space.
+pub(super) async fn text(
+    context: &Context,
+    tenant: TenantId,
+    id: MediaItemId,
+) -> Result<(), Failure> {
+    let request = ListModelsRequest {};
+    let models = context.embedding.clone().list_models(request).await;
+    let models = models
+        .map_err(|status| called("embedding", &status))?
+        .into_inner()
+        .models;
+    let models: Vec<ModelInfo> = models.into_iter().filter(reads_words_only).collect();
+    if models.is_empty() {
+        return Ok(());
+    }
+    let Some(mut words) = read_words(context, tenant, id).await? else {
+        return Ok(());
+    };
+    for _ in 0..MAX_ROUNDS {
+        let mut embeddings = Vec::with_capacity(models.len());
+        for model in &models {
+            embeddings.push(embed_words(context, model, &words).await?);
+        }
+        index(context, id, embeddings).await?;
+        // Another job may have read newer words and been first. Whoever wrote last sees them here.
+        match read_words(context, tenant, id).await? {
+            Some(newer) if newer != words => words = newer,
+            _ => return Ok(()),
+        }
+    }
+    Err(Failure::Transient(
+        "the words changed faster than they were embedded".to_owned(),
+    ))
+}
+
+async fn read_words(
+    context: &Context,
+    tenant: TenantId,
+    id: MediaItemId,
+) -> Result<Option<String>, Failure> {
+    let found: Option<MediaItem> = context.media.get_items(tenant, &[id]).await?.pop();
+    Ok(found.as_ref().map(item_text))
+}
+
+async fn embed_words(
+    context: &Context,
+    model: &ModelInfo,
+    words: &str,
+) -> Result<Embedding, Failure> {
+    let mut embedding = Embedding {
+        model: model_key(model),
+        values: Vec::new(),
+    };
+    if words.is_empty() {
+        return Ok(embedding);
+    }
+    let started = Instant::now();
+    let request = EmbedTextsRequest {
+        texts: vec![words.to_owned()],
+        model: model.id.clone(),
+        priority: Priority::Background as i32,
+    };
+    let answer = context.embedding.clone().embed_texts(request).await;
+    let answer = answer
+        .map_err(|status| called("embedding", &status))?
+        .into_inner();
+    context.metrics.stage("embed", started.elapsed());
+    let vector = answer.vectors.into_iter().next().ok_or_else(|| {
+        Failure::Transient("the embedding service answered without a vector".to_owned())
+    })?;
+    embedding.values = vector.values;
+    Ok(embedding)
 }
 
 /// Embeds pixels with `models` (empty = all active) and hands the vectors to the index.
@@ -91,6 +224,14 @@ pub(super) async fn embed(
             })
         })
         .collect();
+    index(context, item, embeddings).await
+}
+
+async fn index(
+    context: &Context,
+    item: MediaItemId,
+    embeddings: Vec<Embedding>,
+) -> Result<(), Failure> {
     if embeddings.is_empty() {
         return Ok(());
     }

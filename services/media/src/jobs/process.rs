@@ -4,7 +4,7 @@ use bytes::Bytes;
 use futures::future::try_join_all;
 use mediamesh_imaging::RgbImage;
 use mediamesh_store::{
-    job::{Job, JobKind},
+    job::{Job, JobKind, NewJob},
     media::{Kind, MediaItem, Processed, Rendition},
 };
 use tokio::time::Instant;
@@ -14,7 +14,7 @@ use super::{
     derive::{Derived, derive},
     embed,
 };
-use crate::service::{BACKGROUND, extension, new_job};
+use crate::service::{BACKGROUND, extension, new_job, text_job};
 
 pub(super) async fn run(context: &Context, job: &Job) -> Result<(), Failure> {
     let Some(item) = context.item(job).await? else {
@@ -26,7 +26,10 @@ pub(super) async fn run(context: &Context, job: &Job) -> Result<(), Failure> {
         .await?;
     match item.kind {
         Kind::Image => image(context, job, item).await,
-        Kind::Video => video(context, job, &item).await,
+        Kind::Video => {
+            video(context, job, &item).await?;
+            text_or_queue(context, job, &item).await
+        }
     }
 }
 
@@ -40,7 +43,7 @@ async fn video(context: &Context, job: &Job, item: &MediaItem) -> Result<(), Fai
         colors: Vec::new(),
         thumb_hash: Vec::new(),
         blur_hash: String::new(),
-        perceptual_hash: 0,
+        perceptual_hash: None,
         exif: None,
         search_text: "video".to_owned(),
         renditions: Vec::new(),
@@ -82,6 +85,7 @@ async fn image(context: &Context, job: &Job, item: MediaItem) -> Result<(), Fail
         .jobs
         .progress(&job.lease(), 0.7, "embedding")
         .await?;
+    text_or_queue(context, job, &item).await?;
     embed_or_queue(context, job, &item, embedding_input).await
 }
 
@@ -114,19 +118,37 @@ async fn embed_or_queue(
     item: &MediaItem,
     pixels: RgbImage,
 ) -> Result<(), Failure> {
-    match embed::embed(context, item.id, pixels, Vec::new()).await {
+    let done = embed::embed(context, item.id, pixels, Vec::new()).await;
+    let priority = job.priority.max(BACKGROUND);
+    let mut follow_up = new_job(
+        &context.options,
+        job.tenant_id,
+        JobKind::EmbedMedia,
+        item.id,
+        priority,
+    );
+    follow_up.payload = embed::Payload::pixels(Vec::new());
+    or_queue(context, done, follow_up).await
+}
+
+/// The same for the words, which need no decoding.
+async fn text_or_queue(context: &Context, job: &Job, item: &MediaItem) -> Result<(), Failure> {
+    let done = embed::text(context, item.tenant_id, item.id).await;
+    let priority = job.priority.max(BACKGROUND);
+    let follow_up = text_job(&context.options, job.tenant_id, item.id, priority);
+    or_queue(context, done, follow_up).await
+}
+
+async fn or_queue(
+    context: &Context,
+    done: Result<(), Failure>,
+    follow_up: NewJob,
+) -> Result<(), Failure> {
+    match done {
         Ok(()) => Ok(()),
         Err(Failure::LeaseLost) => Err(Failure::LeaseLost),
         Err(Failure::Transient(error) | Failure::Permanent { detail: error, .. }) => {
             tracing::info!(error, "embedding failed, a job of its own will try again");
-            let priority = job.priority.max(BACKGROUND);
-            let follow_up = new_job(
-                &context.options,
-                job.tenant_id,
-                JobKind::EmbedMedia,
-                item.id,
-                priority,
-            );
             context.jobs.enqueue(follow_up).await?;
             Ok(())
         }

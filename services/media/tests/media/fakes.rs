@@ -29,6 +29,8 @@ pub struct Seen {
     pub embedding_down: AtomicBool,
     pub embedded: AtomicUsize,
     pub models: Mutex<Vec<ModelInfo>>,
+    /// Every text that was embedded.
+    pub texts: Mutex<Vec<String>>,
     /// Item and models of each call of `IndexMedia`.
     pub indexed: Mutex<Vec<(String, Vec<String>)>>,
 }
@@ -41,6 +43,15 @@ pub fn model(id: &str) -> ModelInfo {
         dims: 2,
         image_input: true,
         ..ModelInfo::default()
+    }
+}
+
+/// A model that reads words only.
+pub fn words_model(id: &str) -> ModelInfo {
+    ModelInfo {
+        text_input: true,
+        image_input: false,
+        ..model(id)
     }
 }
 
@@ -65,9 +76,21 @@ impl FakeEmbedding {
 impl EmbeddingService for FakeEmbedding {
     async fn embed_texts(
         &self,
-        _: Request<EmbedTextsRequest>,
+        request: Request<EmbedTextsRequest>,
     ) -> Result<Response<EmbedTextsResponse>, Status> {
-        Err(Status::unimplemented("fake"))
+        self.check()?;
+        let request = request.into_inner();
+        let models = self.0.models.lock().clone();
+        let model = models.into_iter().find(|model| model.id == request.model);
+        assert!(model.as_ref().is_some_and(|model| model.text_input));
+        self.0.texts.lock().extend(request.texts);
+        Ok(Response::new(EmbedTextsResponse {
+            vectors: vec![Vector {
+                values: vec![1.0, 0.0],
+                from_cache: false,
+            }],
+            model,
+        }))
     }
 
     async fn embed_images(
@@ -85,8 +108,9 @@ impl EmbeddingService for FakeEmbedding {
             (pixels.width_pixels * pixels.height_pixels * 3) as usize
         );
         self.0.embedded.fetch_add(1, Ordering::SeqCst);
-        let wanted =
-            |model: &ModelInfo| request.models.is_empty() || request.models.contains(&model.id);
+        let wanted = |model: &ModelInfo| {
+            model.image_input && (request.models.is_empty() || request.models.contains(&model.id))
+        };
         let models = self.0.models.lock().clone();
         let results = models.into_iter().filter(wanted).map(|model| ModelVectors {
             model: Some(model),
@@ -157,7 +181,10 @@ impl SearchService for FakeSearch {
         let vectors = request
             .embeddings
             .iter()
-            .map(|embedding| (embedding.model.clone(), vec![0_u8; 4]))
+            .map(|embedding| {
+                let bytes = vec![0_u8; 2 * embedding.values.len()];
+                (embedding.model.clone(), bytes)
+            })
             .collect();
         let id = request.media_item_id.parse().unwrap();
         self.1.put_embeddings(tenant, id, vectors).await.unwrap();

@@ -4,12 +4,16 @@ use std::{sync::atomic::Ordering, time::Duration};
 
 use mediamesh_proto::{
     MediaItemId,
-    media::v1::{GetQueueStatsRequest, MediaItem, media_item::State},
+    media::v1::{GetQueueStatsRequest, MediaItem, UpdateMediaItemRequest, media_item::State},
+    pbjson_types::FieldMask,
 };
-use mediamesh_store::{Error as StoreError, JobStore as _, MediaStore as _, job::JobState};
+use mediamesh_store::{
+    Error as StoreError, JobStore as _, MediaStore as _, SearchStore as _, job::JobState,
+    search::Reads,
+};
 
 use crate::{
-    fakes::model,
+    fakes::{model, words_model},
     rig::{Rig, TENANT, photo, quick},
 };
 
@@ -51,9 +55,9 @@ async fn a_photo_becomes_ready_with_all_that_is_derived_from_it() {
     let id = uploaded(&rig, "cat.jpg", photo("cat.jpg")).await;
     let item: MediaItem = rig.settled(&id).await;
     assert_eq!(item.state(), State::Ready, "{}", item.failure_detail);
-    assert!(item.width_pixels > 0 && item.height_pixels > 0);
-    assert!(!item.colors.is_empty() && !item.thumb_hash.is_empty() && !item.blur_hash.is_empty());
-    assert_eq!(item.perceptual_hash.len(), 16);
+    assert!(item.width_pixels > Some(0) && item.height_pixels > Some(0));
+    assert!(!item.colors.is_empty() && item.thumb_hash.is_some() && item.blur_hash.is_some());
+    assert_eq!(item.perceptual_hash.map(|hash| hash.len()), Some(16));
     let names: Vec<_> = item
         .renditions
         .iter()
@@ -110,6 +114,12 @@ async fn a_video_is_ready_without_renditions() {
     let item = rig.settled(&id).await;
     assert_eq!((item.state(), item.renditions.len()), (State::Ready, 0));
     assert_eq!(item.content_type, "video/mp4");
+    // what is made of pixels is absent, not zero: two films are no copies of each other
+    assert_eq!(
+        (item.perceptual_hash, item.thumb_hash, item.blur_hash),
+        (None, None, None)
+    );
+    assert_eq!((item.width_pixels, item.height_pixels), (None, None));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -155,6 +165,71 @@ async fn a_new_model_sees_every_item() {
             .contains(&(id.clone(), vec!["clip@1/f32".to_owned()]))
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn words_are_embedded_and_again_when_they_change() {
+    let rig = Rig::working(quick()).await;
+    rig.seen.models.lock().push(words_model("words"));
+    let id = uploaded(&rig, "IMG_1 old harbour.jpg", photo("cat.jpg")).await;
+    rig.settled(&id).await;
+    idle(&rig).await;
+    assert_eq!(*rig.seen.texts.lock(), ["old harbour"]);
+
+    let change = async |paths: &[&str], item: MediaItem| {
+        let request = UpdateMediaItemRequest {
+            media_item: Some(MediaItem {
+                id: id.clone(),
+                ..item
+            }),
+            update_mask: Some(FieldMask {
+                paths: paths.iter().map(|path| (*path).to_owned()).collect(),
+            }),
+        };
+        rig.media.clone().update_media_item(request).await.unwrap();
+        idle(&rig).await;
+    };
+    let told = MediaItem {
+        caption: "a dog runs".to_owned(),
+        tags: vec!["beach".to_owned()],
+        ..MediaItem::default()
+    };
+    change(&["caption", "tags"], told.clone()).await;
+    let words = "a dog runs. beach. old harbour";
+    assert_eq!(rig.seen.texts.lock().last().unwrap(), words);
+    change(&["caption", "tags"], told).await;
+    assert_eq!(rig.seen.texts.lock().len(), 2, "nothing changed");
+
+    // an item without words leaves the space, and is not asked for again
+    let nameless = MediaItem {
+        display_name: "IMG_1.jpg".to_owned(),
+        ..MediaItem::default()
+    };
+    change(&["caption", "tags", "display_name"], nameless).await;
+    assert_eq!(rig.seen.texts.lock().len(), 2);
+    let space = "words@1/f32";
+    let log = rig.store.vector_changes(TENANT, space, 0, 10).await;
+    assert!(log.unwrap().last().unwrap().vector.is_none());
+    let missing = rig.store.missing_embeddings(space, Reads::Text, 10).await;
+    assert!(missing.unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_model_of_words_reads_every_item_even_films() {
+    let rig = Rig::working(quick()).await;
+    let mut film = b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom".to_vec();
+    film.resize(10_000, 0);
+    for (name, bytes) in [("cat.jpg", photo("cat.jpg")), ("wedding.mp4", film)] {
+        let id = uploaded(&rig, name, bytes).await;
+        rig.settled(&id).await;
+    }
+    idle(&rig).await;
+    rig.seen.models.lock().push(words_model("words"));
+    rig.until("both are read", async || rig.seen.texts.lock().len() == 2)
+        .await;
+    let mut texts = rig.seen.texts.lock().clone();
+    texts.sort();
+    assert_eq!(texts, ["cat", "wedding"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

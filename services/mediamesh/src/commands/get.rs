@@ -101,13 +101,11 @@ fn print(item: &MediaItem) {
     );
     row("failure", item.failure_detail.clone());
     row("type", item.content_type.clone());
-    row(
-        "size",
-        format!(
-            "{} bytes, {} x {} pixels",
-            item.size_bytes, item.width_pixels, item.height_pixels
-        ),
-    );
+    let pixels = match (item.width_pixels, item.height_pixels) {
+        (Some(width), Some(height)) => format!(", {width} x {height} pixels"),
+        _ => String::new(),
+    };
+    row("size", format!("{} bytes{pixels}", item.size_bytes));
     row("tags", item.tags.join(", "));
     row("caption", item.caption.clone());
     row(

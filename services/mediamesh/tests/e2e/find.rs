@@ -44,6 +44,40 @@ async fn words_of_names_folders_tags_and_captions_are_found() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_word_that_must_be_absent_asks_for_everything_but_it() -> Result<()> {
+    let (_keep, mesh) = start().await?;
+    let http = mesh.http();
+    let mut ids = Vec::new();
+    for (seed, name) in [
+        (1, "dog at the beach.jpg"),
+        (2, "sun at the beach.jpg"),
+        (3, "cat.jpg"),
+    ] {
+        let bytes = fixture::jpeg(seed, 160, 120);
+        ids.push(id(&http.upload_ok(name, "", bytes).await?).to_owned());
+    }
+    http.settled().await?;
+    let (sun, cat) = (&ids[1], &ids[2]);
+    let found = async |request: serde_json::Value| {
+        let mut found = http.search_ids(request).await?;
+        found.sort_by_key(|hit| ids.iter().position(|id| id == hit));
+        anyhow::Ok(found)
+    };
+    assert_eq!(found(json!({"query": "-dog"})).await?, ids[1..]);
+    let phrase = json!({"query": "-\"the beach\" -dogs"});
+    assert_eq!(found(phrase).await?, [cat.as_str()]);
+    let both = json!({"query": "beach -dog"});
+    assert_eq!(found(both).await?, [sun.as_str()]);
+    // what is found by example is held to it as well
+    let like = json!({"query": "-dog", "examples": [{"mediaItemId": cat}], "minScore": 0.0});
+    assert_eq!(found(like).await?, [sun.as_str()]);
+    // control characters part words, NUL among them
+    let signs = json!({"query": "cat\u{0}\u{1b}"});
+    assert_eq!(found(signs).await?, [cat.as_str()]);
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_stored_item_finds_what_looks_like_it() -> Result<()> {
     let (_keep, mesh) = start().await?;
     let http = mesh.http();

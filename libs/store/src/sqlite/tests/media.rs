@@ -106,7 +106,7 @@ async fn stale_etag_is_refused_and_changes_nothing() {
         ..ItemPatch::default()
     };
     let changed = store
-        .update_item(TENANT, item.id, Some(1), patch("b.jpg"))
+        .update_item(TENANT, item.id, Some(1), patch("b.jpg"), None)
         .await
         .unwrap()
         .unwrap();
@@ -115,12 +115,12 @@ async fn stale_etag_is_refused_and_changes_nothing() {
         (2, "b.jpg")
     );
     let stale = store
-        .update_item(TENANT, item.id, Some(1), patch("c.jpg"))
+        .update_item(TENANT, item.id, Some(1), patch("c.jpg"), None)
         .await;
     assert!(matches!(stale, Err(Error::EtagMismatch { current: 2 })));
     assert!(
         store
-            .update_item(STRANGER, item.id, None, patch("d.jpg"))
+            .update_item(STRANGER, item.id, None, patch("d.jpg"), None)
             .await
             .unwrap()
             .is_none()

@@ -3,7 +3,7 @@ use crate::{
     SearchStore as _,
     error::Error,
     media::{Color, ItemPatch},
-    search::{ColorFilter, Filter, TextDepth},
+    search::{ColorFilter, Filter, Reads, TextDepth},
 };
 
 const DEPTH: TextDepth = TextDepth {
@@ -38,7 +38,7 @@ async fn full_text_follows_every_change_of_an_item() {
         ..ItemPatch::default()
     };
     store
-        .update_item(TENANT, item.id, None, patch)
+        .update_item(TENANT, item.id, None, patch, None)
         .await
         .unwrap();
     assert_eq!(found(&store, "cafe storm").await, [item.item_key]);
@@ -234,18 +234,51 @@ async fn vectors_are_a_log_with_removals() {
 async fn items_without_a_vector_are_told() {
     let (_dir, store) = store().await;
     let item = insert(&store, new_item(1, "a.jpg")).await;
-    assert!(
-        store.missing_embeddings("m", 10).await.unwrap().is_empty(),
-        "not processed yet"
-    );
+    let missing = async |reads| store.missing_embeddings("m", reads, 10).await.unwrap();
+    assert!(missing(Reads::Pixels).await.is_empty(), "not processed yet");
     finish(&store, &item, processed(4, 3)).await;
-    assert_eq!(
-        store.missing_embeddings("m", 10).await.unwrap(),
-        [(TENANT, item.id)]
-    );
+    assert_eq!(missing(Reads::Pixels).await, [(TENANT, item.id)]);
+    // an empty vector says that there is none, which is not to be asked again
     store
-        .put_embeddings(TENANT, item.id, vec![("m".into(), vec![1, 2])])
+        .put_embeddings(TENANT, item.id, vec![("m".into(), Vec::new())])
         .await
         .unwrap();
-    assert!(store.missing_embeddings("m", 10).await.unwrap().is_empty());
+    assert!(missing(Reads::Pixels).await.is_empty());
+    let log = store.vector_changes(TENANT, "m", 0, 10).await.unwrap();
+    assert_eq!((log.len(), log[0].vector.clone()), (1, None));
+}
+
+#[tokio::test]
+async fn an_item_without_pixels_has_words_to_embed() {
+    let (_dir, store) = store().await;
+    let film = insert(&store, new_item(1, "film.mp4")).await;
+    finish(&store, &film, processed(0, 0)).await;
+    let missing = async |reads| store.missing_embeddings("m", reads, 10).await.unwrap();
+    assert_eq!(missing(Reads::Pixels).await, []);
+    assert_eq!(missing(Reads::Text).await, [(TENANT, film.id)]);
+}
+
+#[tokio::test]
+async fn what_must_be_absent_holds_alone_and_with_words() {
+    let (_dir, store) = store().await;
+    let dog = insert(&store, new_item(1, "dog at the beach.jpg")).await;
+    let sun = insert(&store, new_item(2, "sun at the beach.jpg")).await;
+    let cat = insert(&store, new_item(3, "cat.jpg")).await;
+    let (wanted, without) = crate::search::split_unwanted("beach -dogs");
+    let filter = Filter {
+        without,
+        ..Filter::default()
+    };
+    let hits = store
+        .full_text(TENANT, &wanted, &filter, DEPTH)
+        .await
+        .unwrap();
+    assert_eq!(hits.len(), 1, "{hits:?}");
+    assert_eq!(i64::from(hits[0].item_key), sun.item_key);
+    let rest = store
+        .newest_keys(TENANT, &filter, true, 0, 10)
+        .await
+        .unwrap();
+    assert!(!rest.contains(&u32::try_from(dog.item_key).unwrap()));
+    assert_eq!(rest.len(), 2, "{rest:?}: the sun and {}", cat.item_key);
 }

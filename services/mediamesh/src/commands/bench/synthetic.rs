@@ -125,7 +125,7 @@ async fn insert(
                 colors: Vec::new(),
                 thumb_hash: Vec::new(),
                 blur_hash: String::new(),
-                perceptual_hash: u64::from(n),
+                perceptual_hash: Some(u64::from(n)),
                 exif: None,
                 search_text: "synthetic".to_owned(),
                 renditions: Vec::new(),
