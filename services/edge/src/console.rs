@@ -11,7 +11,7 @@ use rust_embed::{Embed, EmbeddedFile};
 
 use crate::{
     OPENAPI, cache_table,
-    layer::conditional::{matches_etag, weak_etag},
+    layer::conditional::{Conditions, weak_etag},
     problem,
 };
 
@@ -58,10 +58,7 @@ fn document(
         (header::ETAG, etag.to_owned()),
         (header::CACHE_CONTROL, cache_table::ASSET.to_owned()),
     ];
-    let known = headers
-        .get(header::IF_NONE_MATCH)
-        .is_some_and(|value| matches_etag(value, etag));
-    if known {
+    if Conditions::read(headers).knows(etag) {
         return (StatusCode::NOT_MODIFIED, head).into_response();
     }
     (head, [(header::CONTENT_TYPE, content_type)], body).into_response()

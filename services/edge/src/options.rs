@@ -98,3 +98,23 @@ impl Options {
         Duration::from_secs(self.idle_timeout_secs)
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_fault_is_listed_and_unknown_keys_are_refused() {
+        assert_eq!(Options::default().validate(), Vec::<String>::new());
+        let options = Options {
+            max_json_bytes: 1 << 30,
+            max_concurrency: 0,
+            allowed_hosts: vec!["http://x/".to_owned()],
+            cors_origins: vec!["x".to_owned()],
+            ..Options::default()
+        };
+        assert_eq!(options.validate().len(), 4);
+        assert!(serde_json::from_str::<Options>(r#"{"max_json_byte": 1}"#).is_err());
+    }
+}

@@ -9,7 +9,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use http::{HeaderValue, Uri};
+use http::{HeaderValue, Method, StatusCode, Uri};
 use mediamesh_mesh::admin;
 use mediamesh_transcode::runtime;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
@@ -110,7 +110,7 @@ fn api(shared: &Arc<Shared>) -> Router {
         // around body and handler: both take of the client's time
         .layer(from_fn_with_state(Arc::clone(shared), deadline::apply))
         // inside of the compression, which changes the bytes that the ETag is made of
-        .layer(from_fn(conditional::apply))
+        .layer(from_fn_with_state(Arc::clone(shared), conditional::apply))
         // files are larger than axum's limit; ours are in the handlers
         .layer(DefaultBodyLimit::disable());
     generated.merge(streaming).merge(by_hand).layer(layers)
@@ -147,6 +147,10 @@ fn stream_uri(query: &[(String, String)]) -> Uri {
 const UNESCAPED: &percent_encoding::AsciiSet = &NON_ALPHANUMERIC.remove(b'.').remove(b'_');
 
 async fn method_not_allowed(shared: Arc<Shared>, request: Request) -> Response {
+    if request.method() == Method::OPTIONS {
+        // the router adds `Allow`
+        return StatusCode::NO_CONTENT.into_response();
+    }
     let (parts, _) = request.into_parts();
     let problem = problem::method_not_allowed(&parts.method, parts.uri.path());
     shared.answers.answer(problem, &parts)

@@ -52,7 +52,8 @@ pub(crate) fn answers(options: &Options) -> runtime::Options {
         .body_limit_bytes(options.max_json_bytes)
         // a small body: its time is that of one silence
         .body_timeout(options.idle_timeout())
-        .problem(|mut problem, parts| {
+        .by_hand("POST", UPLOAD_PATH)
+        .problem(|problem, parts| {
             let path = parts.uri.path();
             if problem.status >= 500 {
                 tracing::warn!(
@@ -63,14 +64,6 @@ pub(crate) fn answers(options: &Options) -> runtime::Options {
                     detail = problem.detail,
                     "request failed"
                 );
-            }
-            if path == UPLOAD_PATH
-                && let Some(allow) = &mut problem.allow
-                && !allow.contains("POST")
-            {
-                allow.push_str(", POST");
-                problem.detail.push_str(", POST");
-                problem.metadata.insert("allow".to_owned(), allow.clone());
             }
             let problem = problem.instance(path);
             match parts.extensions.get::<TraceId>() {

@@ -6,5 +6,7 @@ mod edge {
     mod json;
     mod pages;
     mod rig;
+    mod serve;
+    mod trace;
     mod uploads;
 }

@@ -15,43 +15,68 @@ use mediamesh_proto::search::v1::{
 };
 use mediamesh_transcode::runtime::Problem;
 
-use super::{feed, form, media_type, parts::Parts as Form, query};
+use super::{
+    feed, form, media_type,
+    parts::{Parts as Form, skip},
+    query,
+};
 use crate::{Shared, problem, transcode};
 
 /// `POST /v1/mediaItems:searchByImage`.
 pub(crate) async fn search(State(shared): State<Arc<Shared>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
-    let found = if media_type(&parts.headers) == "multipart/form-data" {
+    if media_type(&parts.headers) == "multipart/form-data" {
         let request = Request::from_parts(parts.clone(), body);
-        match Form::of(request).await {
-            Ok(form) => in_form(&shared, &parts, form).await,
-            Err(problem) => Err(problem),
-        }
-    } else {
-        match in_query(&parts) {
-            Ok(search) => {
-                let mut body = body.into_data_stream();
-                by_image(&shared, &parts.headers, search, &mut body).await
+        return match Form::of(request, &shared.options).await {
+            Ok(mut form) => {
+                let found = in_form(&shared, &parts, &mut form).await;
+                answer(&shared, &parts, found, &mut form.into_body()).await
             }
-            Err(problem) => Err(problem),
-        }
+            Err(problem) => shared.answers.answer(*problem, &parts),
+        };
+    }
+    let mut body = body.into_data_stream();
+    let found = match in_query(&parts) {
+        Ok(search) => by_image(&shared, &parts.headers, search, &mut body).await,
+        Err(problem) => Err(problem),
     };
+    answer(&shared, &parts, found, &mut body).await
+}
+
+async fn answer<E>(
+    shared: &Shared,
+    parts: &Parts,
+    found: Result<SearchMediaResponse, Box<Problem>>,
+    rest: &mut (impl Stream<Item = Result<Bytes, E>> + Unpin),
+) -> Response {
     match found {
         Ok(found) => Json(found).into_response(),
-        Err(problem) => shared.answers.answer(*problem, &parts),
+        Err(problem) => feed::refuse(shared, parts, *problem, rest).await,
     }
 }
 
 async fn in_form(
     shared: &Shared,
     parts: &Parts,
-    mut form: Form,
+    form: &mut Form,
 ) -> Result<SearchMediaResponse, Box<Problem>> {
     let mut search = in_query(parts)?;
     while let Some(mut field) = form.next().await? {
         match field.name().unwrap_or_default() {
-            "image" => return by_image(shared, &parts.headers, search, &mut field).await,
-            "search" => search = parse(&form::text("search", &mut field).await?)?,
+            "image" => {
+                let found = by_image(shared, &parts.headers, search, &mut field).await?;
+                skip(&mut field, &shared.options).await?;
+                drop(field);
+                return match form.next().await? {
+                    None => Ok(found),
+                    Some(late) => {
+                        let rule = "field comes after the image; the search is for the image \
+                                    behind it";
+                        Err(problem::invalid(late.name().unwrap_or_default(), rule).into())
+                    }
+                };
+            }
+            "search" => search = parse(&form::text("search", &mut field, shared).await?)?,
             name => {
                 let rule = "unknown field; known are search, image";
                 return Err(problem::invalid(name, rule).into());

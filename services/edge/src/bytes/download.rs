@@ -13,14 +13,17 @@ use mediamesh_proto::media::v1::{
     DownloadMediaInfo, DownloadMediaRequest, DownloadMediaResponse,
     download_media_response::Payload,
 };
-use mediamesh_transcode::runtime::Problem;
+use mediamesh_transcode::runtime::{Problem, condition};
 use tonic::Streaming;
 
 use super::{boolean, disposition, query, range::Range};
-use crate::{Shared, cache_table, layer::conditional::matches_etag, problem, transcode};
+use crate::{Shared, cache_table, layer::conditional::Conditions, problem, transcode};
 
 /// Bytes of users are shown, never run: not even if a type slips through.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; sandbox";
+
+/// Least hash digits in `v`; the media service writes 12.
+const MIN_VERSION_DIGITS: usize = 8;
 
 /// What is asked for.
 struct Object {
@@ -92,11 +95,14 @@ async fn download(
     let peek = u64::from(asked.range.is_some() || asked.head);
     let (mut info, mut bytes) = open(shared, parts, object, (0, peek)).await?;
     let etag = format!("\"{}\"", info.sha256);
-    let if_none_match = parts.headers.get(header::IF_NONE_MATCH);
-    if if_none_match.is_some_and(|value| matches_etag(value, &etag)) {
+    let conditions = Conditions::read(&parts.headers);
+    if conditions.fails(&etag) {
+        return Err(condition::mismatch("If-Match does not name these bytes").into());
+    }
+    if conditions.knows(&etag) {
         let mut response = Response::new(Body::empty());
         *response.status_mut() = StatusCode::NOT_MODIFIED;
-        validators(response.headers_mut(), &etag, asked.versioned)?;
+        validators(response.headers_mut(), &info, &asked)?;
         return Ok(response);
     }
     let mut status = StatusCode::OK;
@@ -133,7 +139,8 @@ async fn download(
 struct Asked {
     head: bool,
     attachment: bool,
-    versioned: bool,
+    /// `v`: beginning of the hash of the bytes.
+    version: Option<String>,
     range: Option<Range>,
     if_range: Option<String>,
 }
@@ -143,14 +150,14 @@ impl Asked {
         let mut asked = Self {
             head: parts.method == Method::HEAD,
             attachment: false,
-            versioned: false,
+            version: None,
             range: None,
             if_range: None,
         };
         for (name, value) in query(&parts.uri)? {
             match name.as_str() {
                 "download" => asked.attachment = boolean(&name, &value)?,
-                "v" => asked.versioned = !value.is_empty(),
+                "v" => asked.version = Some(value),
                 _ => return Err(problem::invalid(&name, "unknown query parameter").into()),
             }
         }
@@ -212,7 +219,7 @@ fn describe(
     asked: &Asked,
     status: StatusCode,
 ) -> Result<(), Box<Problem>> {
-    validators(headers, &format!("\"{}\"", info.sha256), asked.versioned)?;
+    validators(headers, info, asked)?;
     let shown = disposition::may_be_shown(&info.content_type);
     let content_type = if shown {
         info.content_type.as_str()
@@ -239,15 +246,26 @@ fn describe(
     Ok(())
 }
 
-fn validators(headers: &mut HeaderMap, etag: &str, versioned: bool) -> Result<(), Box<Problem>> {
-    let cache = if versioned {
-        cache_table::VERSIONED_BYTES
-    } else {
-        cache_table::BYTES
+fn validators(
+    headers: &mut HeaderMap,
+    info: &DownloadMediaInfo,
+    asked: &Asked,
+) -> Result<(), Box<Problem>> {
+    let cache = match &asked.version {
+        None => cache_table::BYTES,
+        Some(version) if is_version(version, &info.sha256) => cache_table::VERSIONED_BYTES,
+        // an old link: these are not the bytes it was made for
+        Some(_) => cache_table::REVALIDATE,
     };
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(cache));
-    headers.insert(header::ETAG, value(etag.to_owned())?);
+    headers.insert(header::ETAG, value(format!("\"{}\"", info.sha256))?);
     Ok(())
+}
+
+/// Returns whether `v` names these bytes: it is the beginning of their hash, long enough that other
+/// bytes do not have it.
+fn is_version(version: &str, sha256: &str) -> bool {
+    version.len() >= MIN_VERSION_DIGITS && sha256.starts_with(version)
 }
 
 fn size(info: &DownloadMediaInfo) -> u64 {

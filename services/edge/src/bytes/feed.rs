@@ -6,13 +6,14 @@
 
 use std::{future::pending, pin::pin, time::Duration};
 
-use axum::body::Bytes;
+use axum::{body::Bytes, response::Response};
 use futures::{Stream, StreamExt as _, stream};
+use http::{HeaderValue, Version, header, request::Parts};
 use mediamesh_transcode::runtime::Problem;
 use tokio::sync::mpsc;
 use tonic::Status;
 
-use crate::problem;
+use crate::{Shared, problem};
 
 /// Largest chunk of one message, in bytes: what the protos allow.
 pub(crate) const CHUNK_BYTES: usize = 64 * 1024;
@@ -23,11 +24,28 @@ const QUEUE_MESSAGES: usize = 4;
 const DISCARD_BYTES: usize = 4 << 20;
 const DISCARD_TIME: Duration = Duration::from_secs(2);
 
+/// Answers a problem while the client may still be sending.
+pub(super) async fn refuse<E>(
+    shared: &Shared,
+    parts: &Parts,
+    problem: Problem,
+    body: &mut (impl Stream<Item = Result<Bytes, E>> + Unpin),
+) -> Response {
+    let ended = discard(body).await;
+    let mut response = shared.answers.answer(problem, parts);
+    if !ended && parts.version < Version::HTTP_2 {
+        // Said aloud, so that no client sends its next request into a closing connection.
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(header::CONNECTION, close);
+    }
+    response
+}
+
 /// Reads on for a moment after a refusal: a client that is still sending would otherwise find its
 /// connection reset before it has read the answer. Source: RFC 9112, section 9.6.
 ///
 /// Returns whether the body ended; if not, the connection cannot be used again.
-pub(super) async fn discard<E>(body: &mut (impl Stream<Item = Result<Bytes, E>> + Unpin)) -> bool {
+async fn discard<E>(body: &mut (impl Stream<Item = Result<Bytes, E>> + Unpin)) -> bool {
     let drain = async {
         let mut left = DISCARD_BYTES;
         while let Some(Ok(chunk)) = body.next().await {

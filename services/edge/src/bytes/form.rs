@@ -24,8 +24,8 @@ use crate::{Shared, problem};
 
 /// Longest text field, in bytes: four times the longest caption.
 pub(super) const MAX_TEXT_BYTES: usize = 64 * 1024;
-/// Most files of one form: results are the only thing kept in memory.
-const MAX_FILES: usize = 10_000;
+/// Most text fields of one form: twice the most tags of an item.
+const MAX_FIELDS: usize = 128;
 
 #[derive(Serialize)]
 struct Results {
@@ -46,40 +46,43 @@ struct FileResult {
 pub(super) async fn upload(shared: Arc<Shared>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let request = Request::from_parts(parts.clone(), body);
-    let form = match Form::of(request).await {
+    let mut form = match Form::of(request, &shared.options).await {
         Ok(form) => form,
         Err(problem) => return shared.answers.answer(*problem, &parts),
     };
-    match files(&shared, &parts, form).await {
+    match files(&shared, &parts, &mut form).await {
         Ok(results) => Json(Results { results }).into_response(),
-        Err(problem) => shared.answers.answer(*problem, &parts),
+        Err(problem) => feed::refuse(&shared, &parts, *problem, &mut form.into_body()).await,
     }
 }
 
 async fn files(
     shared: &Shared,
     parts: &Parts,
-    mut form: Form,
+    form: &mut Form,
 ) -> Result<Vec<FileResult>, Box<Problem>> {
     let mut metadata = UploadMediaMetadata::default();
     let mut results = Vec::new();
+    let mut fields = 0;
     while let Some(mut field) = form.next().await? {
         let Some(file_name) = field.file_name().map(base_name) else {
+            let name = field.name().unwrap_or_default();
             if !results.is_empty() {
                 let rule = "field comes after a file; fields are for the files behind them";
-                return Err(problem::invalid(field.name().unwrap_or_default(), rule).into());
+                return Err(problem::invalid(name, rule).into());
             }
-            set(&mut metadata, &mut field).await?;
+            fields += 1;
+            if fields > MAX_FIELDS {
+                let rule = format!("form has more fields than the limit of {MAX_FIELDS}");
+                return Err(problem::invalid(name, rule).into());
+            }
+            set(&mut metadata, &mut field, shared).await?;
             continue;
         };
         // what a browser sends for a file input in which nothing was chosen
         if file_name.is_empty() {
-            skip(&mut field).await?;
+            skip(&mut field, &shared.options).await?;
             continue;
-        }
-        if results.len() == MAX_FILES {
-            let rule = format!("form has more files than the limit of {MAX_FILES}");
-            return Err(problem::invalid("file", rule).into());
         }
         let metadata = UploadMediaMetadata {
             display_name: file_name.clone(),
@@ -88,11 +91,12 @@ async fn files(
         let (upload, error) = match store(shared, &parts.headers, metadata, &mut field).await {
             Ok(stored) => (Some(stored), None),
             Err(feed::Broken::File(problem)) => {
-                skip(&mut field).await?;
                 (None, Some(Box::new(shared.answers.finish(*problem, parts))))
             }
             Err(feed::Broken::Body(problem)) => return Err(problem),
         };
+        // a service may answer before it has read all
+        skip(&mut field, &shared.options).await?;
         results.push(FileResult {
             file_name,
             upload,
@@ -108,9 +112,10 @@ async fn files(
 async fn set(
     metadata: &mut UploadMediaMetadata,
     field: &mut Field<'_>,
+    shared: &Shared,
 ) -> Result<(), Box<Problem>> {
     let name = field.name().unwrap_or_default().to_owned();
-    let value = text(&name, field).await?;
+    let value = text(&name, field, shared).await?;
     match name.as_str() {
         "folder" => metadata.folder = value,
         "tags" => metadata.tags.push(value),
@@ -128,8 +133,18 @@ async fn set(
     Ok(())
 }
 
-/// Reads a text field.
-pub(super) async fn text(name: &str, field: &mut Field<'_>) -> Result<String, Box<Problem>> {
+/// Reads a text field; it is small, so its time is that of one silence.
+pub(super) async fn text(
+    name: &str,
+    field: &mut Field<'_>,
+    shared: &Shared,
+) -> Result<String, Box<Problem>> {
+    tokio::time::timeout(shared.options.idle_timeout(), whole(name, field))
+        .await
+        .unwrap_or_else(|_| Err(Problem::late_body().into()))
+}
+
+async fn whole(name: &str, field: &mut Field<'_>) -> Result<String, Box<Problem>> {
     let mut bytes = Vec::new();
     while let Some(part) = field
         .chunk()

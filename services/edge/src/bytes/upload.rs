@@ -9,7 +9,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use futures::Stream;
-use http::{HeaderMap, HeaderValue, StatusCode, Version, header, request::Parts};
+use http::{HeaderMap, StatusCode, header, request::Parts};
 use mediamesh_proto::media::v1::{
     UploadMediaMetadata, UploadMediaRequest, UploadMediaResponse, upload_media_request::Payload,
 };
@@ -30,16 +30,7 @@ pub(crate) async fn upload(State(shared): State<Arc<Shared>>, request: Request) 
     let mut body = body.into_data_stream();
     match raw(&shared, &parts, &mut body).await {
         Ok(response) => response,
-        Err(problem) => {
-            let ended = feed::discard(&mut body).await;
-            let mut response = shared.answers.answer(*problem, &parts);
-            if !ended && parts.version < Version::HTTP_2 {
-                // Said aloud, so that no client sends its next request into a closing connection.
-                let close = HeaderValue::from_static("close");
-                response.headers_mut().insert(header::CONNECTION, close);
-            }
-            response
-        }
+        Err(problem) => feed::refuse(&shared, &parts, *problem, &mut body).await,
     }
 }
 

@@ -1,7 +1,10 @@
 //! Which answers are compressed: text over a size (S0-32), negotiated (S0-33).
+//!
+//! The same address may answer long today and short tomorrow, so every text says that it varies,
+//! and so does the 304 in its place.
 
 use axum::{extract::Request, middleware::Next, response::Response};
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use http_body::Body;
 use tower_http::compression::predicate::Predicate;
 
@@ -59,7 +62,7 @@ fn has_strong_etag(headers: &HeaderMap) -> bool {
         .is_some_and(|etag| !etag.as_bytes().starts_with(b"W/"))
 }
 
-/// Outside the compression: lets a client opt out, and tells the size before.
+/// Outside the compression: lets a client opt out, tells the size before, and what it varies by.
 pub(crate) async fn outside(mut request: Request, next: Next) -> Response {
     if request.headers().contains_key(X_NO_COMPRESSION) {
         request.headers_mut().remove(header::ACCEPT_ENCODING);
@@ -72,7 +75,22 @@ pub(crate) async fn outside(mut request: Request, next: Next) -> Response {
             .headers_mut()
             .insert(X_UNCOMPRESSED_SIZE, HeaderValue::from(size));
     }
+    let text = response.status() == StatusCode::NOT_MODIFIED || is_text(response.headers());
+    if text && !has_strong_etag(response.headers()) {
+        vary(response.headers_mut());
+    }
     response
+}
+
+/// Adds `Accept-Encoding`, unless the compression did.
+fn vary(headers: &mut HeaderMap) {
+    let named = headers.get_all(header::VARY).iter().any(|value| {
+        let text = value.to_str().unwrap_or_default().to_ascii_lowercase();
+        text.contains(header::ACCEPT_ENCODING.as_str())
+    });
+    if !named {
+        headers.append(header::VARY, HeaderValue::from_static("accept-encoding"));
+    }
 }
 
 /// Inside the compression: notes the size before.

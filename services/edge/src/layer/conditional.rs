@@ -1,18 +1,24 @@
-//! Cache-Control, ETag and 304 of JSON answers, by the cache table.
+//! Cache-Control, ETag, 304 and 412 of JSON answers, by the cache table.
+
+use std::sync::Arc;
 
 use axum::{
     body::{Body, to_bytes},
-    extract::Request,
+    extract::{Request, State},
     middleware::Next,
     response::{IntoResponse, Response},
 };
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use http_body::Body as _;
-use mediamesh_transcode::runtime::Matched;
+use mediamesh_transcode::runtime::{Matched, condition};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use crate::cache_table::{self, Rule};
+use super::rescue::head;
+use crate::{
+    Shared,
+    cache_table::{self, Rule},
+};
 
 /// Larger answers are not hashed: it would cost more than sending them on a local network.
 const MAX_HASHED_BYTES: u64 = 1 << 20;
@@ -24,11 +30,54 @@ struct JobState<'a> {
     state: &'a str,
 }
 
-/// Sets Cache-Control, and answers 304 when the client has the answer already.
-pub(crate) async fn apply(request: Request, next: Next) -> Response {
+/// What the client has or expects (RFC 9110, section 13.1).
+pub(crate) struct Conditions {
+    if_match: Vec<HeaderValue>,
+    if_none_match: Vec<HeaderValue>,
+}
+
+impl Conditions {
+    pub(crate) fn read(headers: &HeaderMap) -> Self {
+        let all = |name| headers.get_all(name).iter().cloned().collect();
+        Self {
+            if_match: all(header::IF_MATCH),
+            if_none_match: all(header::IF_NONE_MATCH),
+        }
+    }
+
+    /// Returns whether `If-Match` is there and does not name `etag`. Compares strongly.
+    pub(crate) fn fails(&self, etag: &str) -> bool {
+        let named = |tag: &str| tag == "*" || (tag == etag && !tag.starts_with("W/"));
+        !self.if_match.is_empty() && !self.if_match.iter().flat_map(tags).any(named)
+    }
+
+    /// Returns whether `If-None-Match` names `etag`. Compares weakly.
+    pub(crate) fn knows(&self, etag: &str) -> bool {
+        let opaque = |tag: &str| tag.trim_start_matches("W/").to_owned();
+        let wanted = opaque(etag);
+        let mut given = self.if_none_match.iter().flat_map(tags);
+        given.any(|tag| tag == "*" || opaque(tag) == wanted)
+    }
+}
+
+/// The entity tags of one header; what is no text has none.
+fn tags(value: &HeaderValue) -> impl Iterator<Item = &str> {
+    value.to_str().unwrap_or_default().split(',').map(str::trim)
+}
+
+/// Sets Cache-Control, answers 304 when the client has the answer already, and 412 when it wants
+/// another version.
+pub(crate) async fn apply(
+    State(shared): State<Arc<Shared>>,
+    request: Request,
+    next: Next,
+) -> Response {
     let reads = matches!(*request.method(), Method::GET | Method::HEAD);
-    let if_none_match = request.headers().get(header::IF_NONE_MATCH).cloned();
-    let mut response = next.run(request).await;
+    let conditions = Conditions::read(request.headers());
+    let (asked, body) = request.into_parts();
+    // an error answer needs it, and the request is gone by then
+    let asked_head = (!conditions.if_match.is_empty()).then(|| head(&asked));
+    let mut response = next.run(Request::from_parts(asked, body)).await;
     if response.headers().contains_key(header::CACHE_CONTROL) {
         return response;
     }
@@ -62,8 +111,19 @@ pub(crate) async fn apply(request: Request, next: Next) -> Response {
         cache_table::REVALIDATE
     };
     set_cache_control(&mut parts.headers, cache_control);
-    let etag = weak_etag(&bytes);
-    let known = if_none_match.is_some_and(|value| matches_etag(&value, &etag));
+    // a resource with an etag of its own has that one, which is also what its writes compare
+    let own = parts.headers.get(header::ETAG);
+    let etag = match own.and_then(|etag| etag.to_str().ok()) {
+        Some(etag) => etag.to_owned(),
+        None => weak_etag(&bytes),
+    };
+    if let Some(head) = asked_head
+        && conditions.fails(&etag)
+    {
+        let problem = condition::mismatch("If-Match does not name the current version");
+        return shared.answers.answer(problem, &head);
+    }
+    let known = conditions.knows(&etag);
     if let Ok(value) = HeaderValue::try_from(etag) {
         parts.headers.insert(header::ETAG, value);
     }
@@ -93,14 +153,4 @@ fn has_ended(job: &[u8]) -> bool {
 pub(crate) fn weak_etag(bytes: &[u8]) -> String {
     // 128 bits are far more than any cache can confuse
     format!("W/\"{}\"", hex::encode(&Sha256::digest(bytes)[..16]))
-}
-
-/// Returns whether `If-None-Match` names `etag`. Compares weakly (RFC 9110, section 13.1.2).
-pub(crate) fn matches_etag(if_none_match: &HeaderValue, etag: &str) -> bool {
-    let opaque = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
-    let wanted = opaque(etag);
-    if_none_match.to_str().is_ok_and(|list| {
-        list.split(',')
-            .any(|tag| tag.trim() == "*" || opaque(tag) == wanted)
-    })
 }

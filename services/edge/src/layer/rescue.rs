@@ -32,7 +32,7 @@ pub(crate) async fn apply(
 }
 
 /// What an error answer needs of a request that is gone by then.
-fn head(parts: &Parts) -> Parts {
+pub(super) fn head(parts: &Parts) -> Parts {
     let mut head = http::Request::new(Body::empty()).into_parts().0;
     head.method = parts.method.clone();
     head.uri = parts.uri.clone();
@@ -40,4 +40,45 @@ fn head(parts: &Parts) -> Parts {
         head.extensions.insert(trace_id.clone());
     }
     head
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use axum::{Router, middleware::from_fn_with_state, routing::get};
+    use http::StatusCode;
+    use mediamesh_mesh::{Policy, PolicyOptions, Registry, ServiceName};
+    use mediamesh_telemetry::{HealthRegistry, Metrics};
+    use tower::ServiceExt as _;
+
+    use super::*;
+    use crate::{Deps, Options, build};
+
+    async fn broken() -> StatusCode {
+        panic!("a bug of the edge itself")
+    }
+
+    #[tokio::test]
+    async fn a_panic_of_the_edge_is_a_problem() {
+        let metrics = Metrics::new();
+        let policy = Policy::from_options(&PolicyOptions::default());
+        let channel = Registry::new(policy, &metrics).channel(ServiceName::Media);
+        let deps = Deps {
+            media: channel.clone(),
+            search: channel.clone(),
+            embedding: channel.clone(),
+            cache: channel,
+            metrics,
+            health: HealthRegistry::new(),
+        };
+        let shared = build(Options::default(), deps).shared;
+        let router: Router = Router::new()
+            .route("/", get(broken))
+            .layer(from_fn_with_state(shared, apply));
+        let request = Request::new(Body::empty());
+        let response = router.oneshot(request).await.unwrap();
+        assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        let kind = &response.headers()[http::header::CONTENT_TYPE];
+        assert_eq!(kind, "application/problem+json");
+    }
 }

@@ -27,9 +27,11 @@ async fn the_whole_is_answered_with_its_hash_as_etag() {
         answer.header("content-disposition"),
         "inline; filename=\"K_tzchen.jpg\"; filename*=UTF-8''K%C3%A4tzchen.jpg"
     );
-    let versioned = rig
-        .get("/v1/mediaItems/one/renditions/w320?v=1&download=true", &[])
-        .await;
+    let uri = format!(
+        "/v1/mediaItems/one/renditions/w320?v={}&download=true",
+        &SHA[..12]
+    );
+    let versioned = rig.get(&uri, &[]).await;
     assert_eq!(
         versioned.header("cache-control"),
         "private, max-age=31536000, immutable"
@@ -39,6 +41,37 @@ async fn the_whole_is_answered_with_its_hash_as_etag() {
             .header("content-disposition")
             .starts_with("attachment;")
     );
+}
+
+#[tokio::test]
+async fn only_the_version_of_these_bytes_makes_them_immutable() {
+    let rig = Rig::new();
+    for version in ["junk", "", "1", "9f86", "9f86d081x"] {
+        let answer = rig.get(&format!("{CONTENT}?v={version}"), &[]).await;
+        assert_eq!(answer.status, StatusCode::OK, "{version}");
+        assert_eq!(
+            answer.header("cache-control"),
+            "private, no-cache",
+            "{version}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn bytes_of_another_version_are_not_sent() {
+    let rig = Rig::new();
+    let etag = format!("\"{SHA}\"");
+    // the comparison is strong: a weak tag never matches
+    for tag in ["\"other\"", &format!("W/{etag}")] {
+        let headers = [("if-match", tag), ("range", "bytes=0-1")];
+        let answer = rig.get(CONTENT, &headers).await;
+        assert_eq!(answer.status, StatusCode::PRECONDITION_FAILED, "{tag}");
+        assert_eq!(answer.json()["reason"], "ERROR_REASON_ETAG_MISMATCH");
+    }
+    for tag in ["*", &etag, &format!("\"other\", {etag}")] {
+        let answer = rig.get(CONTENT, &[("if-match", tag)]).await;
+        assert_eq!(answer.status, StatusCode::OK, "{tag}");
+    }
 }
 
 #[tokio::test]

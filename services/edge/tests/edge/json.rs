@@ -32,6 +32,86 @@ async fn a_json_answer_has_an_etag_and_is_not_sent_twice() {
 }
 
 #[tokio::test]
+async fn an_items_etag_is_what_its_writes_are_compared_with() {
+    let rig = Rig::new();
+    let uri = "/v1/mediaItems/tagged";
+    let read = rig.get(uri, &[]).await;
+    let etag = read.header("etag").to_owned();
+    assert_eq!(etag, "\"5\"");
+    let known = rig.get(uri, &[("if-none-match", &etag)]).await;
+    assert_eq!(known.status, StatusCode::NOT_MODIFIED);
+    let json = ("content-type", "application/json");
+    let patch = async |tag: &str| {
+        let body = "{\"caption\":\"x\"}";
+        rig.request("PATCH", uri, &[json, ("if-match", tag)], body)
+            .await
+    };
+    let changed = patch(&etag).await;
+    assert_eq!(changed.status, StatusCode::OK, "{:?}", changed.json());
+    assert_eq!(changed.header("etag"), "\"6\"");
+    assert_eq!(patch("*").await.status, StatusCode::OK);
+    for tag in ["\"4\"", "W/\"5\""] {
+        let stale = patch(tag).await;
+        assert_eq!(stale.status, StatusCode::PRECONDITION_FAILED, "{tag}");
+        assert_eq!(stale.json()["reason"], "ERROR_REASON_ETAG_MISMATCH");
+        let kept = rig.request("DELETE", uri, &[("if-match", tag)], "").await;
+        assert_eq!(kept.status, StatusCode::PRECONDITION_FAILED, "{tag}");
+        let other = rig.get(uri, &[("if-match", tag)]).await;
+        assert_eq!(other.status, StatusCode::PRECONDITION_FAILED, "{tag}");
+    }
+    let gone = rig.request("DELETE", uri, &[("if-match", &etag)], "").await;
+    assert_eq!(gone.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn whatever_is_negotiated_says_so() {
+    let rig = Rig::with(Options {
+        cors_origins: vec!["https://photos.example".to_owned()],
+        ..Options::default()
+    });
+    let varies = |answer: &super::rig::Answer| {
+        let values = answer.headers.get_all("vary").iter();
+        let values: Vec<_> = values.map(|value| value.to_str().unwrap()).collect();
+        values.join(", ").to_ascii_lowercase()
+    };
+    let large = rig.get("/v1/mediaItems?pageSize=1000", &[]).await;
+    let small = rig.get("/v1/mediaItems/one", &[]).await;
+    let etag = small.header("etag").to_owned();
+    let known = rig
+        .get("/v1/mediaItems/one", &[("if-none-match", &etag)])
+        .await;
+    assert_eq!(known.status, StatusCode::NOT_MODIFIED);
+    for answer in [&large, &small, &known, &rig.get("/nothing", &[]).await] {
+        let vary = varies(answer);
+        assert_eq!(vary.matches("accept-encoding").count(), 1, "{vary}");
+        assert!(vary.contains("origin"), "{vary}");
+    }
+    let stream = rig
+        .get("/v1/mediaItems:streamSearch?search.query=a", &[])
+        .await;
+    let vary = varies(&stream);
+    assert!(vary.split(", ").any(|name| name == "accept"), "{vary}");
+}
+
+#[tokio::test]
+async fn options_lists_every_method_of_a_path() {
+    let rig = Rig::new();
+    for (uri, methods) in [
+        ("/v1/mediaItems", vec!["GET", "HEAD", "POST"]),
+        ("/v1/mediaItems/one", vec!["GET", "HEAD", "PATCH", "DELETE"]),
+        ("/v1/mediaItems/one/content", vec!["GET", "HEAD"]),
+        ("/v1/mediaItems:searchByImage", vec!["POST"]),
+    ] {
+        let answer = rig.request("OPTIONS", uri, &[], "").await;
+        assert_eq!(answer.status, StatusCode::NO_CONTENT, "{uri}");
+        let allow: Vec<_> = answer.header("allow").split(',').map(str::trim).collect();
+        for method in methods {
+            assert!(allow.contains(&method), "{uri}: {allow:?}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn only_large_answers_are_compressed_and_only_when_asked() {
     let rig = Rig::new();
     let large = "/v1/mediaItems?pageSize=1000";
@@ -82,9 +162,10 @@ async fn old_clients_stream_with_a_flag() {
 }
 
 #[tokio::test]
-async fn an_unknown_field_is_named_by_its_path() {
+async fn every_bad_field_is_named_by_its_path() {
     let rig = Rig::new();
-    let body = "{\"filter\":{\"foldr\":\"x\"}}";
+    let body =
+        "{\"limit\":\"few\",\"filter\":{\"foldr\":\"x\",\"tags\":[1],\"min_time\":\"soon\"}}";
     let json = [("content-type", "application/json")];
     let answer = rig
         .request("POST", "/v1/mediaItems:search", &json, body)
@@ -92,13 +173,15 @@ async fn an_unknown_field_is_named_by_its_path() {
     assert_eq!(answer.status, StatusCode::BAD_REQUEST);
     assert_eq!(answer.header("content-type"), "application/problem+json");
     let problem = answer.json();
-    assert!(
-        problem["errors"][0]["field"]
-            .as_str()
-            .unwrap()
-            .starts_with("filter"),
-        "{problem}"
-    );
+    let mut fields: Vec<_> = problem["errors"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|error| error["field"].as_str().unwrap())
+        .collect();
+    fields.sort_unstable();
+    let expected = ["filter.foldr", "filter.min_time", "filter.tags[0]", "limit"];
+    assert_eq!(fields, expected, "{problem}");
     assert_eq!(problem["code"], "INVALID_ARGUMENT");
     assert_eq!(problem["instance"], "/v1/mediaItems:search");
     let large = "x".repeat(1_100_000);

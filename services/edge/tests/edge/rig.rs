@@ -76,6 +76,14 @@ fn no_item() -> Status {
     .into()
 }
 
+/// Items of the fake are at version 5.
+fn current(etag: &str) -> Result<(), Status> {
+    match etag {
+        "" | "5" => Ok(()),
+        _ => Err(Error::new(ErrorKind::Conflict, ErrorReason::EtagMismatch, "stale").into()),
+    }
+}
+
 #[tonic::async_trait]
 impl MediaService for Fake {
     async fn upload_media(
@@ -133,6 +141,12 @@ impl MediaService for Fake {
                 tokio::time::sleep(Duration::from_secs(5)).await;
                 Err(no_item())
             }
+            "tagged" => Ok(Response::new(GetMediaItemResponse {
+                media_item: Some(MediaItem {
+                    etag: "5".to_owned(),
+                    ..item(&id)
+                }),
+            })),
             _ => Ok(Response::new(GetMediaItemResponse {
                 media_item: Some(item(&id)),
             })),
@@ -168,16 +182,24 @@ impl MediaService for Fake {
 
     async fn update_media_item(
         &self,
-        _: Request<UpdateMediaItemRequest>,
+        request: Request<UpdateMediaItemRequest>,
     ) -> Result<Response<UpdateMediaItemResponse>, Status> {
-        Err(Status::unimplemented("fake"))
+        let media_item = request.into_inner().media_item.unwrap();
+        current(&media_item.etag)?;
+        Ok(Response::new(UpdateMediaItemResponse {
+            media_item: Some(MediaItem {
+                etag: "6".to_owned(),
+                ..media_item
+            }),
+        }))
     }
 
     async fn delete_media_item(
         &self,
-        _: Request<DeleteMediaItemRequest>,
+        request: Request<DeleteMediaItemRequest>,
     ) -> Result<Response<DeleteMediaItemResponse>, Status> {
-        Err(Status::unimplemented("fake"))
+        current(&request.into_inner().etag)?;
+        Ok(Response::new(DeleteMediaItemResponse {}))
     }
 
     async fn reprocess_media_item(

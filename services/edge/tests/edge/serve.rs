@@ -1,0 +1,62 @@
+//! Connections: both versions of HTTP, and the end.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use http::{Request, StatusCode, Version};
+use http_body_util::BodyExt as _;
+use hyper_util::{client::legacy::Client, rt::TokioExecutor};
+use tokio::{net::TcpListener, sync::oneshot};
+
+use super::rig::Rig;
+
+#[tokio::test]
+async fn both_http_versions_are_served_and_running_requests_end_before_the_server() {
+    let rig = Rig::new();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (stop, stopped) = oneshot::channel::<()>();
+    let edge = rig.edge.clone();
+    let server = tokio::spawn(async move {
+        edge.serve(listener, async {
+            stopped.await.ok();
+        })
+        .await
+    });
+    let request = |path: &str| {
+        Request::get(format!("http://{address}{path}"))
+            .header("x-request-timeout", "0.5")
+            .body(Body::empty())
+            .unwrap()
+    };
+    for (http2, version) in [(false, Version::HTTP_11), (true, Version::HTTP_2)] {
+        let client = Client::builder(TokioExecutor::new())
+            .http2_only(http2)
+            .build_http::<Body>();
+        let answer = client
+            .request(request("/v1/mediaItems/one/content"))
+            .await
+            .unwrap();
+        assert_eq!(
+            (answer.status(), answer.version()),
+            (StatusCode::OK, version)
+        );
+        assert_eq!(
+            answer.into_body().collect().await.unwrap().to_bytes().len(),
+            200_000
+        );
+    }
+    let client = Client::builder(TokioExecutor::new()).build_http::<Body>();
+    let slow = tokio::spawn(client.request(request("/v1/mediaItems/slow")));
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    stop.send(()).unwrap();
+    assert_eq!(
+        slow.await.unwrap().unwrap().status(),
+        StatusCode::GATEWAY_TIMEOUT
+    );
+    tokio::time::timeout(Duration::from_secs(5), server)
+        .await
+        .unwrap()
+        .unwrap()
+        .unwrap();
+}
