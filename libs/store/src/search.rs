@@ -200,7 +200,8 @@ pub trait SearchStore: Send + Sync {
     /// Highest sequence number of one index; 0 if none.
     async fn last_sequence(&self, tenant: TenantId, model: &str) -> Result<u64>;
 
-    /// Items ready that `model` has not seen, at most `limit`, of all tenants.
+    /// Items ready that `model` has not seen, at most `limit`, of all tenants. Words that a model saw
+    /// before the item last changed, as when the model was not in use, count as not seen.
     async fn missing_embeddings(
         &self,
         model: &str,

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use diesel::{
     ExpressionMethods as _, OptionalExtension as _, QueryDsl as _, QueryableByName,
     SelectableHelper as _,
-    dsl::{count_star, max},
+    dsl::{count_star, exists, max, not},
     sql_types::{BigInt, Binary, Float, Nullable, Text},
 };
 use diesel_async::RunQueryDsl as _;
@@ -399,25 +399,26 @@ impl SearchStore for SqliteStore {
         limit: i64,
     ) -> Result<Vec<(TenantId, MediaItemId)>> {
         let model = model.to_owned();
-        let least_width = match reads {
-            Reads::Pixels => 1,
-            Reads::Text => 0,
-        };
         self.db
             .read("missing_embeddings", move |conn| {
                 Box::pin(async move {
-                    let embedded = e::media_embeddings
-                        .filter(e::model.eq(model))
-                        .select(e::item_key);
-                    let rows: Vec<(Vec<u8>, Vec<u8>)> = m::media_items
+                    let ready = m::media_items
                         .filter(m::state.eq(State::Ready as i16))
-                        .filter(m::width_pixels.ge(least_width))
-                        .filter(m::item_key.ne_all(embedded))
                         .order(m::item_key)
                         .limit(limit)
                         .select((m::tenant_id, m::id))
-                        .load(conn)
-                        .await?;
+                        .into_boxed();
+                    let seen = e::media_embeddings.filter(e::model.eq(model));
+                    let missing = match reads {
+                        Reads::Pixels => ready
+                            .filter(m::width_pixels.gt(0))
+                            .filter(m::item_key.ne_all(seen.select(e::item_key))),
+                        Reads::Text => ready.filter(not(exists(
+                            seen.filter(e::item_key.eq(m::item_key))
+                                .filter(e::create_time.ge(m::update_time)),
+                        ))),
+                    };
+                    let rows: Vec<(Vec<u8>, Vec<u8>)> = missing.load(conn).await?;
                     rows.into_iter()
                         .map(|(tenant, id)| Ok((TenantId(uuid(&tenant)?), MediaItemId(uuid(&id)?))))
                         .collect()

@@ -256,6 +256,28 @@ async fn an_item_without_pixels_has_words_to_embed() {
     let missing = async |reads| store.missing_embeddings("m", reads, 10).await.unwrap();
     assert_eq!(missing(Reads::Pixels).await, []);
     assert_eq!(missing(Reads::Text).await, [(TENANT, film.id)]);
+
+    let put = async || {
+        let vectors = vec![("m".to_owned(), vec![1, 2])];
+        store
+            .put_embeddings(TENANT, film.id, vectors)
+            .await
+            .unwrap();
+    };
+    put().await;
+    assert!(missing(Reads::Text).await.is_empty());
+    // a change while no model of words is in use makes the vector stale
+    let patch = ItemPatch {
+        caption: Some("wedding".into()),
+        ..ItemPatch::default()
+    };
+    store
+        .update_item(TENANT, film.id, None, patch, None)
+        .await
+        .unwrap();
+    assert_eq!(missing(Reads::Text).await, [(TENANT, film.id)]);
+    put().await;
+    assert!(missing(Reads::Text).await.is_empty());
 }
 
 #[tokio::test]
