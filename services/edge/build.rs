@@ -34,6 +34,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         .title("mediamesh")
         .version(env!("CARGO_PKG_VERSION"))
         .description("Stores photos and videos and finds them by words and by example.")
+        // as mediamesh-proto has pbjson write it
+        .emits_all_fields()
         .merge_openapi(serde_json::from_str(&fs::read_to_string(handwritten)?)?)
         .generate()?;
     let out = PathBuf::from(env::var("OUT_DIR")?);

@@ -93,6 +93,7 @@ pub struct Generator<'a> {
     version: String,
     description: String,
     merged: Vec<serde_json::Value>,
+    emits_all_fields: bool,
 }
 
 impl<'a> Generator<'a> {
@@ -108,6 +109,7 @@ impl<'a> Generator<'a> {
             version: "0.0.0".to_owned(),
             description: String::new(),
             merged: Vec::new(),
+            emits_all_fields: false,
         }
     }
 
@@ -155,7 +157,16 @@ impl<'a> Generator<'a> {
         self
     }
 
-    /// Adds hand-written paths, components and tags. May be called more than once.
+    /// Says that the JSON of answers always holds fields without presence, as pbjson writes it with
+    /// `emit_fields`: the document then requires them. Default is that it leaves zeros out.
+    #[must_use]
+    pub fn emits_all_fields(mut self) -> Self {
+        self.emits_all_fields = true;
+        self
+    }
+
+    /// Adds hand-written paths, components and tags. May be called more than once. A reference to
+    /// the schema of a message adds the message.
     #[must_use]
     pub fn merge_openapi(mut self, document: serde_json::Value) -> Self {
         self.merged.push(document);

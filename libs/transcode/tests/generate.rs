@@ -246,6 +246,48 @@ fn schemas_say_what_pbjson_reads_and_writes() {
 }
 
 #[test]
+fn what_every_answer_holds_is_required_and_what_clients_may_leave_out_is_not() {
+    let references = json!({ "paths": { "/by/hand": { "get": { "responses": { "200": {
+        "$ref": "#/components/schemas/library.v1.ReindexResponse"
+    } } } } } });
+    let output = Generator::new(DESCRIPTOR_SET)
+        .merge_openapi(references)
+        .emits_all_fields()
+        .generate()
+        .unwrap();
+    let document: Value = serde_json::from_str(&output.openapi_json).unwrap();
+    let required = |name: &str| document["components"]["schemas"][name]["required"].clone();
+    assert_eq!(required("library.v1.WatchBooksResponse"), json!(["number"]));
+    // a book is sent as well: only what the server alone sets is sure to be there
+    assert_eq!(required("library.v1.Book"), json!(["id", "title"]));
+    assert_eq!(
+        required("library.v1.SearchBooksResponse"),
+        json!(["results"])
+    );
+    every_reference_resolves(&document, &document);
+}
+
+#[test]
+fn one_path_with_two_names_is_one_path_item() {
+    let document = openapi();
+    let item = &document["paths"]["/v1/books/{book_id}"];
+    assert!(
+        item["get"].is_object() && item["patch"].is_object(),
+        "{item}"
+    );
+    assert_eq!(item["patch"]["parameters"][0]["name"], "book_id");
+    assert!(document["paths"].get("/v1/books/{book.id}").is_none());
+    let condition = json!("If-Match");
+    let parameters = item["patch"]["parameters"].as_array().unwrap();
+    assert!(
+        parameters
+            .iter()
+            .any(|parameter| parameter["name"] == condition)
+    );
+    assert!(item["patch"]["responses"]["412"].is_object());
+}
+
+#[test]
 fn operations_carry_the_comments_of_their_methods() {
     let document = openapi();
     let get = &document["paths"]["/v1/books/{book_id}"]["get"];

@@ -24,7 +24,8 @@ use schema::Schemas;
 const PROBLEM_TYPE: &str = "application/problem+json";
 
 pub(super) fn document(bindings: &[Binding], options: &Generator<'_>) -> Result<String, Error> {
-    let mut schemas = Schemas::default();
+    let bodies = bindings.iter().filter_map(Binding::body_message);
+    let mut schemas = Schemas::new(options.emits_all_fields, bodies);
     let mut paths = Map::new();
     let mut tags = BTreeMap::new();
     for binding in bindings {
@@ -34,13 +35,27 @@ pub(super) fn document(bindings: &[Binding], options: &Generator<'_>) -> Result<
             comment::of(&service.parent_file(), service.path()),
         );
         let (path, _) = binding.template.openapi_path();
+        // one path item per shape: `{id}` and `{item.id}` in one place are the same path
+        let known = paths.keys().find(|known| shape(known) == shape(&path));
+        let path = known.cloned().unwrap_or(path);
+        let operation = operation(binding, &path, &mut schemas);
         let operations = paths.entry(path).or_insert_with(|| json!({}));
-        operations[binding.http_method.to_ascii_lowercase()] = operation(binding, &mut schemas);
+        operations[binding.http_method.to_ascii_lowercase()] = operation;
     }
     let tags: Vec<Value> = tags
         .into_iter()
         .map(|(name, text)| described(json!({ "name": name }), &text))
         .collect();
+    if let Some(binding) = bindings.first() {
+        let pool = binding.method.parent_pool();
+        for other in &options.merged {
+            merge::references(other, &mut |name| {
+                if let Some(message) = pool.get_message_by_name(name) {
+                    schemas.reference(&message);
+                }
+            });
+        }
+    }
     let mut components = schemas.finish();
     components.insert("Problem".to_owned(), problem_schema());
     let mut document = json!({
@@ -67,7 +82,22 @@ pub(super) fn document(bindings: &[Binding], options: &Generator<'_>) -> Result<
         .expect("a JSON value always serialises"))
 }
 
-fn operation(binding: &Binding, schemas: &mut Schemas) -> Value {
+/// The path without the names of its parameters.
+fn shape(path: &str) -> String {
+    let segments = path.split('{').enumerate().map(|(at, text)| match at {
+        0 => text,
+        _ => text.split_once('}').map_or("", |(_, rest)| rest),
+    });
+    segments.collect::<Vec<_>>().join("{}")
+}
+
+/// The names of a path's parameters, in order.
+fn names(path: &str) -> impl Iterator<Item = &str> {
+    let after = path.split('{').skip(1);
+    after.map(|text| text.split_once('}').map_or(text, |(name, _)| name))
+}
+
+fn operation(binding: &Binding, path: &str, schemas: &mut Schemas) -> Value {
     let method = &binding.method;
     let service = method.parent_service();
     let text = comment::of(&method.parent_file(), method.path());
@@ -78,7 +108,7 @@ fn operation(binding: &Binding, schemas: &mut Schemas) -> Value {
     let mut operation = json!({
         "operationId": id,
         "tags": [service.name()],
-        "parameters": parameters(binding, schemas),
+        "parameters": parameters(binding, path, schemas),
         "responses": responses(binding, &text, schemas),
     });
     if let Some(summary) = comment::summary(&text) {
@@ -99,9 +129,9 @@ fn operation(binding: &Binding, schemas: &mut Schemas) -> Value {
     operation
 }
 
-fn parameters(binding: &Binding, schemas: &mut Schemas) -> Vec<Value> {
+fn parameters(binding: &Binding, path: &str, schemas: &mut Schemas) -> Vec<Value> {
     let mut parameters = Vec::new();
-    for (name, owner) in binding.template.openapi_path().1 {
+    for (name, (_, owner)) in names(path).zip(binding.template.openapi_path().1) {
         let parameter = json!({ "name": name, "in": "path", "required": true });
         let Some(owner) = owner else {
             parameters.push(described(

@@ -51,6 +51,14 @@ async fn the_description_has_generated_and_hand_written_routes() {
         ("/v1/mediaItems:searchByImage", "post"),
         ("/v1/mediaItems:search", "post"),
         ("/api/jobs", "post"),
+        ("/v1/mediaItems/{media_item_id}", "patch"),
+        ("/v1/mediaItems/{mediaItemId}/content", "get"),
+        ("/health", "get"),
+        ("/health/ready", "get"),
+        ("/api/health", "get"),
+        ("/metrics", "get"),
+        ("/errors/{reason}", "get"),
+        ("/openapi.json", "get"),
     ] {
         assert!(
             document["paths"][path][method].is_object(),
@@ -58,6 +66,20 @@ async fn the_description_has_generated_and_hand_written_routes() {
         );
     }
     assert!(document["openapi"].as_str().unwrap().starts_with("3.1"));
+    let schemas = &document["components"]["schemas"];
+    let stored = &schemas["mediamesh.media.v1.UploadMediaResponse"];
+    // an answer holds every field, empty or not
+    assert_eq!(
+        stored["required"],
+        serde_json::json!(["duplicateOf", "jobId"])
+    );
+    let hit = schemas["mediamesh.search.v1.SearchHit"]["required"].to_string();
+    assert!(
+        hit.contains("\"tags\"") && !hit.contains("captureTime"),
+        "{hit}"
+    );
+    let upload = &document["paths"]["/v1/mediaItems"]["post"];
+    assert!(upload["responses"]["413"]["content"].is_object());
 }
 
 #[tokio::test]

@@ -22,6 +22,23 @@ pub(super) fn into(document: &mut Value, other: &Value) -> Result<(), Error> {
     Ok(())
 }
 
+/// Calls `found` with the name of each component schema that `value` refers to.
+pub(super) fn references(value: &Value, found: &mut impl FnMut(&str)) {
+    match value {
+        Value::Object(members) => {
+            let reference = members.get("$ref").and_then(Value::as_str);
+            if let Some(name) = reference.and_then(|it| it.strip_prefix("#/components/schemas/")) {
+                found(name);
+            }
+            members
+                .values()
+                .for_each(|member| references(member, found));
+        }
+        Value::Array(items) => items.iter().for_each(|item| references(item, found)),
+        _ => {}
+    }
+}
+
 fn tags(known: &mut Value, added: &Value) {
     let (Some(known), Some(added)) = (known.as_array_mut(), added.as_array()) else {
         return;

@@ -1,6 +1,6 @@
 //! Messages and enums as JSON Schema, in the shapes pbjson reads and writes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use prost_reflect::{EnumDescriptor, FieldDescriptor, Kind, MessageDescriptor};
 use serde_json::{Map, Value, json};
@@ -11,9 +11,38 @@ use super::{super::params::wrapped, comment};
 #[derive(Debug, Default)]
 pub(super) struct Schemas {
     components: BTreeMap<String, Value>,
+    /// Whether answers hold every field that has no presence.
+    emits_all_fields: bool,
+    /// Messages that clients send: what they may leave out is not required.
+    sent: BTreeSet<String>,
 }
 
 impl Schemas {
+    pub(super) fn new(
+        emits_all_fields: bool,
+        bodies: impl Iterator<Item = MessageDescriptor>,
+    ) -> Self {
+        let mut sent = BTreeSet::new();
+        let mut open: Vec<MessageDescriptor> = bodies.collect();
+        while let Some(message) = open.pop() {
+            if sent.insert(message.full_name().to_owned()) {
+                let kinds = message.fields().map(|field| field.kind());
+                open.extend(kinds.filter_map(|kind| kind.as_message().cloned()));
+            }
+        }
+        Self {
+            emits_all_fields,
+            sent,
+            ..Self::default()
+        }
+    }
+
+    /// Whether every answer with this message holds the field.
+    fn always_there(&self, field: &FieldDescriptor, output_only: bool) -> bool {
+        let sent = self.sent.contains(field.parent_message().full_name());
+        self.emits_all_fields && !field.supports_presence() && (output_only || !sent)
+    }
+
     pub(super) fn finish(self) -> Map<String, Value> {
         self.components.into_iter().collect()
     }
@@ -46,7 +75,8 @@ impl Schemas {
             if !text.is_empty() {
                 schema["description"] = text.as_str().into();
             }
-            if comment::is_output_only(&text) {
+            let output_only = comment::is_output_only(&text);
+            if output_only {
                 schema["readOnly"] = true.into();
             }
             if field
@@ -57,7 +87,7 @@ impl Schemas {
             {
                 schema["deprecated"] = true.into();
             }
-            if comment::is_required(&text) {
+            if comment::is_required(&text) || self.always_there(&field, output_only) {
                 required.push(field.json_name().to_owned());
             }
             properties.insert(field.json_name().to_owned(), schema);
