@@ -8,7 +8,7 @@ use axum::{
 };
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use http::{HeaderValue, header, request::Parts};
+use http::{HeaderMap, HeaderValue, header, request::Parts};
 use prost::Message;
 use serde::{Serialize, de::DeserializeOwned};
 use tonic::{Code, Status, Streaming, metadata::MetadataMap};
@@ -79,8 +79,10 @@ where
             if let Err(error) = serde_json::to_writer(&mut answer, &message) {
                 return unserialisable(&options, &parts, &error);
             }
+            let mut headers = HeaderMap::new();
+            condition::tag(&mut headers, etag(&message), &answer);
             let mut response = finish(&options, &metadata, "application/json", Body::from(answer));
-            condition::tag(response.headers_mut(), etag(&message));
+            response.headers_mut().extend(headers);
             response
         }
         Err(status) => {

@@ -128,6 +128,13 @@ impl Problem {
                     description: violation.description.clone(),
                 })
                 .collect();
+            // the sentence starts with the first of them
+            let given = bad_request.field_violations.first();
+            if let Some((given, shown)) = given.zip(problem.errors.first())
+                && let Some(rest) = problem.detail.strip_prefix(&given.field)
+            {
+                problem.detail = format!("{}{rest}", shown.field);
+            }
         }
         problem.retry_after_seconds = details
             .retry_info()

@@ -245,6 +245,8 @@ async fn a_status_with_details_becomes_a_problem() {
             "retry_after_seconds": 2,
         })
     );
+    let field = rig.get("/v1/books/field").await.json();
+    assert_eq!(field["detail"], "book.fullTitle: too long");
     for (uri, status) in [
         ("/v1/books/busy", 503),
         ("/v1/books/huge", 413),

@@ -37,7 +37,7 @@ async fn an_items_etag_is_what_its_writes_are_compared_with() {
     let uri = "/v1/mediaItems/tagged";
     let read = rig.get(uri, &[]).await;
     let etag = read.header("etag").to_owned();
-    assert_eq!(etag, "\"5\"");
+    assert!(etag.starts_with("\"5~"), "{etag}");
     let known = rig.get(uri, &[("if-none-match", &etag)]).await;
     assert_eq!(known.status, StatusCode::NOT_MODIFIED);
     let json = ("content-type", "application/json");
@@ -48,7 +48,7 @@ async fn an_items_etag_is_what_its_writes_are_compared_with() {
     };
     let changed = patch(&etag).await;
     assert_eq!(changed.status, StatusCode::OK, "{:?}", changed.json());
-    assert_eq!(changed.header("etag"), "\"6\"");
+    assert!(changed.header("etag").starts_with("\"6~"));
     assert_eq!(patch("*").await.status, StatusCode::OK);
     for tag in ["\"4\"", "W/\"5\""] {
         let stale = patch(tag).await;

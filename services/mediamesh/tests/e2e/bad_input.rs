@@ -316,7 +316,23 @@ async fn a_stale_update_is_refused_and_a_current_one_is_made() -> Result<()> {
         "ERROR_REASON_ETAG_MISMATCH",
         "stale",
     );
-    assert_eq!(http.get(&path).await?.ok()?["caption"], "a ship");
+    let read = http.get(&path).await?;
+    let tag = read.header("etag").to_owned();
+    assert_eq!(read.ok()?["caption"], "a ship");
+    let with = |tag: &str| {
+        let request = http.request(Method::PATCH, &path).header("if-match", tag);
+        http.send(request.json(&json!({"folder": "harbour"})))
+    };
+    assert_eq!(with(&tag).await?.ok()?["folder"], "harbour");
+    // what was current is so no longer; a tag that never was is answered alike
+    for stale in [tag.as_str(), "\"none such\""] {
+        assert_problem(
+            &with(stale).await?,
+            412,
+            "ERROR_REASON_ETAG_MISMATCH",
+            "If-Match",
+        );
+    }
     assert_eq!(
         http.search_ids(json!({"query": "ship"})).await?,
         [id(item)],

@@ -169,3 +169,30 @@ async fn renditions_have_the_sizes_they_promise_and_are_never_enlarged() -> Resu
     );
     Ok(())
 }
+
+#[tokio::test]
+async fn a_link_is_immutable_only_for_the_bytes_it_names() -> Result<()> {
+    let (_keep, mesh) = start().await?;
+    let http = mesh.http();
+    let bytes = fixture::jpeg(6, 400, 300);
+    let item = http.upload_ok("links.jpg", "", bytes).await?;
+    http.settled().await?;
+    let item = http
+        .get(&format!("/v1/mediaItems/{}", id(&item)))
+        .await?
+        .ok()?;
+    let renditions = item["renditions"].as_array().unwrap();
+    assert!(!renditions.is_empty());
+    for rendition in renditions {
+        let link = rendition["uri"].as_str().unwrap();
+        let named = http.get(link).await?;
+        assert!(
+            named.header("cache-control").contains("immutable"),
+            "{link}"
+        );
+        let (path, _) = link.split_once('?').unwrap();
+        let other = http.get(&format!("{path}?v=junk")).await?;
+        assert_eq!(other.header("cache-control"), "private, no-cache", "{link}");
+    }
+    Ok(())
+}

@@ -63,6 +63,15 @@ impl library_service_server::LibraryService for Library {
                 "ERROR_REASON_TOO_MANY_PIXELS",
                 "huge",
             )),
+            "field" => {
+                let mut details = ErrorDetails::new();
+                details.add_bad_request_violation("book.full_title", "too long");
+                Err(Status::with_error_details(
+                    Code::InvalidArgument,
+                    "book.full_title: too long",
+                    details,
+                ))
+            }
             "plain" => Err(Status::permission_denied("no details")),
             "none" => Ok(Response::new(GetBookResponse { book: None })),
             "tagged" => Ok(Response::new(GetBookResponse {
