@@ -9,13 +9,14 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::ServiceName;
 use crate::method::{MethodKind, MethodTable, split_path};
 
 /// Overrides of the defaults; all fields optional.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct PolicyOptions {
     /// By service name, e.g. `search`.
@@ -27,7 +28,7 @@ pub struct PolicyOptions {
 }
 
 /// Overrides for one service.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ServicePolicyOptions {
     /// Deadline of unary methods, milliseconds.
@@ -39,7 +40,7 @@ pub struct ServicePolicyOptions {
 }
 
 /// Overrides for one method.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct MethodPolicyOptions {
     /// Deadline, milliseconds; 0 means none.

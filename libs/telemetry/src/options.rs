@@ -1,9 +1,10 @@
 //! What [`crate::init`] reads.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// How log lines look on stderr.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LogFormat {
     /// One coloured line per event, for people.
@@ -14,7 +15,7 @@ pub enum LogFormat {
 }
 
 /// Options of logs and traces.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct TelemetryOptions {
     /// Log filter in `tracing` directive syntax, e.g. `info,mediamesh_media=debug`.

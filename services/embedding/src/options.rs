@@ -3,10 +3,11 @@
 use std::{num::NonZero, thread, time::Duration};
 
 use mediamesh_imaging::Limits;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Settings of the embedding service.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Options {
     /// Threads that run models; 0 = the cores.
@@ -25,6 +26,9 @@ pub struct Options {
     pub max_images: usize,
     /// Most pixels of an image.
     pub max_image_pixels: u64,
+    /// Most memory that decoding one image may take, in bytes; as many are decoded at once as there
+    /// are cores.
+    pub max_image_memory_bytes: u64,
     /// Longest side in pixels to which an image file is shrunk before models see it.
     pub image_side: u32,
     /// How long vectors are cached, seconds; 0 = not at all.
@@ -44,6 +48,7 @@ impl Default for Options {
             max_text_bytes: 32 * 1024,
             max_images: 32,
             max_image_pixels: Limits::default().max_pixels,
+            max_image_memory_bytes: Limits::default().max_alloc_bytes,
             // Above what any supported image tower reads; bounds the memory of a call of 32.
             image_side: 512,
             cache_ttl_secs: 7 * 24 * 3600,
@@ -64,6 +69,7 @@ impl Options {
             ("max_text_bytes", self.max_text_bytes as u64),
             ("max_images", self.max_images as u64),
             ("max_image_pixels", self.max_image_pixels),
+            ("max_image_memory_bytes", self.max_image_memory_bytes),
             ("image_side", u64::from(self.image_side)),
             ("cache_timeout_millis", self.cache_timeout_millis),
         ] {
@@ -97,6 +103,7 @@ impl Options {
     pub(crate) fn limits(&self) -> Limits {
         Limits {
             max_pixels: self.max_image_pixels,
+            max_alloc_bytes: self.max_image_memory_bytes,
             ..Limits::default()
         }
     }

@@ -3,10 +3,11 @@
 use std::{num::NonZero, thread, time::Duration};
 
 use mediamesh_imaging::Limits;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Options of the media service.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Options {
     /// Largest original in bytes.
@@ -19,12 +20,15 @@ pub struct Options {
     pub max_image_side: u32,
     /// Most frames of an animation.
     pub max_image_frames: u32,
+    /// Most memory that decoding one image may take, in bytes; as many are decoded at once as
+    /// there are `worker.cpu_threads`.
+    pub max_image_memory_bytes: u64,
     /// The worker.
     pub worker: WorkerOptions,
 }
 
 /// Options of the worker.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct WorkerOptions {
     /// Jobs worked on at once; 0 = twice the cores, so that one job's files and calls overlap
@@ -73,6 +77,7 @@ impl Default for Options {
             max_image_pixels: limits.max_pixels,
             max_image_side: limits.max_side,
             max_image_frames: limits.max_frames,
+            max_image_memory_bytes: limits.max_alloc_bytes,
             worker: WorkerOptions::default(),
         }
     }
@@ -192,7 +197,7 @@ impl Options {
             max_pixels: self.max_image_pixels,
             max_side: self.max_image_side,
             max_frames: self.max_image_frames,
-            ..Limits::default()
+            max_alloc_bytes: self.max_image_memory_bytes,
         }
     }
 }

@@ -246,6 +246,10 @@ pub(crate) enum Models {
 pub(crate) enum ConfigCommand {
     /// Print every value and where it came from; secrets are masked.
     Print,
+    /// Print what can be set, with defaults and meanings, as Markdown.
+    Reference,
+    /// Print the JSON Schema of the configuration, for editors.
+    Schema,
 }
 
 #[derive(Debug, Args)]

@@ -4,11 +4,12 @@ use anyhow::Result;
 use mediamesh_telemetry::TelemetryOptions;
 
 use crate::{
-    cli::{Cli, Command, ConfigCommand},
-    config, up,
+    cli::{Cli, Command},
+    up,
 };
 
 mod bench;
+mod config;
 mod doctor;
 mod get;
 mod import;
@@ -24,13 +25,10 @@ pub(crate) fn run(cli: Cli) -> Result<()> {
         Command::Serve(args) => Some(&args.listen),
         _ => None,
     };
-    let loaded = config::load(&cli.global, listen)?;
-    if let Command::Config(ConfigCommand::Print) = cli.command {
-        crate::import::screen::say(
-            mediamesh_config::print::print(&loaded, &["token", "secret", "password"]).trim_end(),
-        );
-        return Ok(());
+    if let Command::Config(command) = cli.command {
+        return self::config::run(&command, &cli.global);
     }
+    let loaded = crate::config::load(&cli.global, listen)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
@@ -53,7 +51,7 @@ pub(crate) fn run(cli: Cli) -> Result<()> {
             Command::Search(args) => search::run(args, &config).await,
             Command::Get(args) => get::run(args, &config).await,
             Command::Models(command) => models::run(command, &config).await,
-            Command::Config(ConfigCommand::Print) => Ok(()),
+            Command::Config(_) => unreachable!("answered above, without a runtime"),
             Command::Doctor => doctor::run(&config).await,
             Command::Migrate => migrate::run(&config).await,
             Command::Bench(args) => bench::run(args, config).await,

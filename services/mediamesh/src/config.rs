@@ -6,6 +6,7 @@ use mediamesh_config::{Layer, Loaded};
 use mediamesh_inference::{EngineChoice, EngineOptions};
 use mediamesh_mesh::PolicyOptions;
 use mediamesh_telemetry::TelemetryOptions;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -14,7 +15,7 @@ use crate::{
 };
 
 /// Everything that can be configured.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Config {
     /// Folder that holds everything; absent = the user's data folder.
@@ -44,7 +45,7 @@ pub(crate) struct Config {
 }
 
 /// The embedded database.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct DatabaseConfig {
     /// Reading connections.
@@ -56,7 +57,7 @@ pub(crate) struct DatabaseConfig {
 }
 
 /// Local models.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct ModelsConfig {
     /// `auto`, `rten` or `ort`.
@@ -66,7 +67,7 @@ pub(crate) struct ModelsConfig {
 }
 
 /// What runs models.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Engine {
     /// ONNX Runtime if its library loads, else rten.

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use mediamesh_imaging::Limits;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Settings of the search service.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Options {
     /// Hits answered when a request does not say how many (S0-22).
@@ -44,8 +46,8 @@ impl Default for Options {
             // Cormack, Clarke and Buettcher 2009: 60 works across collections.
             rrf_k: 60,
             max_query_image_bytes: 32 * 1024 * 1024,
-            // 64 megapixels of RGBA: more than any camera phone's picture
-            max_query_image_memory_bytes: 256 * 1024 * 1024,
+            // that of stored pictures: whatever went in can be asked with
+            max_query_image_memory_bytes: Limits::default().max_alloc_bytes,
             max_matching_sets_bytes: 16 * 1024 * 1024,
             cache_ttl_secs: 3600,
             snapshot_interval_secs: 60,

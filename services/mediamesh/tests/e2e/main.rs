@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod bad_input;
+mod config;
 mod content;
 mod copies;
 mod crash;
@@ -11,6 +12,7 @@ mod find;
 mod grpc;
 mod import;
 mod large_upload;
+mod meaning;
 mod old_clients;
 mod paging;
 mod startup;
