@@ -87,22 +87,24 @@ export function toast(sentence) {
   toastTimer = setTimeout(() => { box.hidden = true; }, 5000);
 }
 
+/** Answers the question that is asked; none after it was answered. */
+let answer = null;
+
 /** Asks before something that cannot be undone; resolves to true if confirmed. */
 export function confirmDialog({ title, body, action }) {
-  return new Promise((resolve) => {
-    const dialog = $('#confirm');
-    $('h2', dialog).textContent = title;
-    $('p', dialog).textContent = body;
-    $('[value=yes]', dialog).textContent = action;
-    dialog.returnValue = 'no';
-    // The close event comes late: that of the question before must not answer this one.
-    const closed = () => {
-      if (dialog.open) return;
-      dialog.removeEventListener('close', closed);
-      resolve(dialog.returnValue === 'yes');
-    };
-    dialog.addEventListener('close', closed);
-    dialog.showModal();
-    $('[value=no]', dialog).focus();
-  });
+  const dialog = $('#confirm');
+  // The close event comes late: a question that was left for this one is answered here, with no.
+  answer?.(false);
+  $('h2', dialog).textContent = title;
+  $('p', dialog).textContent = body;
+  $('[value=yes]', dialog).textContent = action;
+  dialog.returnValue = 'no';
+  dialog.onclose = () => {
+    if (dialog.open) return;
+    answer?.(dialog.returnValue === 'yes');
+    answer = null;
+  };
+  dialog.showModal();
+  $('[value=no]', dialog).focus();
+  return new Promise((resolve) => { answer = resolve; });
 }

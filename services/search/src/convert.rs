@@ -336,11 +336,9 @@ pub(crate) fn vectors(message: IndexMediaRequest) -> Result<(MediaItemId, ModelV
 /// Writes an item as a hit.
 pub(crate) fn hit(item: MediaItem, score: f32, explanation: Option<HitExplanation>) -> SearchHit {
     let thumbnail_url = match (item.state, item.kind) {
+        // without a version: the hash of the thumbnail is not read for a hit
         (State::Ready, Kind::Image) => {
-            format!(
-                "/v1/mediaItems/{}/renditions/thumb_300?v={}",
-                item.id, item.version
-            )
+            format!("/v1/mediaItems/{}/renditions/thumb_300", item.id)
         }
         _ => String::new(),
     };
