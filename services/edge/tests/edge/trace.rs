@@ -14,7 +14,8 @@ async fn a_request_continues_its_callers_trace_and_says_so() {
     propagation::install();
     let provider = SdkTracerProvider::builder().build();
     let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer("test"));
-    let _guard = tracing::subscriber::set_default(tracing_subscriber::registry().with(layer));
+    // For the whole process: a span first met on another test's thread would else stay off for all.
+    tracing::subscriber::set_global_default(tracing_subscriber::registry().with(layer)).unwrap();
     let rig = Rig::new();
     let parent = format!("00-{TRACE_ID}-b7ad6b7169203331-01");
     let answer = rig
