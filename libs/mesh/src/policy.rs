@@ -33,10 +33,18 @@ pub struct PolicyOptions {
 pub struct ServicePolicyOptions {
     /// Deadline of unary methods, milliseconds.
     pub deadline_ms: Option<u64>,
-    /// Calls that run at once.
+    /// Most calls that run at once; the adaptive limit moves below it.
     pub max_running: Option<usize>,
     /// Calls that run or wait; more are refused.
     pub max_in_flight: Option<usize>,
+    /// Calls that may run at once however slow they are; equal to `max_running` = a fixed limit.
+    pub min_running: Option<usize>,
+    /// The adaptive limit at the start of the process.
+    pub initial_running: Option<usize>,
+    /// Part of the limit that calls of background work may hold, percent.
+    pub background_percent: Option<u8>,
+    /// Longest wait of a call for its turn, milliseconds; a quarter of it while the queue stands.
+    pub max_wait_ms: Option<u64>,
 }
 
 /// Overrides for one method.
@@ -54,15 +62,25 @@ pub struct MethodPolicy {
     pub deadline: Option<Duration>,
     /// Whether the call counts against the limits of its service.
     pub limited: bool,
+    /// Which way it streams.
+    pub kind: MethodKind,
 }
 
 /// How many calls one service takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Calls that run at once.
+    /// Most calls that run at once, streams that are still being read included.
     pub max_running: usize,
     /// Calls that run or wait; more are refused.
     pub max_in_flight: usize,
+    /// The adaptive limit never falls below this.
+    pub min_running: usize,
+    /// The adaptive limit at the start of the process.
+    pub initial_running: usize,
+    /// Part of the adaptive limit that background calls may hold, percent.
+    pub background_percent: u8,
+    /// Longest wait of a call for its turn.
+    pub max_wait: Duration,
 }
 
 /// Policies of every method; clones share one table.
@@ -119,17 +137,36 @@ impl Policy {
     pub fn limits(&self, service: Option<ServiceName>) -> Limits {
         let defaults = defaults::limits(service);
         let options = service.and_then(|service| self.table.options.services.get(&service));
-        let max_running = options
-            .and_then(|options| options.max_running)
-            .unwrap_or(defaults.max_running);
-        let max_in_flight = options
-            .and_then(|options| options.max_in_flight)
-            .unwrap_or(defaults.max_in_flight);
-        // A queue shorter than the room to run would refuse calls that could run.
+        let set = |of: fn(&ServicePolicyOptions) -> Option<usize>| options.and_then(of);
+        let max_running = set(|options| options.max_running)
+            .unwrap_or(defaults.max_running)
+            .max(1);
+        let max_in_flight = set(|options| options.max_in_flight).unwrap_or(defaults.max_in_flight);
+        let min_running = set(|options| options.min_running)
+            .unwrap_or(defaults.min_running)
+            .clamp(1, max_running);
+        let initial_running = set(|options| options.initial_running)
+            .unwrap_or(defaults.initial_running)
+            .clamp(min_running, max_running);
         Limits {
             max_running,
+            // A queue shorter than the room to run would refuse calls that could run.
             max_in_flight: max_in_flight.max(max_running),
+            min_running,
+            initial_running,
+            background_percent: options
+                .and_then(|options| options.background_percent)
+                .unwrap_or(defaults.background_percent)
+                .min(100),
+            max_wait: options
+                .and_then(|options| options.max_wait_ms)
+                .map_or(defaults.max_wait, Duration::from_millis),
         }
+    }
+
+    /// Returns the paths of the methods this policy was made from.
+    pub(crate) fn known_methods(&self) -> impl Iterator<Item = &str> {
+        self.table.methods.keys().map(String::as_str)
     }
 
     /// Returns how long running calls may take to finish at shutdown.
@@ -157,7 +194,11 @@ fn resolve(options: &PolicyOptions, path: &str, kind: MethodKind) -> MethodPolic
         .and_then(|method| method.deadline_ms)
     {
         let deadline = (millis > 0).then(|| Duration::from_millis(millis));
-        return MethodPolicy { deadline, limited };
+        return MethodPolicy {
+            deadline,
+            limited,
+            kind,
+        };
     }
     let of_service = name
         .and_then(|name| options.services.get(&name))
@@ -166,7 +207,11 @@ fn resolve(options: &PolicyOptions, path: &str, kind: MethodKind) -> MethodPolic
         (MethodKind::Unary, Some(millis)) => Some(Duration::from_millis(millis)),
         _ => defaults::deadline(name, kind, limited),
     };
-    MethodPolicy { deadline, limited }
+    MethodPolicy {
+        deadline,
+        limited,
+        kind,
+    }
 }
 
 #[cfg(test)]

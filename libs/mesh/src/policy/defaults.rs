@@ -31,6 +31,20 @@ pub const EMBEDDING_MAX_RUNNING: usize = 64;
 pub const CACHE_MAX_RUNNING: usize = 1024;
 /// Cache calls that run or wait.
 pub const CACHE_MAX_IN_FLIGHT: usize = 4096;
+/// The adaptive limit never falls below this: a few calls per core, for even a service that only
+/// computes needs some that wait for I/O meanwhile.
+pub const MIN_RUNNING: usize = 8;
+/// The adaptive limit at the start: low, because latency under a full load would be taken for that
+/// of an idle service; it doubles ten times a second while latency allows.
+pub const INITIAL_RUNNING: usize = 32;
+/// Embedding calls that may always run: two full batches, or batching would be measured as load.
+pub const EMBEDDING_MIN_RUNNING: usize = 16;
+/// Part of the limit for background calls, percent: bulk work goes on at half speed beside people,
+/// and leaves every other place to them at once.
+pub const BACKGROUND_PERCENT: u8 = 50;
+/// Longest wait for a turn: a burst of this length is served whole; people would wait longer for a
+/// repetition. While the queue stands it is a quarter of this.
+pub const MAX_WAIT: Duration = Duration::from_secs(1);
 /// Advice in a refusal: about the time in which a full queue drains.
 pub const SHED_RETRY_AFTER: Duration = Duration::from_millis(200);
 /// Advice when a service cannot be reached: about the time of a restart's first attempt.
@@ -100,18 +114,28 @@ pub(super) fn deadline(
 
 /// Returns the limits of a service.
 pub(super) fn limits(service: Option<ServiceName>) -> Limits {
+    let most = Limits {
+        max_running: MAX_RUNNING,
+        max_in_flight: MAX_IN_FLIGHT,
+        min_running: MIN_RUNNING,
+        initial_running: INITIAL_RUNNING,
+        background_percent: BACKGROUND_PERCENT,
+        max_wait: MAX_WAIT,
+    };
     match service {
+        // Fixed: its latency is mostly the wait for another call's lease and says nothing of load.
         Some(ServiceName::Cache) => Limits {
             max_running: CACHE_MAX_RUNNING,
             max_in_flight: CACHE_MAX_IN_FLIGHT,
+            min_running: CACHE_MAX_RUNNING,
+            initial_running: CACHE_MAX_RUNNING,
+            ..most
         },
         Some(ServiceName::Embedding) => Limits {
             max_running: EMBEDDING_MAX_RUNNING,
-            max_in_flight: MAX_IN_FLIGHT,
+            min_running: EMBEDDING_MIN_RUNNING,
+            ..most
         },
-        _ => Limits {
-            max_running: MAX_RUNNING,
-            max_in_flight: MAX_IN_FLIGHT,
-        },
+        _ => most,
     }
 }
