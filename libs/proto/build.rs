@@ -5,13 +5,15 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 use prost::Message as _;
 
-const FILES: [&str; 8] = [
+const FILES: [&str; 10] = [
+    "mediamesh/common/v1/access.proto",
     "mediamesh/common/v1/error_reason.proto",
     "mediamesh/cache/v1/cache_service.proto",
     "mediamesh/embedding/v1/embedding_service.proto",
     "mediamesh/media/v1/media_item.proto",
     "mediamesh/media/v1/media_service.proto",
     "mediamesh/media/v1/job_service.proto",
+    "mediamesh/media/v1/api_key_service.proto",
     "mediamesh/search/v1/search.proto",
     "mediamesh/search/v1/search_service.proto",
 ];

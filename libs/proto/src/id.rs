@@ -50,6 +50,10 @@ id!(
     /// Identifies a tenant.
     TenantId
 );
+id!(
+    /// Identifies an API key; not a secret.
+    ApiKeyId
+);
 
 /// A text that is not an identifier.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -3,11 +3,13 @@
 //! - generated messages, clients, servers and proto JSON: [`cache`], [`common`], [`embedding`],
 //!   [`media`], [`search`]
 //! - [`id`]: typed identifiers
+//! - [`api_key`]: the text of an API key, and its hash
 //! - [`status`]: the one mapping from errors to gRPC status
 //! - [`time`]: conversions of timestamps and durations
 //! - [`mod@model_key`]: the name under which a model's vectors are stored
 //! - [`page_token`]: opaque page tokens
 
+pub mod api_key;
 pub mod id;
 pub mod model_key;
 pub mod page_token;
@@ -17,7 +19,8 @@ pub mod time;
 mod generated;
 
 pub use generated::{cache, common, embedding, media, search};
-pub use id::{JobId, MediaItemId, TenantId};
+pub use api_key::ApiKeySecret;
+pub use id::{ApiKeyId, JobId, MediaItemId, TenantId};
 pub use model_key::model_key;
 pub use pbjson_types;
 pub use status::{Error, ErrorKind, Violations};
