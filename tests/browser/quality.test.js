@@ -57,6 +57,13 @@ test('no serious accessibility finding in dark', async () => {
   await states(await open('', { colorScheme: 'dark', reducedMotion: 'reduce' }), 'dark');
 });
 
+test('no serious accessibility finding where a file could not be read', async () => {
+  const broken = { id: '01a1fcf8-11fa-77c6-9566-7f16e8b6ef74', kind: 'KIND_IMAGE', state: 'STATE_FAILED', displayName: 'broken.jpg', failureReason: 'ERROR_REASON_CORRUPT_IMAGE', failureDetail: 'image/jpeg data is truncated' };
+  const page = await open('', { prepare: (fresh) => fresh.route(/\/v1\/mediaItems\?/, (route) => route.fulfill({ json: { totalSize: '1', mediaItems: [broken] } })) });
+  await page.locator('.tile.failed').waitFor();
+  assert.deepEqual(await audit(page), []);
+});
+
 test('the page fits a phone', async () => {
   const page = await open('', { viewport: { width: 390, height: 800 }, deviceScaleFactor: 2, hasTouch: true, isMobile: true });
   await page.locator('[role=gridcell]:visible').first().waitFor();

@@ -123,3 +123,59 @@ test('words that match nothing say so and lead back', async () => {
   await page.locator('[role=gridcell]:visible').first().waitFor();
   assert.equal(new URL(page.url()).search, '');
 });
+
+test('words typed just before a button is pressed are searched for, and go at a touch', async () => {
+  const page = await open();
+  await page.locator('[role=gridcell]:visible').first().waitFor();
+  await page.locator('#query').fill(word);
+  await page.getByRole('button', { name: 'Explain why each photo was found' }).click();
+  await page.locator('.tile.explained').first().waitFor();
+  assert.equal(await page.locator('#query').inputValue(), word);
+  await page.getByRole('button', { name: 'Clear the words' }).click();
+  await page.waitForFunction(() => /photos/.test(document.querySelector('#result-line').textContent));
+  assert.equal(await page.locator('#query').inputValue(), '');
+  assert.ok(!(await page.getByRole('button', { name: 'Clear the words' }).isVisible()), 'nothing is left to clear');
+});
+
+test('the back button takes words out of the box as well, even while it has the focus', async () => {
+  const page = await open();
+  await page.locator('[role=gridcell]:visible').first().waitFor();
+  await page.locator('#query').fill(word);
+  await page.waitForFunction((words) => location.search.includes(words), word);
+  await page.goBack();
+  await page.waitForFunction(() => /photos/.test(document.querySelector('#result-line').textContent));
+  assert.equal(await page.locator('#query').inputValue(), '');
+});
+
+test('similar photos of a hit are those of the hit, not of the picture that found it', async () => {
+  const page = await open();
+  await page.locator('[role=gridcell]:visible').first().waitFor();
+  await paste(page, { name: 'clipboard.jpg', type: 'image/jpeg', bytes: picture.copy });
+  await cell(page, name).click();
+  await page.locator('#item').getByRole('button', { name: /similar/i }).last().waitFor();
+  const asked = page.waitForRequest((request) => /mediaItems:search/.test(request.url()) && !/limit":13/.test(request.postData() ?? ''));
+  await page.keyboard.press('s');
+  const request = await asked;
+  assert.match(request.url(), /mediaItems:search$/, 'no picture is sent');
+  assert.deepEqual(request.postDataJSON().examples, [{ mediaItemId: item.id }]);
+  await page.locator('#example img').waitFor();
+
+  await page.goBack();
+  await page.goBack();
+  await page.locator('#example canvas').waitFor();
+  await page.goBack();
+  await page.waitForFunction(() => /photos/.test(document.querySelector('#result-line').textContent));
+  assert.ok(!(await page.locator('#example').isVisible()), 'the step before had no picture');
+});
+
+test('a picture that cannot be read is told so, within the width of a phone', async () => {
+  const page = await open('', { expect: [/status of 415/], viewport: { width: 390, height: 844 } });
+  await page.locator('[role=gridcell]:visible').first().waitFor();
+  await paste(page, { name: 'notes.jpg', type: 'image/jpeg', bytes: Buffer.from('these are words') });
+  const notice = page.locator('#notice');
+  await notice.waitFor();
+  assert.match(await notice.innerText(), /not a known image format$/);
+  assert.equal(await page.locator('#result-line').innerText(), '');
+  const right = await notice.evaluate((box) => Math.max(...[...box.children].map((child) => child.getBoundingClientRect().right)));
+  assert.ok(right <= 390, `the notice ends at ${right}`);
+});

@@ -4,7 +4,7 @@
 import { $, h, iconButton, isTyping, reducedMotion } from './dom.js';
 import * as api from './api.js';
 import { bytes, reason } from './format.js';
-import { closeItem, openItem, update } from './state.js';
+import { closeItem, openItem, searchBy, update } from './state.js';
 import { paint } from './thumbhash.js';
 import { renderPanel } from './item_panel.js';
 import { tileOf } from './query.js';
@@ -115,7 +115,7 @@ export class ItemView {
     renderPanel(this.#panel, item, {
       tile,
       signal,
-      onColor: (color) => update({ color, q: '', like: '', item: '' }, { push: true }),
+      onColor: (color) => searchBy({ color }),
       onSimilar: () => this.#similar(),
       onOpen: (id) => openItem(id),
       onDelete: () => this.#remove(),
@@ -128,7 +128,7 @@ export class ItemView {
   }
 
   #similar() {
-    if (this.#item?.state === 'STATE_READY') update({ like: this.#id, q: '', failed: false, item: '' }, { push: true });
+    if (this.#item?.state === 'STATE_READY') searchBy({ like: this.#id });
   }
 
   async #remove() {

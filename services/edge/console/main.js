@@ -123,7 +123,7 @@ $('#new-items').addEventListener('click', () => {
   scrollTo({ top: 0 });
   load();
 });
-$('#show-failed').addEventListener('click', () => state.update({ failed: true, q: '', like: '', color: '', orientation: '', from: '', to: '' }, { push: true }));
+$('#show-failed').addEventListener('click', () => state.searchBy({ failed: true, color: '', orientation: '', from: '', to: '' }));
 $('h1 a').addEventListener('click', (event) => {
   if (event.metaKey || event.ctrlKey) return;
   event.preventDefault();

@@ -24,6 +24,12 @@ export function activeFilters(state) {
   return chips;
 }
 
+/** Midnight after a day; anything else goes as it is to the server, which says what is wrong with it. */
+function dayAfter(day) {
+  const start = Date.parse(`${day}T00:00:00Z`);
+  return Number.isNaN(start) ? day : new Date(start + 86_400_000).toISOString();
+}
+
 function filterOf(state) {
   const filter = {};
   if (state.kind) filter.kinds = [state.kind];
@@ -32,7 +38,7 @@ function filterOf(state) {
   if (state.folder) filter.folder = state.folder;
   if (state.tags.length) filter.tags = state.tags;
   if (state.from) filter.minTime = `${state.from}T00:00:00Z`;
-  if (state.to) filter.maxTime = new Date(Date.parse(`${state.to}T00:00:00Z`) + 86_400_000).toISOString();
+  if (state.to) filter.maxTime = dayAfter(state.to);
   return filter;
 }
 

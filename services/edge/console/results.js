@@ -13,6 +13,7 @@ function sentence(list, state) {
     return list.total ? plural(list.total, noun, many) : '';
   }
   const found = list.items.length;
+  if (list.error && found === 0) return '';
   if (!list.done) return `More than ${count(found)} results`;
   return found === 0 ? 'No results' : plural(found, 'result');
 }
@@ -48,15 +49,17 @@ export function showNotice(list, { onRetry }) {
   const box = $('#notice');
   const parts = [];
   if (list.error) {
-    const trace = list.error.traceId ? ` (trace ${list.error.traceId})` : '';
+    // What the server refused is for the reader to change; the rest may pass, or is for its log.
+    const refused = list.error.status >= 400 && list.error.status < 500 && !list.error.transient;
+    const trace = list.error.traceId && !refused ? ` (trace ${list.error.traceId})` : '';
     parts.push(icon('alert'), h('span', { text: `${list.error.message}${trace}` }),
-      h('button', { type: 'button', class: 'link', text: 'Try again', on: { click: onRetry } }));
+      refused ? null : h('button', { type: 'button', class: 'link', text: 'Try again', on: { click: onRetry } }));
   } else if (list.info?.degraded) {
     const why = (list.info.degradedReasons || []).join('; ') || 'a part of the system is down';
     parts.push(icon('alert'), h('span', { text: `These results are incomplete: ${why}.` }));
   }
   box.hidden = parts.length === 0;
-  box.replaceChildren(...parts);
+  box.replaceChildren(...parts.filter(Boolean));
 }
 
 /** The steps of an explained search. */

@@ -43,7 +43,7 @@ function showExample(state) {
   if (box.dataset.key === key) return;
   box.dataset.key = key;
   box.hidden = !key;
-  $('#query').placeholder = key ? 'Add words' : 'Search by words, or paste a picture';
+  $('#query').placeholder = key ? 'Add words' : 'Search by words or picture';
   if (!key) {
     box.replaceChildren();
     return;
@@ -71,6 +71,7 @@ export function startSearchBox({ grid }) {
   let timer = 0;
   const commit = (push) => {
     clearTimeout(timer);
+    timer = 0;
     if (input.value.trim() !== get().q.trim()) update({ q: input.value, failed: false }, { push });
   };
   input.value = get().q;
@@ -79,6 +80,13 @@ export function startSearchBox({ grid }) {
     // One step of history per search, not per letter.
     const first = !get().q;
     timer = setTimeout(() => commit(first), TYPING_PAUSE_MS);
+  });
+  // Whatever is pressed next is for the words that were typed.
+  input.addEventListener('blur', () => { if (timer) commit(!get().q); });
+  $('#clear-query').addEventListener('click', () => {
+    input.value = '';
+    commit(true);
+    input.focus();
   });
   $('#search').addEventListener('submit', (event) => {
     event.preventDefault();
@@ -108,9 +116,8 @@ export function startSearchBox({ grid }) {
     if (file) setImage({ blob: await preparePicture(file), name: file.name });
   });
   subscribe((now) => {
-    // Do not fight the typist: only a change from elsewhere rewrites the box.
-    if (input.value.trim() !== now.q.trim() && document.activeElement !== input) input.value = now.q;
-    else if (!now.q && document.activeElement !== input) input.value = '';
+    // Do not fight the typist: only a change from elsewhere, such as the back button, rewrites the box.
+    if (!timer && input.value.trim() !== now.q.trim()) input.value = now.q;
     showExample(now);
   });
   showExample(get());

@@ -1,6 +1,6 @@
 // What the page shows, kept in the address so that a link, a reload and the back
 // button all bring it back. The one thing an address cannot hold is a picture given
-// to search by; that lives in `image` until it is removed.
+// to search by; the steps of this visit remember theirs.
 
 const DEFAULTS = Object.freeze({
   q: '', kind: '', orientation: '', color: '', folder: '', tags: [], from: '', to: '',
@@ -8,8 +8,10 @@ const DEFAULTS = Object.freeze({
 });
 
 const listeners = new Set();
-// Counts pictures, so that a new one is a change of state although no address holds it.
-let picture = 0;
+/** Pictures searched by in this visit; the last few, a step of the history names one by its number. */
+const pictures = new Map();
+const KEPT_PICTURES = 8;
+let lastPicture = 0;
 let current = read();
 
 /** A picture searched by: {blob, name}, or null. */
@@ -17,7 +19,7 @@ export let image = null;
 
 function read() {
   const params = new URLSearchParams(location.search);
-  const state = { ...DEFAULTS, tags: params.getAll('tag'), picture };
+  const state = { ...DEFAULTS, tags: params.getAll('tag'), picture: 0 };
   for (const key of Object.keys(DEFAULTS)) {
     if (typeof DEFAULTS[key] === 'string') state[key] = params.get(key) ?? '';
     if (typeof DEFAULTS[key] === 'boolean') state[key] = params.get(key) === '1';
@@ -54,24 +56,34 @@ export function update(patch, { push = false } = {}) {
   const before = current;
   current = { ...current, ...patch };
   const target = address(current);
-  if (push) history.pushState({ depth: (history.state?.depth ?? 0) + 1 }, '', target);
-  else history.replaceState(history.state, '', target);
+  const { picture } = current;
+  if (push) history.pushState({ depth: (history.state?.depth ?? 0) + 1, picture }, '', target);
+  else history.replaceState({ ...history.state, picture }, '', target);
   publish(before);
 }
 
 /** Searches by a picture {blob, name}, or stops doing so with null. */
 export function setImage(next) {
   image = next;
-  picture += 1;
-  update({ picture, like: '', failed: false, item: '' });
+  if (next) {
+    lastPicture += 1;
+    pictures.set(lastPicture, next);
+    pictures.delete(lastPicture - KEPT_PICTURES);
+  }
+  update({ picture: next ? lastPicture : 0, like: '', failed: false, item: '' }, { push: true });
+}
+
+/** Searches by `patch` instead of by words, a picture or an example. */
+export function searchBy(patch) {
+  image = null;
+  update({ q: '', like: '', failed: false, item: '', picture: 0, ...patch }, { push: true });
 }
 
 /** Drops every filter, the words and the picture. */
 export function clear() {
   image = null;
-  picture += 1;
   const { explain, order } = current;
-  update({ ...DEFAULTS, explain, order, picture }, { push: true });
+  update({ ...DEFAULTS, explain, order, picture: 0 }, { push: true });
 }
 
 /** Closes the item view: a step back if we opened it, else a change in place. */
@@ -96,6 +108,8 @@ export function listKey(state) {
 
 addEventListener('popstate', () => {
   const before = current;
-  current = read();
+  const picture = history.state?.picture ?? 0;
+  image = pictures.get(picture) ?? null;
+  current = { ...read(), picture: image ? picture : 0 };
   publish(before);
 });

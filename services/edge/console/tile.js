@@ -45,16 +45,17 @@ export function createTile() {
 /** What a screen reader says of an item. */
 export function describe(item) {
   if (!item) return 'loading';
+  // In the order of what the tile shows, so that who speaks to the page can name it by what is seen.
+  if (item.state === 'STATE_FAILED') return [item.name || 'unnamed', item.failure || reason(item.failureReason), 'could not be read'].join(', ');
   const parts = [item.name || 'unnamed', item.video ? 'video' : ''];
-  if (item.state === 'STATE_FAILED') parts.push(`could not be read: ${item.failure || reason(item.failureReason)}`);
-  else if (item.state !== 'STATE_READY') parts.push('being processed');
+  if (item.state !== 'STATE_READY') parts.push('being processed');
   else parts.push(item.width ? `${count(item.width)} by ${count(item.height)} pixels` : '', day(item.time));
   return parts.filter(Boolean).join(', ');
 }
 
 function note(item, explain) {
   if (item.state === 'STATE_FAILED') {
-    return [icon('alert'), h('span', { class: 'tile-title', text: item.name }), h('span', { text: item.failure || reason(item.failureReason) })];
+    return [icon('alert'), h('span', { class: 'tile-title', text: item.name }), ' ', h('span', { text: item.failure || reason(item.failureReason) })];
   }
   if (item.state !== 'STATE_READY') return [h('span', { class: 'tile-busy' }), h('span', { text: item.name })];
   if (explain && item.score !== undefined) {
