@@ -64,6 +64,13 @@ test('no serious accessibility finding where a file could not be read', async ()
   assert.deepEqual(await audit(page), []);
 });
 
+test('no serious accessibility finding where photos are explained', async () => {
+  const page = await open('?orientation=landscape&explain=1');
+  await page.locator('.tile.explained').first().waitFor();
+  assert.match(await page.locator('.tile.explained').first().getAttribute('aria-label'), /, score \d/);
+  assert.deepEqual(await audit(page), []);
+});
+
 test('the page fits a phone', async () => {
   const page = await open('', { viewport: { width: 390, height: 800 }, deviceScaleFactor: 2, hasTouch: true, isMobile: true });
   await page.locator('[role=gridcell]:visible').first().waitFor();

@@ -59,10 +59,10 @@ function note(item, explain) {
   }
   if (item.state !== 'STATE_READY') return [h('span', { class: 'tile-busy' }), h('span', { text: item.name })];
   if (explain && item.score !== undefined) {
-    const parts = (item.parts || []).map((part) => h('li', {}, h('span', { text: listName(part.list) }), h('b', { text: `#${part.rank}` }), h('span', { text: part.score.toFixed(2) })));
+    const parts = (item.parts || []).map((part) => h('li', {}, h('span', { text: listName(part.list) }), ' ', h('b', { text: `#${part.rank}` }), ' ', h('span', { text: part.score.toFixed(2) }), ' '));
     const meter = h('span', { class: 'meter' });
     meter.style.setProperty('--share', String(Math.max(0, Math.min(1, item.score))));
-    return [h('span', { class: 'score', text: `score ${item.score.toFixed(3)}` }), meter, h('ul', {}, parts)];
+    return [h('span', { class: 'score', text: `score ${item.score.toFixed(3)}` }), ' ', meter, h('ul', {}, parts)];
   }
   return [];
 }
@@ -74,13 +74,15 @@ export function bindTile(tile, item, { index, explain, columnIndex }) {
   tile.item = item;
   cell.dataset.index = String(index);
   cell.setAttribute('aria-colindex', String(columnIndex));
-  cell.setAttribute('aria-label', describe(item));
   cell.classList.toggle('failed', item?.state === 'STATE_FAILED');
   cell.classList.toggle('busy', Boolean(item) && item.state !== 'STATE_READY' && item.state !== 'STATE_FAILED');
   cell.classList.toggle('explained', explain && item?.score !== undefined);
   cell.classList.toggle('video', Boolean(item?.video));
   cell.title = item ? [item.name, pixels(item.width, item.height)].filter(Boolean).join(' · ') : '';
   tile.note.replaceChildren(...(item ? note(item, explain) : []));
+  // Why it was found is for those who hear the page as well.
+  const why = cell.classList.contains('explained') ? `, ${tile.note.textContent.trim()}` : '';
+  cell.setAttribute('aria-label', describe(item) + why);
   if (same) return;
   releaseTile(tile);
   tile.item = item;
