@@ -2,9 +2,11 @@
 //!
 //! - `stack`: the order of the layers and its reasons
 //! - `trace`, `deadline`: the layers (metrics are shared with the server, in `rpc_metrics`)
+//! - [`credentials`]: for whom calls are made
 //! - `resolve`: finds the service's slot at each call
 //! - `remote`: one endpoint over HTTP/2; the place of retry, balance and breaker
 
+pub mod credentials;
 mod deadline;
 pub(crate) mod remote;
 pub(crate) mod resolve;

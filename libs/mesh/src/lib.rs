@@ -29,7 +29,8 @@ pub mod status;
 pub use channel::Channel;
 pub use deadline::Deadline;
 pub use identity::{
-    AuthError, Authenticator, Identity, LOCAL_TENANT_ID, LocalAuthenticator, identity,
+    AuthError, Authentication, Authenticator, Caller, Identity, IdentityOptions, LOCAL_TENANT_ID,
+    LocalAuthenticator, TokenAuthenticator, identity,
 };
 pub use method::{MethodKind, MethodTable};
 pub use policy::defaults::MAX_MESSAGE_BYTES;

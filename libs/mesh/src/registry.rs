@@ -10,6 +10,7 @@ use arc_swap::ArcSwapOption;
 use mediamesh_telemetry::Metrics;
 use tower::Layer as _;
 
+use crate::client::credentials::Credentials;
 use crate::client::remote::{EndpointError, Remote};
 use crate::client::resolve::Resolve;
 use crate::client::stack::ClientStack;
@@ -24,6 +25,7 @@ pub(crate) type Slot = Arc<ArcSwapOption<BoxService>>;
 pub struct Registry {
     slots: Arc<[Slot; ServiceName::ALL.len()]>,
     stack: ClientStack,
+    credentials: Credentials,
 }
 
 impl Registry {
@@ -32,7 +34,15 @@ impl Registry {
         Self {
             slots: Arc::new(Default::default()),
             stack: ClientStack::new(policy, metrics),
+            credentials: Credentials::none(),
         }
+    }
+
+    /// Makes calls carry `credentials`; for channels handed out from now on.
+    #[must_use]
+    pub fn with_credentials(mut self, credentials: Credentials) -> Self {
+        self.credentials = credentials;
+        self
     }
 
     /// Makes `name` a server in this process; replaces what was registered before.
@@ -55,7 +65,8 @@ impl Registry {
     /// Calls made before it is answer UNAVAILABLE and name the service.
     pub fn channel(&self, name: ServiceName) -> Channel {
         let resolve = Resolve::new(name, Arc::clone(self.slot(name)));
-        Channel::new(self.stack.layer(resolve))
+        self.credentials
+            .on(Channel::new(self.stack.layer(resolve)))
     }
 
     /// Forgets every service; calls then answer UNAVAILABLE.

@@ -5,6 +5,8 @@ use mediamesh_telemetry::propagation;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
+use crate::identity::AuthError;
+use crate::identity::token::TokenError;
 use crate::policy::defaults::{SHED_RETRY_AFTER, UNAVAILABLE_RETRY_AFTER};
 
 /// The service has no room for the call; it was not started.
@@ -82,14 +84,37 @@ pub(crate) fn unauthenticated(why: &str) -> Status {
     .into()
 }
 
-/// Somebody is behind the call, but not with this right.
-pub(crate) fn permission_denied(why: &str) -> Status {
+/// The credentials were good and their time is over.
+pub(crate) fn credentials_expired(what: &str, ago_secs: u64) -> Status {
+    let message = format!("{what} expired {ago_secs} s ago");
     Error::new(
-        ErrorKind::PermissionDenied,
-        ErrorReason::PermissionDenied,
-        why,
+        ErrorKind::Unauthenticated,
+        ErrorReason::CredentialsExpired,
+        message,
     )
+    .meta("expiredSecondsAgo", ago_secs)
     .into()
+}
+
+/// The caller is unknown, or may not do what it asks for.
+pub fn refused(error: &AuthError) -> Status {
+    let denied = |reason| Error::new(ErrorKind::PermissionDenied, reason, error.to_string());
+    match error {
+        AuthError::Lookup(status) => Status::clone(status),
+        AuthError::Token(TokenError::Expired { ago_secs }) => {
+            credentials_expired("identity token", *ago_secs)
+        }
+        AuthError::Missing | AuthError::Malformed(_) | AuthError::Token(_) => {
+            unauthenticated(&error.to_string())
+        }
+        AuthError::ScopeMissing { required, method } => denied(ErrorReason::ScopeMissing)
+            .meta("requiredScope", required)
+            .meta("method", method)
+            .into(),
+        AuthError::MeshOnly { method } => denied(ErrorReason::PermissionDenied)
+            .meta("method", method)
+            .into(),
+    }
 }
 
 /// Returns the canonical name of a code, e.g. `NOT_FOUND`, as metrics and spans carry it.

@@ -1,14 +1,20 @@
-//! Finds out who calls and puts the identity into the request.
+//! Finds out who calls, holds the caller to what the method asks for, and serves the call for that
+//! identity: calls made meanwhile carry it on.
 
 use std::convert::Infallible;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use bytes::Bytes;
 use futures::FutureExt as _;
-use futures::future::{Either, Ready, ready};
-use tower::{Layer, Service};
+use futures::future::BoxFuture;
+use http_body::{Body as _, Frame, SizeHint};
+use tonic::{Status, body::Body};
+use tower::{Layer, Service, ServiceExt as _};
 
-use crate::identity::{AuthError, Authenticator};
+use crate::identity::access::AccessTable;
+use crate::identity::{AuthError, Authentication, Authenticator, Caller};
 use crate::method::split_path;
 use crate::policy::defaults::UNLIMITED_PREFIX;
 use crate::{Request, Response, status};
@@ -17,11 +23,15 @@ use crate::{Request, Response, status};
 #[derive(Clone)]
 pub(crate) struct AuthLayer {
     authenticator: Arc<dyn Authenticator>,
+    access: AccessTable,
 }
 
 impl AuthLayer {
     pub(crate) fn new(authenticator: Arc<dyn Authenticator>) -> Self {
-        Self { authenticator }
+        Self {
+            authenticator,
+            access: AccessTable::of_contract(),
+        }
     }
 }
 
@@ -32,6 +42,7 @@ impl<S> Layer<S> for AuthLayer {
         Auth {
             inner,
             authenticator: Arc::clone(&self.authenticator),
+            access: self.access.clone(),
         }
     }
 }
@@ -41,40 +52,104 @@ impl<S> Layer<S> for AuthLayer {
 pub(crate) struct Auth<S> {
     inner: S,
     authenticator: Arc<dyn Authenticator>,
+    access: AccessTable,
 }
 
 impl<S> Service<Request> for Auth<S>
 where
-    S: Service<Request, Response = Response, Error = Infallible>,
+    S: Service<Request, Response = Response, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send + 'static,
 {
     type Response = Response;
     type Error = Infallible;
-    type Future = Either<S::Future, Ready<Result<Response, Infallible>>>;
+    type Future = BoxFuture<'static, Result<Response, Infallible>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, mut request: Request) -> Self::Future {
-        if split_path(request.uri().path())
-            .0
-            .starts_with(UNLIMITED_PREFIX)
-        {
-            return self.inner.call(request).left_future();
+    fn call(&mut self, request: Request) -> Self::Future {
+        let path = request.uri().path();
+        if split_path(path).0.starts_with(UNLIMITED_PREFIX) {
+            return self.inner.call(request).boxed();
         }
         match self.authenticator.authenticate(request.headers()) {
-            Ok(identity) => {
-                request.extensions_mut().insert(identity);
-                self.inner.call(request).left_future()
-            }
-            Err(error) => {
-                let status = match &error {
-                    AuthError::Unauthenticated(_) => status::unauthenticated(&error.to_string()),
-                    AuthError::PermissionDenied(_) => status::permission_denied(&error.to_string()),
-                };
-                ready(Ok(status.into_http())).right_future()
+            Authentication::Done(Err(error)) => refuse(&error),
+            Authentication::Done(Ok(caller)) => match self.access.check(path, &caller) {
+                Err(error) => refuse(&error),
+                Ok(()) => {
+                    let streams = self.access.answers_stream(path);
+                    serve(self.inner.call(prepare(request, &caller)), caller, streams).boxed()
+                }
+            },
+            Authentication::Later(found) => {
+                // The clone is called, later, and whoever became ready stays behind.
+                let inner = self.inner.clone();
+                let inner = std::mem::replace(&mut self.inner, inner);
+                let access = self.access.clone();
+                async move {
+                    let path = request.uri().path();
+                    let caller = match found.await {
+                        Ok(caller) => caller,
+                        Err(error) => return refuse(&error).await,
+                    };
+                    if let Err(error) = access.check(path, &caller) {
+                        return refuse(&error).await;
+                    }
+                    let streams = access.answers_stream(path);
+                    let request = prepare(request, &caller);
+                    serve(inner.oneshot(request), caller, streams).await
+                }
+                .boxed()
             }
         }
+    }
+}
+
+fn refuse(error: &AuthError) -> BoxFuture<'static, Result<Response, Infallible>> {
+    futures::future::ready(Ok(status::refused(error).into_http())).boxed()
+}
+
+fn prepare(mut request: Request, caller: &Caller) -> Request {
+    request.extensions_mut().insert(caller.identity().clone());
+    request
+}
+
+async fn serve<F>(call: F, caller: Caller, streams: bool) -> Result<Response, Infallible>
+where
+    F: Future<Output = Result<Response, Infallible>>,
+{
+    let response = caller.clone().scope(call).await?;
+    if !streams || response.body().is_end_stream() {
+        return Ok(response);
+    }
+    Ok(response.map(|inner| Body::new(CallerBody { inner, caller })))
+}
+
+/// Polls the inner body in the caller's scope: a streaming handler works while its body is read.
+struct CallerBody {
+    inner: Body,
+    caller: Caller,
+}
+
+impl http_body::Body for CallerBody {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let this = &mut *self;
+        let inner = Pin::new(&mut this.inner);
+        this.caller.sync_scope(|| inner.poll_frame(cx))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
     }
 }
