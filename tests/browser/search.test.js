@@ -179,3 +179,18 @@ test('a picture that cannot be read is told so, within the width of a phone', as
   const right = await notice.evaluate((box) => Math.max(...[...box.children].map((child) => child.getBoundingClientRect().right)));
   assert.ok(right <= 390, `the notice ends at ${right}`);
 });
+
+test('a search that nobody answered is answered once the server is back', async () => {
+  const page = await open('', { expect: [/ERR_CONNECTION_REFUSED/] });
+  await page.locator('[role=gridcell]:visible').first().waitFor();
+  let down = true;
+  await page.route(/\/v1\//, (route) => (down ? route.abort('connectionrefused') : route.continue()));
+  await page.locator('#query').fill(word);
+  await page.locator('#notice', { hasText: 'mediamesh does not answer' }).waitFor();
+  // Coming back to the page asks for the state, as time does.
+  await page.evaluate(() => document.dispatchEvent(new Event('visibilitychange')));
+  await page.locator('#status', { hasText: 'trying again' }).waitFor();
+  down = false;
+  await cell(page, name).waitFor();
+  assert.ok(!(await page.locator('#notice').isVisible()));
+});

@@ -22,7 +22,7 @@ let shown = null;
 
 const grid = new Grid($('#grid'), { onOpen: (item) => state.openItem(item.id), onDelete: remove });
 const pending = new PendingWatch(() => shown, grid);
-const status = new Status({ onGrown: offerNew, onModels: () => shown && paint(shown) });
+const status = new Status({ onGrown: offerNew, onModels: () => shown && paint(shown), onBack: () => source.error && source.retry() });
 const view = new ItemView({ list: () => shown, grid, onDelete: remove, onChanged: changed });
 const uploads = startUploads({ onStored: stored });
 

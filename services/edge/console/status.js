@@ -7,6 +7,8 @@ import { count, modelName, plural } from './format.js';
 
 const BUSY_MS = 1500;
 const IDLE_MS = 30_000;
+/** While nobody answers: short enough that a restart is seen, long enough to be no burden. */
+const DOWN_MS = 4000;
 
 export class Status {
   #timer = 0;
@@ -15,11 +17,11 @@ export class Status {
   #total = undefined;
   #failed = 0;
   #models = null;
+  #down = false;
 
-  /** `onGrown(n)`: n items were added elsewhere. `onModels()`: the hint is known. */
-  constructor({ onGrown, onModels }) {
-    this.onGrown = onGrown;
-    this.onModels = onModels;
+  /** `onGrown(n)`: n items were added elsewhere. `onModels()`: the hint is known. `onBack()`: the server answers again. */
+  constructor({ onGrown, onModels, onBack }) {
+    Object.assign(this, { onGrown, onModels, onBack });
     document.addEventListener('visibilitychange', () => { if (!document.hidden) this.poke(); });
   }
 
@@ -28,8 +30,12 @@ export class Status {
     return this.#models?.hint || '';
   }
 
-  async start() {
+  start() {
     this.#poll();
+    this.#readModels();
+  }
+
+  async #readModels() {
     try {
       this.#models = await api.models();
       this.#write();
@@ -60,6 +66,12 @@ export class Status {
     try {
       const failedQuery = new URLSearchParams({ pageSize: '1', state: 'STATE_FAILED' });
       const [queue, total, failed] = await Promise.all([api.queueStats(), api.totalItems(), api.listItems(failedQuery)]);
+      if (this.#down) {
+        // A restart may have brought another model.
+        this.#down = false;
+        this.#readModels();
+        this.onBack();
+      }
       busy = Number(queue.waiting || 0) + Number(queue.active || 0) > 0;
       this.#failed = Number(failed.totalSize) || 0;
       const grown = this.#base !== undefined && total > this.#base;
@@ -68,9 +80,10 @@ export class Status {
       this.#write(queue);
       if (grown && news) this.onGrown(total - this.#base);
     } catch (error) {
+      this.#down = true;
       this.#say(`${error.message}; trying again`);
     }
-    this.#delay = busy ? BUSY_MS : Math.min(this.#delay * 2, IDLE_MS);
+    this.#delay = busy ? BUSY_MS : Math.min(this.#delay * 2, this.#down ? DOWN_MS : IDLE_MS);
     this.#timer = setTimeout(() => this.#poll(), this.#delay);
   }
 
