@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
-import { screenshot, settled, withBrowser } from './support/browser.js';
+import { address, screenshot, settled, withBrowser } from './support/browser.js';
 import { cell, dropOn } from './support/gestures.js';
 import { getItem, listItems, removeItem, store } from './support/library.js';
 import { noisePng, scene, unique } from './support/pictures.js';
@@ -98,4 +98,20 @@ test('a broken photo is listed under what could not be read, with the reason', a
   const download = await page.locator('#item a', { hasText: 'Download original' }).getAttribute('href');
   const original = await page.request.get(new URL(download, page.url()).href);
   assert.equal((await original.body()).length, Math.floor(full.length * 0.4), 'the original is kept');
+});
+
+test('a film, which is not looked into yet, stands in the grid by its name and is found by it', async () => {
+  const page = await open();
+  await page.locator('[role=gridcell]:visible').first().waitFor();
+  const word = unique('film');
+  const name = `${word}.mp4`;
+  // A file type box, and bytes that make it a file of its own.
+  const bytes = Buffer.from(`\0\0\0\x18ftypisom\0\0\x02\0isommp41${word}`, 'latin1');
+  await dropOn(page, 'upload', [{ name, type: 'video/mp4', bytes }]);
+  await page.getByRole('heading', { name: '1 file added' }).waitFor();
+  assert.ok(await idOf(name));
+  await page.goto(address(`?q=${word}`));
+  await cell(page, name).locator('.tile-title', { hasText: name }).waitFor();
+  assert.match(await cell(page, name).getAttribute('class'), /video/);
+  assert.equal(await cell(page, name).locator('.tile-busy').count(), 0);
 });

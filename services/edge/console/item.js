@@ -6,7 +6,7 @@ import * as api from './api.js';
 import { bytes, reason } from './format.js';
 import { closeItem, openItem, searchBy, update } from './state.js';
 import { paint } from './thumbhash.js';
-import { renderPanel } from './item_panel.js';
+import { comparable, renderPanel } from './item_panel.js';
 import { tileOf } from './query.js';
 
 /** Width renditions in the order a browser chooses from. */
@@ -128,7 +128,7 @@ export class ItemView {
   }
 
   #similar() {
-    if (this.#item?.state === 'STATE_READY') searchBy({ like: this.#id });
+    if (this.#item && comparable(this.#item)) searchBy({ like: this.#id });
   }
 
   async #remove() {

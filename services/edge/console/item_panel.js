@@ -65,9 +65,12 @@ function why(tile) {
       h('td', { text: part.score.toFixed(3) }), h('td', { text: part.contribution.toFixed(4) }))))));
 }
 
+/** Whether others can be similar to it: films are not looked into. */
+export const comparable = (item) => item.state === 'STATE_READY' && (item.kind !== 'KIND_VIDEO' || Boolean(item.thumbHash));
+
 /** Similar photos, filled in when they arrive. */
 function similar(item, { signal, onOpen, onSimilar }) {
-  if (item.state !== 'STATE_READY') return null;
+  if (!comparable(item)) return null;
   const list = h('ul', { class: 'similar', 'aria-busy': 'true' });
   const box = section('Similar', list, h('button', { type: 'button', class: 'link', text: 'Show all similar photos', on: { click: onSimilar } }));
   // One more than shown: the photo itself is usually the best hit.

@@ -69,17 +69,18 @@ function listQuery(state, oldest, pageSize, pageToken) {
 
 /** The little that a tile needs, whichever route it came from. */
 export function tileOf(raw) {
+  const video = raw.kind === 'KIND_VIDEO' || raw.kind === 'video';
   return {
     id: raw.id,
     name: raw.displayName || '',
     width: raw.widthPixels || 0,
     height: raw.heightPixels || 0,
-    video: raw.kind === 'KIND_VIDEO' || raw.kind === 'video',
+    video,
     time: raw.captureTime || raw.createTime || '',
     thumbHash: raw.thumbHash || '',
     tags: raw.tags || [],
-    // A hit has no state; it is ready if it has a thumbnail.
-    state: raw.state || (raw.thumbnailUrl ? 'STATE_READY' : 'STATE_PENDING'),
+    // A hit has no state; a photo is ready if it has a thumbnail. Films have none.
+    state: raw.state || (raw.thumbnailUrl || video ? 'STATE_READY' : 'STATE_PENDING'),
     failure: raw.failureDetail || '',
     failureReason: raw.failureReason || '',
     score: raw.score,

@@ -53,6 +53,9 @@ export function describe(item) {
   return parts.filter(Boolean).join(', ');
 }
 
+/** Whether there is a picture to show; a film has none. */
+const pictured = (item) => item.state === 'STATE_READY' && !(item.video && !item.thumbHash);
+
 function note(item, explain) {
   if (item.state === 'STATE_FAILED') {
     return [icon('alert'), h('span', { class: 'tile-title', text: item.name }), ' ', h('span', { text: item.failure || reason(item.failureReason) })];
@@ -64,7 +67,7 @@ function note(item, explain) {
     meter.style.setProperty('--share', String(Math.max(0, Math.min(1, item.score))));
     return [h('span', { class: 'score', text: `score ${item.score.toFixed(3)}` }), ' ', meter, h('ul', {}, parts)];
   }
-  return [];
+  return pictured(item) ? [] : [h('span', { class: 'tile-title', text: item.name })];
 }
 
 /** Shows an item (or a loading cell for null) in a tile. */
@@ -77,6 +80,7 @@ export function bindTile(tile, item, { index, explain, columnIndex }) {
   cell.classList.toggle('failed', item?.state === 'STATE_FAILED');
   cell.classList.toggle('busy', Boolean(item) && item.state !== 'STATE_READY' && item.state !== 'STATE_FAILED');
   cell.classList.toggle('explained', explain && item?.score !== undefined);
+  cell.classList.toggle('named', item?.state === 'STATE_READY' && !pictured(item) && !cell.classList.contains('explained'));
   cell.classList.toggle('video', Boolean(item?.video));
   cell.title = item ? [item.name, pixels(item.width, item.height)].filter(Boolean).join(' · ') : '';
   tile.note.replaceChildren(...(item ? note(item, explain) : []));
@@ -87,7 +91,7 @@ export function bindTile(tile, item, { index, explain, columnIndex }) {
   releaseTile(tile);
   tile.item = item;
   paint(tile.canvas, item?.thumbHash);
-  if (!item || item.state !== 'STATE_READY') return;
+  if (!item || !pictured(item)) return;
   // A fresh element, because a reused one keeps showing the old picture until the new
   // one has arrived.
   const url = renditionUrl(item.id, 'thumb_300');
