@@ -4,19 +4,48 @@
 //! - `trace`, `deadline`: the layers (metrics are shared with the server, in `rpc_metrics`)
 //! - [`credentials`]: for whom calls are made
 //! - `resolve`: finds the service's slot at each call
-//! - `remote`: one endpoint over HTTP/2; the place of retry, balance and breaker
+//! - `remote`: the way to servers elsewhere: `retry` > `hedge` > `attempt` > `balance`
+//! - `call`: a request that can be sent again; `verdict`: what the end of an attempt means;
+//!   `settle`: when an answer can no longer fail; `throttle`: the budget of extra attempts;
+//!   `latency`: when to hedge
+//! - `pool`: the endpoints of a service and the choice among them; `discovery`: where they come from
+//! - `endpoint`: one server: `keeper` keeps its connection, `connector` makes it, `breaker`,
+//!   `window` and `load` say whether it should get calls
+//! - `snapshot`, `metrics`: what operators see; `address`, `clock`: what the name says
 
+mod address;
+mod attempt;
+mod balance;
+mod breaker;
+mod call;
+mod clock;
+mod connector;
 pub mod credentials;
 mod deadline;
+mod discovery;
+mod endpoint;
+mod hedge;
+mod keeper;
+mod latency;
+mod load;
+mod metrics;
+mod pool;
+mod priority;
 pub(crate) mod remote;
 pub(crate) mod resolve;
+mod retry;
+mod settle;
+pub mod snapshot;
 pub(crate) mod stack;
+mod throttle;
 mod trace;
+mod verdict;
+mod window;
 
 use mediamesh_telemetry::Metrics;
 use tower::Layer as _;
 
-pub use remote::EndpointError;
+pub use address::EndpointError;
 
 use crate::{Channel, Policy};
 
@@ -34,8 +63,8 @@ pub fn connect_with_metrics(
     policy: Policy,
     metrics: &Metrics,
 ) -> Result<Channel, EndpointError> {
-    let remote = remote::Remote::connect_lazy("mediamesh", endpoint)?;
+    let remote = remote::Remote::new(None, &[endpoint.to_owned()], &policy, metrics)?;
     Ok(Channel::new(
-        stack::ClientStack::new(policy, metrics).layer(remote),
+        stack::ClientStack::new(policy, metrics).layer(remote.service),
     ))
 }

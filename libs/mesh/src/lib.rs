@@ -5,8 +5,11 @@
 //! - [`client`]: the client stack, and [`client::connect`] for programs outside the mesh
 //! - [`server`]: the server stack, [`ServerBuilder`], [`Routes`], health and reflection
 //! - [`deadline`]: the time a call has left, inherited by the calls it makes
+//! - [`priority`]: how urgent a call is, inherited likewise
 //! - [`mod@identity`]: who calls, and how that is found out
+//! - [`tls`]: certificates between services, read again when they change
 //! - [`policy`]: deadlines and limits by service and method; [`policy::defaults`] has the numbers
+//! - [`fault`]: faults on purpose, in builds with the feature `fault`
 //! - [`admin`]: `/metrics` and `/health` as an axum router
 //! - [`shutdown`]: draining on the first signal, leaving on the second
 //! - `method`, `rpc_metrics`, `body`, `status`: paths, metrics, body wrappers, errors of the mesh
@@ -16,25 +19,30 @@ mod body;
 pub mod channel;
 pub mod client;
 pub mod deadline;
+pub mod fault;
 pub mod identity;
 mod method;
 pub mod policy;
+pub mod priority;
 pub mod registry;
 mod rpc_metrics;
 pub mod server;
 mod service_name;
 pub mod shutdown;
 pub mod status;
+pub mod tls;
 
 pub use channel::Channel;
 pub use deadline::Deadline;
+pub use fault::{FaultKind, FaultOptions, FaultRule};
 pub use identity::{
     AuthError, Authentication, Authenticator, Caller, Identity, IdentityOptions, LOCAL_TENANT_ID,
     LocalAuthenticator, TokenAuthenticator, identity,
 };
-pub use method::{MethodKind, MethodTable};
+pub use method::{Idempotency, Method, MethodKind, MethodTable};
 pub use policy::defaults::MAX_MESSAGE_BYTES;
 pub use policy::{Policy, PolicyOptions};
+pub use priority::Priority;
 pub use registry::Registry;
 pub use server::{Routes, ServeError, ServerBuilder, ServerDeps};
 pub use service_name::ServiceName;

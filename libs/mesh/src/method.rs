@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use prost::Message as _;
 use prost_types::FileDescriptorSet;
+use prost_types::method_options::IdempotencyLevel;
 
 /// Whether a method streams, and which way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,10 +19,40 @@ pub enum MethodKind {
     Bidi,
 }
 
+/// What a method promises of being called twice; `idempotency_level` in the protos.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Idempotency {
+    /// A second call may do a second thing.
+    #[default]
+    Unknown,
+    /// A second call does nothing more than the first.
+    Idempotent,
+    /// A call changes nothing.
+    NoSideEffects,
+}
+
+/// What the descriptors say of a method.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Method {
+    /// Which way it streams.
+    pub kind: MethodKind,
+    /// Whether it may be repeated.
+    pub idempotency: Idempotency,
+}
+
+impl Method {
+    /// A unary method that promises nothing; what an unknown path is taken for.
+    pub const UNKNOWN: Self = Self::new(MethodKind::Unary, Idempotency::Unknown);
+
+    pub(crate) const fn new(kind: MethodKind, idempotency: Idempotency) -> Self {
+        Self { kind, idempotency }
+    }
+}
+
 /// Every method of some descriptor sets, by path.
 #[derive(Debug, Clone, Default)]
 pub struct MethodTable {
-    methods: HashMap<String, MethodKind>,
+    methods: HashMap<String, Method>,
 }
 
 impl MethodTable {
@@ -58,21 +89,31 @@ impl MethodTable {
                         "" => format!("/{}/{}", service.name(), method.name()),
                         package => format!("/{package}.{}/{}", service.name(), method.name()),
                     };
-                    self.methods.insert(path, kind);
+                    let idempotency = match method
+                        .options
+                        .as_ref()
+                        .map(prost_types::MethodOptions::idempotency_level)
+                    {
+                        Some(IdempotencyLevel::Idempotent) => Idempotency::Idempotent,
+                        Some(IdempotencyLevel::NoSideEffects) => Idempotency::NoSideEffects,
+                        Some(IdempotencyLevel::IdempotencyUnknown) | None => Idempotency::Unknown,
+                    };
+                    self.methods.insert(path, Method::new(kind, idempotency));
                 }
             }
         }
     }
 
-    /// Returns the kind of the method at `path`, `/package.Service/Method`.
-    pub fn kind(&self, path: &str) -> Option<MethodKind> {
+    /// Returns the method at `path`, `/package.Service/Method`.
+    pub fn get(&self, path: &str) -> Option<Method> {
         self.methods.get(path).copied()
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, MethodKind)> {
+    /// Returns every method with its path.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, Method)> {
         self.methods
             .iter()
-            .map(|(path, kind)| (path.as_str(), *kind))
+            .map(|(path, method)| (path.as_str(), *method))
     }
 }
 

@@ -1,69 +1,43 @@
-//! Deadlines and limits by service and method.
+//! Deadlines, retries and limits by service and method.
 //!
-//! [`PolicyOptions`] is what a person may write; [`Policy`] is that, the defaults and the
-//! descriptors worked into one table. [`defaults`] is the only file with numbers.
+//! - [`options`]: what a person may write
+//! - [`client`]: what the client stack of a service does
+//! - [`defaults`]: the only file with numbers
+//!
+//! [`Policy`] is all of that and the descriptors worked into one table.
 
+pub mod client;
 pub mod defaults;
+pub mod options;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+pub use client::{
+    BreakerPolicy, ClientPolicy, ConnectionPolicy, HedgingPolicy, RetryPolicy, RetryThrottling,
+};
+pub use options::{MethodPolicyOptions, PolicyOptions, ServicePolicyOptions};
 
 use crate::ServiceName;
-use crate::method::{MethodKind, MethodTable, split_path};
-
-/// Overrides of the defaults; all fields optional.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct PolicyOptions {
-    /// By service name, e.g. `search`.
-    pub services: BTreeMap<ServiceName, ServicePolicyOptions>,
-    /// By method path without the leading slash, e.g. `mediamesh.search.v1.SearchService/Search`.
-    pub methods: BTreeMap<String, MethodPolicyOptions>,
-    /// How long a server may take to finish running calls at shutdown, milliseconds.
-    pub drain_ms: Option<u64>,
-}
-
-/// Overrides for one service.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct ServicePolicyOptions {
-    /// Deadline of unary methods, milliseconds.
-    pub deadline_ms: Option<u64>,
-    /// Most calls that run at once; the adaptive limit moves below it.
-    pub max_running: Option<usize>,
-    /// Calls that run or wait; more are refused.
-    pub max_in_flight: Option<usize>,
-    /// Calls that may run at once however slow they are; equal to `max_running` = a fixed limit.
-    pub min_running: Option<usize>,
-    /// The adaptive limit at the start of the process.
-    pub initial_running: Option<usize>,
-    /// Part of the limit that calls of background work may hold, percent.
-    pub background_percent: Option<u8>,
-    /// Longest wait of a call for its turn, milliseconds; a quarter of it while the queue stands.
-    pub max_wait_ms: Option<u64>,
-}
-
-/// Overrides for one method.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct MethodPolicyOptions {
-    /// Deadline, milliseconds; 0 means none.
-    pub deadline_ms: Option<u64>,
-}
+use crate::fault::Faults;
+use crate::method::{Idempotency, Method, MethodKind, MethodTable, split_path};
 
 /// What applies to one method.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct MethodPolicy {
+    /// What the descriptors say of it.
+    pub method: Method,
     /// Time a call gets when its caller sets none; `None` is no limit.
     pub deadline: Option<Duration>,
+    /// Time one attempt gets; `None` is what the call has left.
+    pub attempt_timeout: Option<Duration>,
+    /// Retries.
+    pub retry: RetryPolicy,
+    /// Hedging; `None` is none.
+    pub hedging: Option<HedgingPolicy>,
     /// Whether the call counts against the limits of its service.
     pub limited: bool,
-    /// Which way it streams.
-    pub kind: MethodKind,
 }
 
 /// How many calls one service takes.
@@ -94,6 +68,7 @@ struct Table {
     options: PolicyOptions,
     /// Known methods by path.
     methods: HashMap<String, MethodPolicy>,
+    faults: Faults,
 }
 
 impl Policy {
@@ -104,12 +79,13 @@ impl Policy {
         let methods = methods
             .iter()
             .chain(defaults::OWN_METHODS)
-            .map(|(path, kind)| (path.to_owned(), resolve(options, path, kind)))
+            .map(|(path, method)| (path.to_owned(), resolve(options, path, method)))
             .collect();
         Self {
             table: Arc::new(Table {
                 options: options.clone(),
                 methods,
+                faults: Faults::new(&options.faults),
             }),
         }
     }
@@ -125,12 +101,29 @@ impl Policy {
             .methods
             .get(path)
             .copied()
-            .unwrap_or_else(|| resolve(&self.table.options, path, MethodKind::Unary))
+            .unwrap_or_else(|| resolve(&self.table.options, path, Method::UNKNOWN))
     }
 
     /// Returns whether `path` is a method of the descriptors this policy was made from.
     pub fn knows(&self, path: &str) -> bool {
         self.table.methods.contains_key(path)
+    }
+
+    /// Returns every known method with what applies to it, by path.
+    pub fn methods(&self) -> impl Iterator<Item = (&str, &MethodPolicy)> {
+        self.table
+            .methods
+            .iter()
+            .map(|(path, policy)| (path.as_str(), policy))
+    }
+
+    /// Returns what the client stack of a service does; `None` stands for services the mesh has no
+    /// name for.
+    pub fn client(&self, service: Option<ServiceName>) -> ClientPolicy {
+        match service.and_then(|service| self.table.options.services.get(&service)) {
+            Some(options) => options.client(defaults::CLIENT),
+            None => defaults::CLIENT,
+        }
     }
 
     /// Returns the limits of a service; `None` stands for services the mesh has no name for.
@@ -164,9 +157,9 @@ impl Policy {
         }
     }
 
-    /// Returns the paths of the methods this policy was made from.
-    pub(crate) fn known_methods(&self) -> impl Iterator<Item = &str> {
-        self.table.methods.keys().map(String::as_str)
+    /// Returns the faults that servers with this policy inject.
+    pub fn faults(&self) -> Faults {
+        self.table.faults.clone()
     }
 
     /// Returns how long running calls may take to finish at shutdown.
@@ -184,34 +177,51 @@ impl Default for Policy {
     }
 }
 
-fn resolve(options: &PolicyOptions, path: &str, kind: MethodKind) -> MethodPolicy {
+fn resolve(options: &PolicyOptions, path: &str, method: Method) -> MethodPolicy {
     let (service, _) = split_path(path);
     let name = ServiceName::from_grpc_service(service);
     let limited = !service.starts_with(defaults::UNLIMITED_PREFIX);
-    if let Some(millis) = options
-        .methods
-        .get(path.trim_start_matches('/'))
-        .and_then(|method| method.deadline_ms)
-    {
-        let deadline = (millis > 0).then(|| Duration::from_millis(millis));
-        return MethodPolicy {
-            deadline,
-            limited,
-            kind,
-        };
+    let of_service = name.and_then(|name| options.services.get(&name));
+    let own = options.methods.get(path.trim_start_matches('/'));
+    let own_deadline = own.and_then(|own| own.deadline_ms);
+    let service_deadline = of_service.and_then(|service| service.deadline_ms);
+    let deadline = match (own_deadline, method.kind, service_deadline) {
+        (Some(millis), _, _) => positive(millis),
+        (None, MethodKind::Unary, Some(millis)) => Some(Duration::from_millis(millis)),
+        _ => defaults::deadline(name, method.kind, limited),
+    };
+    let mut retry = defaults::RETRY;
+    if let Some(service) = of_service {
+        retry = service.retry_policy.over(retry);
     }
-    let of_service = name
-        .and_then(|name| options.services.get(&name))
-        .and_then(|service| service.deadline_ms);
-    let deadline = match (kind, of_service) {
-        (MethodKind::Unary, Some(millis)) => Some(Duration::from_millis(millis)),
-        _ => defaults::deadline(name, kind, limited),
+    if let Some(own) = own {
+        retry = own.retry_policy.over(retry);
+    }
+    // A method with side effects is never sent twice, whatever a file says.
+    let may_hedge = method.idempotency == Idempotency::NoSideEffects
+        && matches!(method.kind, MethodKind::Unary);
+    let marked = defaults::HEDGED
+        .contains(&path)
+        .then_some(defaults::HEDGING);
+    let hedging = match own {
+        _ if !may_hedge => None,
+        Some(own) => own.hedging_policy.over(defaults::HEDGING, marked),
+        None => marked,
     };
     MethodPolicy {
+        method,
         deadline,
+        attempt_timeout: own
+            .and_then(|own| own.attempt_timeout_ms)
+            .and_then(positive),
+        retry,
+        hedging,
         limited,
-        kind,
     }
+}
+
+fn positive(millis: u64) -> Option<Duration> {
+    (millis > 0).then(|| Duration::from_millis(millis))
 }
 
 #[cfg(test)]
@@ -232,6 +242,7 @@ mod tests {
             "mediamesh.search.v1.SearchService/Explain".into(),
             MethodPolicyOptions {
                 deadline_ms: Some(0),
+                ..Default::default()
             },
         );
         let policy = Policy::new(&options, &MethodTable::default());

@@ -10,21 +10,42 @@ use arc_swap::ArcSwapOption;
 use mediamesh_telemetry::Metrics;
 use tower::Layer as _;
 
+use crate::client::EndpointError;
 use crate::client::credentials::Credentials;
-use crate::client::remote::{EndpointError, Remote};
+use crate::client::remote::Remote;
 use crate::client::resolve::Resolve;
+use crate::client::snapshot::ServiceState;
 use crate::client::stack::ClientStack;
 use crate::policy::Policy;
 use crate::{BoxService, Channel, Routes, ServiceName};
 
 /// Where a service is; filled in after channels to it were handed out.
-pub(crate) type Slot = Arc<ArcSwapOption<BoxService>>;
+pub(crate) type Slot = Arc<ArcSwapOption<Target>>;
+
+/// A registered service.
+pub(crate) enum Target {
+    /// In this process.
+    Local(BoxService),
+    /// Elsewhere.
+    Remote(Remote),
+}
+
+impl Target {
+    pub(crate) fn service(&self) -> &BoxService {
+        match self {
+            Self::Local(service) => service,
+            Self::Remote(remote) => &remote.service,
+        }
+    }
+}
 
 /// The services this process can reach; clones share one set.
 #[derive(Clone)]
 pub struct Registry {
     slots: Arc<[Slot; ServiceName::ALL.len()]>,
     stack: ClientStack,
+    policy: Policy,
+    metrics: Metrics,
     credentials: Credentials,
 }
 
@@ -33,7 +54,9 @@ impl Registry {
     pub fn new(policy: Policy, metrics: &Metrics) -> Self {
         Self {
             slots: Arc::new(Default::default()),
-            stack: ClientStack::new(policy, metrics),
+            stack: ClientStack::new(policy.clone(), metrics),
+            policy,
+            metrics: metrics.clone(),
             credentials: Credentials::none(),
         }
     }
@@ -47,17 +70,36 @@ impl Registry {
 
     /// Makes `name` a server in this process; replaces what was registered before.
     pub fn register_local(&self, name: ServiceName, routes: Routes) {
-        self.slot(name).store(Some(Arc::new(routes.into_local())));
+        let target = Target::Local(routes.into_local());
+        self.slot(name).store(Some(Arc::new(target)));
     }
 
-    /// Makes `name` a server at `endpoint`, e.g. `http://10.0.0.7:50051`; connects at first call.
+    /// Makes `name` the servers at `endpoints`: `http://10.0.0.7:50051`, or `dns:///search:50051` for
+    /// every address of a name. Connects at the first call.
     ///
     /// Errors: an endpoint that does not parse. Must run inside a tokio runtime.
-    pub fn register_remote(&self, name: ServiceName, endpoint: &str) -> Result<(), EndpointError> {
-        let remote = Remote::connect_lazy(name.as_str(), endpoint)?;
+    pub fn register_remote(
+        &self,
+        name: ServiceName,
+        endpoints: &[String],
+    ) -> Result<(), EndpointError> {
+        let remote = Remote::new(Some(name), endpoints, &self.policy, &self.metrics)?;
         self.slot(name)
-            .store(Some(Arc::new(BoxService::new(remote))));
+            .store(Some(Arc::new(Target::Remote(remote))));
         Ok(())
+    }
+
+    /// Returns the state of every registered service, as this process sees it.
+    pub fn snapshot(&self) -> Vec<ServiceState> {
+        let registered = ServiceName::ALL
+            .into_iter()
+            .filter_map(|name| self.slot(name).load_full().map(|target| (name, target)));
+        registered
+            .map(|(name, target)| match &*target {
+                Target::Local(_) => ServiceState::local(name.as_str()),
+                Target::Remote(remote) => ServiceState::remote(&remote.pool),
+            })
+            .collect()
     }
 
     /// Returns a channel to `name`, whether or not it is registered yet.
@@ -65,8 +107,7 @@ impl Registry {
     /// Calls made before it is answer UNAVAILABLE and name the service.
     pub fn channel(&self, name: ServiceName) -> Channel {
         let resolve = Resolve::new(name, Arc::clone(self.slot(name)));
-        self.credentials
-            .on(Channel::new(self.stack.layer(resolve)))
+        self.credentials.on(Channel::new(self.stack.layer(resolve)))
     }
 
     /// Forgets every service; calls then answer UNAVAILABLE.

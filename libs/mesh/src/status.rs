@@ -1,5 +1,7 @@
 //! Every error the mesh itself makes, in one place.
 
+use std::time::Duration;
+
 use mediamesh_proto::{Error, ErrorKind, ErrorReason};
 use mediamesh_telemetry::propagation;
 use tonic::{Code, Status};
@@ -7,14 +9,19 @@ use tonic_types::StatusExt as _;
 
 use crate::identity::AuthError;
 use crate::identity::token::TokenError;
-use crate::policy::defaults::{SHED_RETRY_AFTER, UNAVAILABLE_RETRY_AFTER};
+use crate::policy::defaults::{MAX_MESSAGE_BYTES, SHED_RETRY_AFTER, UNAVAILABLE_RETRY_AFTER};
 
 /// The service has no room for the call; it was not started.
-pub(crate) fn load_shed(service: &str, max_in_flight: usize) -> Status {
-    let message = format!("{service} is overloaded; limit is {max_in_flight} calls in flight");
+pub(crate) fn load_shed(service: &str, priority: &str, refusal: &str) -> Status {
+    let why = match refusal {
+        "full" => "as many calls run and wait as may",
+        "late" => "the call waited for its turn as long as a call may",
+        _ => "the call was made in the background and gave way",
+    };
+    let message = format!("{service} is overloaded: {why}");
     Error::new(ErrorKind::Overloaded, ErrorReason::LoadShed, message)
         .meta("service", service)
-        .meta("limit", max_in_flight)
+        .meta("priority", priority)
         .retry_after(SHED_RETRY_AFTER)
         .into()
 }
@@ -40,6 +47,36 @@ pub(crate) fn not_registered(service: &str) -> Status {
 /// The service is known but did not answer.
 pub(crate) fn unreachable(service: &str) -> Status {
     dependency_down(service, "cannot be reached")
+}
+
+/// Every endpoint of the service has as many calls of this process in flight as it may.
+pub(crate) fn endpoints_full(service: &str, max_in_flight: u32) -> Status {
+    let message = format!(
+        "every endpoint of {service} has {max_in_flight} calls of this process in flight, the limit"
+    );
+    Error::new(ErrorKind::Overloaded, ErrorReason::LoadShed, message)
+        .meta("service", service)
+        .meta("limit", max_in_flight)
+        .retry_after(SHED_RETRY_AFTER)
+        .into()
+}
+
+/// Every endpoint of the service is known to fail; nothing was sent.
+pub(crate) fn circuit_open(service: &str, retry_after: Duration) -> Status {
+    let message = format!("{service} fails at every endpoint; circuit breakers are open");
+    Error::new(ErrorKind::DependencyDown, ErrorReason::CircuitOpen, message)
+        .meta("dependency", service)
+        .retry_after(retry_after)
+        .into()
+}
+
+/// The body of the request could not be read to its end, or is longer than the largest message.
+pub(crate) fn request_unreadable() -> Status {
+    let limit = MAX_MESSAGE_BYTES;
+    let message = format!("request could not be read; limit is {limit} bytes");
+    Error::new(ErrorKind::InvalidArgument, ErrorReason::TooLarge, message)
+        .meta("limit_bytes", limit)
+        .into()
 }
 
 fn dependency_down(service: &str, why: &str) -> Status {
@@ -115,6 +152,12 @@ pub fn refused(error: &AuthError) -> Status {
             .meta("method", method)
             .into(),
     }
+}
+
+/// A fault on purpose; it says nothing of the call.
+#[cfg(feature = "fault")]
+pub(crate) fn injected(code: Code) -> Status {
+    Status::new(code, "injected fault")
 }
 
 /// Returns the canonical name of a code, e.g. `NOT_FOUND`, as metrics and spans carry it.

@@ -81,6 +81,8 @@ where
         request
             .headers_mut()
             .insert(GRPC_TIMEOUT, format_timeout(deadline.remaining()));
+        // Attempts read it: each sends what is left then.
+        request.extensions_mut().insert(deadline);
         let call = self.inner.call(request);
         async move {
             let Ok(response) = tokio::time::timeout_at(deadline.at(), call).await else {

@@ -35,7 +35,7 @@ impl Service<Request> for Resolve {
     fn call(&mut self, request: Request) -> Self::Future {
         let target = self.slot.load();
         match target.as_deref() {
-            Some(service) => service.clone().oneshot(request).boxed(),
+            Some(target) => target.service().clone().oneshot(request).boxed(),
             None => {
                 let response = status::not_registered(self.name.as_str()).into_http();
                 futures::future::ready(Ok(response)).boxed()

@@ -6,6 +6,7 @@ use mediamesh_telemetry::Metrics;
 use tower::{Layer, Service, ServiceBuilder};
 
 use super::deadline::ClientDeadlineLayer;
+use super::priority::ClientPriorityLayer;
 use super::trace::ClientTraceLayer;
 use crate::policy::Policy;
 use crate::rpc_metrics::{RpcMetrics, RpcMetricsLayer};
@@ -38,10 +39,12 @@ where
         let stack = ServiceBuilder::new()
             // Outermost: everything below, waiting included, belongs to the call's span.
             .layer(ClientTraceLayer)
-            // Sees the final outcome, after deadline and (later) retries.
+            // Sees the final outcome, after deadline and retries.
             .layer(RpcMetricsLayer::new(self.metrics.clone()))
             // Above any retry: all attempts together have one deadline.
             .layer(ClientDeadlineLayer::new(self.policy.clone()))
+            // Anywhere above the transport: every attempt and every server must see it.
+            .layer(ClientPriorityLayer)
             // Retry, balance and breaker belong to the remote transport alone: the same process
             // cannot be elsewhere.
             .service(transport);

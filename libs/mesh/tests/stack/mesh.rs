@@ -79,7 +79,7 @@ pub(crate) async fn start_with(via: Via, options: PolicyOptions) -> Mesh {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             endpoint = format!("http://{}", listener.local_addr().unwrap());
             registry
-                .register_remote(ServiceName::Media, &endpoint)
+                .register_remote(ServiceName::Media, std::slice::from_ref(&endpoint))
                 .unwrap();
             let begun = shutdown.begun();
             server = Some(tokio::spawn(async move {

@@ -2,12 +2,12 @@
 
 use mediamesh_telemetry::propagation;
 use opentelemetry::trace::{SpanKind, TracerProvider as _};
-use opentelemetry_sdk::trace::{InMemorySpanExporter, SdkTracerProvider};
+use opentelemetry_sdk::trace::{InMemorySpanExporter, SdkTracerProvider, SpanData};
 use tracing::Instrument as _;
 use tracing_subscriber::Layer as _;
 use tracing_subscriber::layer::SubscriberExt as _;
 
-use crate::mesh::{BOTH, start};
+use crate::mesh::{BOTH, Via, start};
 
 #[tokio::test]
 async fn client_and_server_spans_form_one_trace() {
@@ -47,24 +47,33 @@ async fn client_and_server_spans_form_one_trace() {
             spans.retain(|span| span.span_context.trace_id().to_string() == id);
             spans
         };
-        crate::mesh::eventually("three spans end", || of_trace().len() == 3).await;
+        // Over the network the attempt stands between; the server hangs from it.
+        let expected = if via == Via::Tcp { 4 } else { 3 };
+        crate::mesh::eventually("all spans end", || of_trace().len() == expected).await;
         let spans = of_trace();
-        let find = |kind| spans.iter().find(|span| span.span_kind == kind).unwrap();
-        let (root, client, server) = (
-            find(SpanKind::Internal),
-            find(SpanKind::Client),
-            find(SpanKind::Server),
-        );
-        assert_eq!(
-            client.parent_span_id,
-            root.span_context.span_id(),
-            "{via:?}"
-        );
-        assert_eq!(
-            server.parent_span_id,
-            client.span_context.span_id(),
-            "{via:?}"
-        );
+        let named = |name: &str| spans.iter().find(|span| span.name == name);
+        let of_kind = |kind| {
+            spans
+                .iter()
+                .find(|span| span.span_kind == kind && span.name == "mediamesh.media.v1.Echo/Call")
+                .unwrap()
+        };
+        let root = named("root").unwrap();
+        let (client, server) = (of_kind(SpanKind::Client), of_kind(SpanKind::Server));
+        let attempt = named("rpc.attempt").unwrap_or(client);
+        let id_of = |span: &SpanData| span.span_context.span_id();
+        assert_eq!(client.parent_span_id, id_of(root), "{via:?}");
+        assert_eq!(server.parent_span_id, id_of(attempt), "{via:?}");
+        if via == Via::Tcp {
+            assert_eq!(attempt.parent_span_id, id_of(client));
+            let has = |key| {
+                attempt
+                    .attributes
+                    .iter()
+                    .any(|field| field.key.as_str() == key)
+            };
+            assert!(has("server.address") && has("mediamesh.breaker") && has("mediamesh.outcome"));
+        }
         assert_eq!(server.name, "mediamesh.media.v1.Echo/Call");
         let code = server
             .attributes

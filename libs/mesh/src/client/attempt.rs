@@ -1,0 +1,124 @@
+//! One attempt: its span, its share of the time, its number on the wire.
+
+use std::convert::Infallible;
+use std::task::{Context, Poll};
+
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use http::{HeaderName, HeaderValue};
+use mediamesh_telemetry::propagation;
+use tower::{Layer, Service};
+use tracing::{Instrument as _, field};
+
+use super::balance::broken;
+use super::call::Call;
+use super::verdict::Broken;
+use crate::body::head_code;
+use crate::deadline::{Deadline, GRPC_TIMEOUT, format_timeout};
+use crate::status::code_name;
+use crate::{Response, status};
+
+/// Attempts before this one; absent on the first. Source: gRFC A6.
+static PREVIOUS_ATTEMPTS: HeaderName = HeaderName::from_static("grpc-previous-rpc-attempts");
+
+/// Layer of [`Attempt`].
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct AttemptLayer;
+
+impl<S> Layer<S> for AttemptLayer {
+    type Service = Attempt<S>;
+
+    fn layer(&self, inner: S) -> Attempt<S> {
+        Attempt { inner }
+    }
+}
+
+/// Runs each attempt in a span of its own, which the server's span hangs from.
+#[derive(Clone)]
+pub(crate) struct Attempt<S> {
+    inner: S,
+}
+
+impl<S> Service<Call> for Attempt<S>
+where
+    S: Service<Call, Response = Response, Error = Infallible>,
+    S::Future: Send + 'static,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Response, Infallible>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut call: Call) -> Self::Future {
+        let span = tracing::info_span!(
+            "rpc.attempt",
+            otel.kind = "client",
+            otel.status_code = field::Empty,
+            rpc.system = "grpc",
+            rpc.grpc.status_code = field::Empty,
+            server.address = field::Empty,
+            server.port = field::Empty,
+            mediamesh.attempt = call.previous_attempts + 1,
+            mediamesh.breaker = field::Empty,
+            mediamesh.outcome = field::Empty,
+        );
+        propagation::inject_span(&span, &mut call.head.headers);
+        if call.previous_attempts > 0 {
+            call.head.headers.insert(
+                PREVIOUS_ATTEMPTS.clone(),
+                HeaderValue::from(call.previous_attempts),
+            );
+        }
+        let limit = match (
+            call.policy.attempt_timeout.map(Deadline::after),
+            call.deadline,
+        ) {
+            // The call's own deadline is held to above.
+            (Some(own), Some(call)) if call <= own => None,
+            (own, _) => own,
+        };
+        // What is left now, not what was left at the first attempt.
+        if let Some(deadline) = limit.or(call.deadline) {
+            call.head
+                .headers
+                .insert(GRPC_TIMEOUT, format_timeout(deadline.remaining()));
+        }
+        let path = limit.map(|_| call.path().to_owned());
+        let running = span.in_scope(|| self.inner.call(call));
+        let recorded = span.clone();
+        async move {
+            let response = match limit {
+                None => running.await?,
+                Some(limit) => match tokio::time::timeout_at(limit.at(), running).await {
+                    Ok(response) => response?,
+                    Err(_) => broken(
+                        status::deadline_exceeded(&path.unwrap_or_default()),
+                        Broken::TimedOut,
+                    ),
+                },
+            };
+            if let Some(code) = head_code(&response) {
+                recorded.record("rpc.grpc.status_code", code as i32);
+                if code != tonic::Code::Ok {
+                    recorded.record("otel.status_code", "ERROR");
+                }
+                let outcome = match response.extensions().get::<Broken>() {
+                    None => code_name(code),
+                    Some(Broken::NotStarted) => "refused",
+                    Some(Broken::Lost) => "connection lost",
+                    Some(Broken::TimedOut) => "attempt timed out",
+                    Some(Broken::NoEndpoint) => "no endpoint",
+                };
+                recorded.record("mediamesh.outcome", outcome);
+            } else {
+                recorded.record("mediamesh.outcome", "answered");
+            }
+            Ok(response)
+        }
+        .instrument(span)
+        .boxed()
+    }
+}

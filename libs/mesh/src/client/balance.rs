@@ -1,0 +1,268 @@
+//! Sends an attempt to an endpoint of the pool and learns from how it ends.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use tokio::time::Instant;
+use tonic::{Code, body::Body};
+use tower::Service;
+use tracing::Span;
+
+use super::breaker::{Permit, Signal};
+use super::call::Call;
+use super::connector::address_to;
+use super::endpoint::Endpoint;
+use super::pool::{Nowhere, Pick, Pool};
+use super::settle::settle;
+use super::verdict::{Broken, Verdict};
+use crate::body::{Watch, head_code, watch};
+use crate::method::MethodKind;
+use crate::{Response, status};
+
+/// The leaf of the client stack.
+#[derive(Clone)]
+pub(crate) struct Balance {
+    pool: Arc<Pool>,
+}
+
+impl Balance {
+    pub(crate) fn new(pool: Arc<Pool>) -> Self {
+        Self { pool }
+    }
+}
+
+impl Service<Call> for Balance {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Response, Infallible>>;
+
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        // An endpoint is chosen in the call, where the deadline bounds the wait for one.
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, call: Call) -> Self::Future {
+        let pool = Arc::clone(&self.pool);
+        async move { Ok(send(&pool, call).await) }.boxed()
+    }
+}
+
+/// Marks an answer as made here, because the attempt ended so.
+pub(crate) fn broken(status: tonic::Status, broken: Broken) -> Response {
+    let mut response: Response = status.into_http();
+    response.extensions_mut().insert(broken);
+    response
+}
+
+fn nowhere(pool: &Pool, why: Nowhere) -> Response {
+    let service = pool.shared.service;
+    let status = match why {
+        Nowhere::Unreachable => status::unreachable(service),
+        Nowhere::Open(until) => status::circuit_open(service, until),
+        Nowhere::Full => {
+            status::endpoints_full(service, pool.shared.policy.connection.max_in_flight)
+        }
+    };
+    broken(status, Broken::NoEndpoint)
+}
+
+async fn send(pool: &Pool, mut call: Call) -> Response {
+    let policy = pool.shared.policy.connection;
+    // A first attempt may wait for a connection; a later one knows what it waits for.
+    let patience = match call.previous_attempts {
+        0 => policy.connect_timeout,
+        _ => policy.max_backoff,
+    };
+    let give_up = Instant::now() + patience;
+    let (mut skip, mut seen) = (Vec::new(), None);
+    let mut changed = pool.shared.changed.subscribe();
+    loop {
+        changed.mark_unchanged();
+        match pool.pick(&call, &skip, &mut seen) {
+            Pick::Endpoint(endpoint, permit) => {
+                call.tried.add(endpoint.id);
+                match attempt(pool, endpoint, permit, call).await {
+                    Attempted::Answered(response) => return response,
+                    Attempted::Unsent(endpoint, back) => {
+                        skip.push(endpoint);
+                        call = *back;
+                    }
+                }
+            }
+            Pick::Wait => {
+                let wait = tokio::time::timeout_at(give_up, changed.changed());
+                if wait.await.is_err() {
+                    return nowhere(pool, Nowhere::Unreachable);
+                }
+                // Something moved: who turned the call away may have a new connection.
+                skip.clear();
+            }
+            Pick::Nowhere(why) => return nowhere(pool, why),
+        }
+    }
+}
+
+enum Attempted {
+    Answered(Response),
+    /// It never left this process; the call comes back whole, an upload too.
+    Unsent(u64, Box<Call>),
+}
+
+async fn attempt(pool: &Pool, endpoint: Arc<Endpoint>, permit: Permit, call: Call) -> Attempted {
+    let span = Span::current();
+    span.record("server.address", endpoint.address.host());
+    span.record("server.port", endpoint.address.host_port().1);
+    span.record(
+        "mediamesh.breaker",
+        match permit.is_probe() {
+            true => "half_open",
+            false => "closed",
+        },
+    );
+    let Some(live) = endpoint.live() else {
+        return Attempted::Unsent(endpoint.id, Box::new(call));
+    };
+    let kind = call.policy.method.kind;
+    let repeatable = call.is_repeatable();
+    let (shell, request) = call.open();
+    let flight = Flight::start(endpoint, permit);
+    let endpoint = Arc::clone(&flight.endpoint);
+    let mut sender = live.sender.clone();
+    let sent = sender.try_send_request(address_to(request, &endpoint.address));
+    let answered = async {
+        let response = match sent.await {
+            Ok(response) => response.map(Body::new),
+            Err(mut error) => {
+                return match error.take_message() {
+                    Some(request) => Err(Some(request)),
+                    None => {
+                        let error = error.into_error();
+                        let refused = refused(&error);
+                        tracing::debug!(
+                            refused,
+                            error = &error as &dyn std::error::Error,
+                            "attempt broke"
+                        );
+                        Ok(broken(
+                            status::unreachable(pool.shared.service),
+                            match refused {
+                                true => Broken::NotStarted,
+                                false => Broken::Lost,
+                            },
+                        ))
+                    }
+                };
+            }
+        };
+        flight.heard();
+        // After its first message a stream is not repeated; before, an answer may still break off.
+        match repeatable || matches!(kind, MethodKind::Unary | MethodKind::ClientStream) {
+            true => Ok(settle(response, kind).await.unwrap_or_else(|_| {
+                broken(status::unreachable(pool.shared.service), Broken::Lost)
+            })),
+            false => Ok(response),
+        }
+    };
+    let outcome = tokio::select! {
+        outcome = answered => outcome,
+        // The peer hangs: what may be repeated is, if there is somebody else to ask.
+        () = async {
+            live.silent.cancelled().await;
+            if !repeatable || !pool.has_other(endpoint.id) {
+                std::future::pending::<()>().await;
+            }
+        } => Ok(broken(status::unreachable(pool.shared.service), Broken::Lost)),
+    };
+    match outcome {
+        Err(request) => {
+            let id = endpoint.id;
+            flight.unsent();
+            let request = request.expect("the message is there in this arm");
+            Attempted::Unsent(id, Box::new(shell.close(request)))
+        }
+        Ok(response) => Attempted::Answered(flight.land(response)),
+    }
+}
+
+/// Returns whether the peer says that it has not looked at the request.
+///
+/// Source: RFC 9113, section 8.7, REFUSED_STREAM.
+fn refused(error: &hyper::Error) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if let Some(h2) = error.downcast_ref::<h2::Error>() {
+            return h2.is_reset() && h2.reason() == Some(h2::Reason::REFUSED_STREAM);
+        }
+        cause = error.source();
+    }
+    false
+}
+
+/// A call that is out at an endpoint. Dropped, it was cancelled.
+struct Flight {
+    endpoint: Arc<Endpoint>,
+    permit: Option<Permit>,
+    started: Instant,
+}
+
+impl Flight {
+    fn start(endpoint: Arc<Endpoint>, permit: Permit) -> Self {
+        endpoint.load.start();
+        Self {
+            endpoint,
+            permit: Some(permit),
+            started: Instant::now(),
+        }
+    }
+
+    /// Notes that the response has begun.
+    fn heard(&self) {
+        self.endpoint.load.observe(self.started.elapsed());
+    }
+
+    /// Takes back a call that was not made.
+    fn unsent(mut self) {
+        // The permit's drop tells the breaker nothing.
+        self.permit.take();
+    }
+
+    /// Judges the answer, and its end if that is still to come.
+    fn land(mut self, response: Response) -> Response {
+        let verdict = Verdict::of(&response);
+        let shared = &self.endpoint.shared;
+        if head_code(&response).is_some() {
+            shared.metrics.attempt(shared.service, verdict.code);
+            self.signal(verdict.signal);
+            return response;
+        }
+        watch(response, self)
+    }
+
+    fn signal(&mut self, signal: Signal) {
+        let transition = self.permit.take().and_then(|permit| permit.record(signal));
+        if let Some(transition) = transition {
+            self.endpoint.tell(transition);
+        }
+    }
+}
+
+impl Watch for Flight {
+    fn end(mut self, code: Code) {
+        let shared = &self.endpoint.shared;
+        shared.metrics.attempt(shared.service, code);
+        self.signal(Verdict::of_end(code));
+    }
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        self.endpoint.load.end();
+        if self.permit.is_some() {
+            // Cancelled while it waited: the answer would have taken at least this long.
+            self.endpoint.load.waited(self.started.elapsed());
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! Sends a slow call a second time, elsewhere, and takes the first answer.
+//!
+//! Only for methods that the policy marks, which change nothing. The second attempt starts when the
+//! first has taken longer than 95 of 100 calls of its method do; at most one call in twenty is
+//! hedged, and none while the retry budget is short. The loser is cancelled.
+//!
+//! Source: Dean and Barroso, The Tail at Scale, 2013; gRFC A6, `hedgingPolicy`.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures::FutureExt as _;
+use futures::future::{BoxFuture, Either, select};
+use tokio::time::Instant;
+use tower::{Layer, Service};
+
+use super::call::Call;
+use super::latency::Latency;
+use super::pool::Pool;
+use super::verdict::Verdict;
+use crate::Response;
+use crate::policy::{HedgingPolicy, Policy};
+
+/// Hedges that may be saved up, so that a burst of slow calls is covered.
+const SAVED: i64 = 10;
+const MILLI: f64 = 1000.0;
+
+/// Layer of [`Hedge`].
+#[derive(Clone)]
+pub(crate) struct HedgeLayer {
+    pool: Arc<Pool>,
+    /// Of each method that is hedged.
+    methods: Arc<HashMap<String, Observed>>,
+}
+
+struct Observed {
+    latency: Latency,
+    /// Hedges left, in thousandths.
+    left: AtomicI64,
+}
+
+impl HedgeLayer {
+    pub(crate) fn new(pool: Arc<Pool>, policy: &Policy) -> Self {
+        let hedged = policy.methods().filter(|(_, of)| of.hedging.is_some());
+        let observed = hedged.map(|(path, _)| {
+            let observed = Observed {
+                latency: Latency::new(),
+                left: AtomicI64::new(0),
+            };
+            (path.to_owned(), observed)
+        });
+        Self {
+            pool,
+            methods: Arc::new(observed.collect()),
+        }
+    }
+}
+
+impl<S> Layer<S> for HedgeLayer {
+    type Service = Hedge<S>;
+
+    fn layer(&self, inner: S) -> Hedge<S> {
+        Hedge {
+            inner,
+            layer: self.clone(),
+        }
+    }
+}
+
+/// See the module.
+#[derive(Clone)]
+pub(crate) struct Hedge<S> {
+    inner: S,
+    layer: HedgeLayer,
+}
+
+impl<S> Service<Call> for Hedge<S>
+where
+    S: Service<Call, Response = Response, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send + Unpin + 'static,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Response, Infallible>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, call: Call) -> Self::Future {
+        let known = call
+            .policy
+            .hedging
+            .zip(call.again())
+            .and_then(|(policy, second)| {
+                let observed = self.layer.methods.get(call.path())?;
+                observed.earn(policy);
+                Some((observed.delay(policy), second))
+            });
+        let started = Instant::now();
+        let path = known.is_some().then(|| call.path().to_owned());
+        let first = self.inner.call(call);
+        let Some((delay, second)) = known else {
+            return first.boxed();
+        };
+        let (inner, layer) = (self.inner.clone(), self.layer.clone());
+        async move {
+            let observed = &layer.methods[path.as_deref().unwrap_or_default()];
+            let response = match delay {
+                Some(delay) => race(inner, &layer.pool, observed, first, second, delay).await?,
+                None => first.await?,
+            };
+            observed.latency.observe(started.elapsed());
+            Ok(response)
+        }
+        .boxed()
+    }
+}
+
+async fn race<S>(
+    mut inner: S,
+    pool: &Pool,
+    observed: &Observed,
+    first: S::Future,
+    second: Call,
+    delay: Duration,
+) -> Result<Response, Infallible>
+where
+    S: Service<Call, Response = Response, Error = Infallible>,
+    S::Future: Unpin,
+{
+    let first = match select(first, Box::pin(tokio::time::sleep(delay))).await {
+        Either::Left((response, _)) => return response,
+        Either::Right(((), first)) => first,
+    };
+    // Without another endpoint a second attempt would only be more load.
+    if !pool.has_untried(&second) || !pool.throttle.allows() || !observed.spend() {
+        return first.await;
+    }
+    let (answer, winner, other) = match select(first, inner.call(second)).await {
+        Either::Left((answer, other)) => (answer?, "first", other),
+        Either::Right((answer, other)) => (answer?, "second", other),
+    };
+    pool.shared.metrics.hedged(pool.shared.service, winner);
+    // One failure does not end the race: the other may still answer.
+    match Verdict::of(&answer).may_repeat(true) {
+        true => other.await,
+        false => Ok(answer),
+    }
+}
+
+impl Observed {
+    fn delay(&self, policy: HedgingPolicy) -> Option<Duration> {
+        let delay = policy.hedging_delay.or_else(|| self.latency.p95())?;
+        Some(delay.max(policy.min_delay))
+    }
+
+    fn earn(&self, policy: HedgingPolicy) {
+        let share = (policy.max_share * MILLI) as i64;
+        let most = SAVED * MILLI as i64;
+        let left = self.left.load(Ordering::Acquire);
+        if left < most {
+            self.left
+                .fetch_add(share.min(most - left), Ordering::AcqRel);
+        }
+    }
+
+    fn spend(&self) -> bool {
+        self.left
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |left| {
+                (left >= MILLI as i64).then_some(left - MILLI as i64)
+            })
+            .is_ok()
+    }
+}

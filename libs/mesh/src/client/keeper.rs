@@ -1,0 +1,180 @@
+//! Keeps the connection of one endpoint, from the first call that wants it until it is removed.
+//!
+//! - **Connecting** ends with an answer of the peer to a health check, not with an accepted socket:
+//!   the kernel accepts for a process that is stopped.
+//! - **Failing** to connect is repeated with growing waits, sooner if a call has no other endpoint.
+//! - **Connected**, the peer is watched: if it has calls in flight and says nothing for
+//!   `silence`, it is asked for a sign of life; without one within `probe_timeout` it is given up.
+//!   The connection itself is left to the calls that may not be repeated; HTTP/2 keep-alive ends it.
+//! - **Removed**, the connection takes no new calls and ends with the last that runs.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+
+use super::connector::{self, ConnectError, Connection, Sender, Sign};
+use super::endpoint::{Endpoint, Live};
+use crate::policy::defaults::WATCH_INTERVAL;
+
+/// Least wait between two attempts to connect, however much it is wanted.
+const LEAST_PAUSE: Duration = Duration::from_millis(20);
+
+/// Why a connection is no longer used.
+enum End {
+    Closed,
+    Silent,
+    Removed,
+}
+
+pub(super) async fn keep(endpoint: Arc<Endpoint>) {
+    tokio::select! {
+        () = endpoint.wanted.notified() => {}
+        () = endpoint.removed.cancelled() => return,
+    }
+    let mut failures = 0;
+    loop {
+        if failures == 0 {
+            endpoint.connecting();
+        }
+        let connected = tokio::select! {
+            connected = connect(&endpoint) => connected,
+            () = endpoint.removed.cancelled() => return,
+        };
+        let error = match connected {
+            Ok((connection, sign)) => {
+                let began = Instant::now();
+                match hold(&endpoint, connection, sign, failures).await {
+                    End::Removed => return,
+                    // What lasts can be had again at once; what does not is waited for.
+                    End::Closed if began.elapsed() > endpoint.policy().max_backoff => {
+                        failures = 0;
+                        continue;
+                    }
+                    End::Closed => "the connection was closed at once".to_owned(),
+                    End::Silent => "no sign of life".to_owned(),
+                }
+            }
+            Err(error) => text(&error),
+        };
+        failures += 1;
+        if failures == 1 {
+            tracing::warn!(
+                service = endpoint.shared.service,
+                endpoint = %endpoint.address,
+                error,
+                "endpoint cannot be reached"
+            );
+        }
+        endpoint.failed(error);
+        if !pause(&endpoint, failures).await {
+            return;
+        }
+    }
+}
+
+async fn connect(endpoint: &Endpoint) -> Result<(Connection, Sign), ConnectError> {
+    let limit = endpoint.policy().connect_timeout;
+    let connecting = connector::connect(&endpoint.address);
+    tokio::time::timeout(limit, connecting)
+        .await
+        .unwrap_or(Err(ConnectError::TimedOut(limit)))
+}
+
+/// Waits before the next attempt; false if the endpoint was removed.
+async fn pause(endpoint: &Endpoint, failures: u32) -> bool {
+    let policy = endpoint.policy();
+    let bound = policy
+        .initial_backoff
+        .saturating_mul(1 << (failures - 1).min(16))
+        .min(policy.max_backoff);
+    // Between half and all of it: clients of one peer must not come back together.
+    let wait = bound.mul_f64(0.5 + fastrand::f64() / 2.0).max(LEAST_PAUSE);
+    let least = Instant::now() + LEAST_PAUSE;
+    tokio::select! {
+        () = tokio::time::sleep(wait) => true,
+        () = async {
+            endpoint.wanted.notified().await;
+            tokio::time::sleep_until(least).await;
+        } => true,
+        () = endpoint.removed.cancelled() => false,
+    }
+}
+
+async fn hold(endpoint: &Endpoint, connection: Connection, sign: Sign, failures: u32) -> End {
+    let Connection { sender, closed } = connection;
+    let silent = CancellationToken::new();
+    let live = Live {
+        sender: sender.clone(),
+        silent: silent.clone(),
+    };
+    endpoint.connected(live, sign);
+    if failures > 0 {
+        tracing::info!(
+            service = endpoint.shared.service,
+            endpoint = %endpoint.address,
+            failures,
+            "endpoint is reached again"
+        );
+    }
+    let end = tokio::select! {
+        () = closed.cancelled() => End::Closed,
+        () = listen(endpoint, sender) => End::Silent,
+        () = endpoint.removed.cancelled() => End::Removed,
+    };
+    match end {
+        End::Closed => endpoint.connecting(),
+        End::Silent => {
+            endpoint.connecting();
+            silent.cancel();
+        }
+        End::Removed => {}
+    }
+    end
+}
+
+/// Completes when the peer gives no sign of life.
+async fn listen(endpoint: &Endpoint, sender: Sender) {
+    let policy = endpoint.policy();
+    let mut ticks = tokio::time::interval(WATCH_INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut last = ticks.tick().await;
+    let mut asked = last;
+    loop {
+        let now = ticks.tick().await;
+        // A late tick says that this process gets no CPU, which is not the peer's silence.
+        let starved = now.duration_since(last) > WATCH_INTERVAL * 3;
+        last = now;
+        let silent = !starved && endpoint.load.silence() >= policy.silence;
+        let not_serving = !endpoint.is_serving() && asked.elapsed() >= policy.max_backoff;
+        if !silent && !not_serving {
+            continue;
+        }
+        asked = Instant::now();
+        let probe = connector::probe(sender.clone(), &endpoint.address);
+        match tokio::time::timeout(policy.probe_timeout, probe).await {
+            Ok(Ok(sign)) => {
+                endpoint.load.heard();
+                endpoint.signed(sign);
+            }
+            // The connection broke; its end is noticed elsewhere.
+            Ok(Err(_)) => {}
+            Err(_) if asked.elapsed() > policy.probe_timeout + WATCH_INTERVAL * 2 => {}
+            // Silent to the probe, but not to a call meanwhile.
+            Err(_) if !silent || endpoint.load.silence() < policy.probe_timeout => {}
+            Err(_) => return,
+        }
+    }
+}
+
+fn text(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,183 @@
+//! How busy an endpoint is, as the balancer sees it.
+//!
+//! The cost of an endpoint is (latency + floor) x (calls in flight + 1). Latency is the larger of
+//! - the peak EWMA of response times: a slow answer counts at once and in full, then decays, so that
+//!   an endpoint that was slow is tried again soon;
+//! - the silence: how long the endpoint has answered nothing while calls wait for it. It makes an
+//!   endpoint that hangs look bad after milliseconds, before any time-out has passed.
+//!
+//! Source: peak EWMA as in Twitter Finagle's `PeakEwma` and `tower::load::PeakEwma`; both decay to
+//! nothing while an endpoint hangs, which the silence mends.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+
+use super::clock::{Clock, micros};
+
+/// Ticks of the stamp beside the average: 100 us; the counter wraps after five days, harmlessly.
+const STAMP_MICROS: u64 = 100;
+
+#[derive(Debug)]
+pub(crate) struct Load {
+    clock: Clock,
+    decay_micros: f32,
+    floor_micros: f32,
+    in_flight: AtomicU32,
+    /// Average in microseconds as f32 bits above, its stamp below.
+    average: AtomicU64,
+    /// When the endpoint last answered, or began to have work.
+    progress: AtomicU64,
+}
+
+impl Load {
+    pub(crate) fn new(clock: Clock, decay: Duration, floor: Duration) -> Self {
+        Self {
+            clock,
+            decay_micros: micros(decay) as f32,
+            floor_micros: micros(floor) as f32,
+            in_flight: AtomicU32::new(0),
+            average: AtomicU64::new(0),
+            progress: AtomicU64::new(0),
+        }
+    }
+
+    pub(crate) fn in_flight(&self) -> u32 {
+        self.in_flight.load(Ordering::Acquire)
+    }
+
+    /// Counts a call in; it must be counted out by [`Load::end`].
+    pub(crate) fn start(&self) {
+        if self.in_flight.fetch_add(1, Ordering::AcqRel) == 0 {
+            self.heard();
+        }
+    }
+
+    pub(crate) fn end(&self) {
+        self.in_flight.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    /// Notes that the endpoint said something.
+    pub(crate) fn heard(&self) {
+        self.progress
+            .fetch_max(self.clock.micros(), Ordering::AcqRel);
+    }
+
+    /// Returns how long the endpoint has been silent with work to do; zero without work.
+    pub(crate) fn silence(&self) -> Duration {
+        if self.in_flight() == 0 {
+            return Duration::ZERO;
+        }
+        let progress = self.progress.load(Ordering::Acquire);
+        Duration::from_micros(self.clock.micros().saturating_sub(progress))
+    }
+
+    /// Takes in the time a call took until its response began.
+    pub(crate) fn observe(&self, took: Duration) {
+        self.heard();
+        self.take_in(took);
+    }
+
+    /// Takes in the time a call waited in vain until it was cancelled: a lower bound.
+    pub(crate) fn waited(&self, took: Duration) {
+        if took > self.latency() {
+            self.take_in(took);
+        }
+    }
+
+    fn take_in(&self, took: Duration) {
+        let took = micros(took) as f32;
+        let stamp = self.stamp();
+        let _ = self
+            .average
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |word| {
+                let (average, weight) = self.decayed(word, stamp);
+                let next = match took > average {
+                    true => took,
+                    false => average + (took - average) * (1.0 - weight),
+                };
+                Some(pack(next, stamp))
+            });
+    }
+
+    /// Returns the decayed average.
+    pub(crate) fn latency(&self) -> Duration {
+        let (average, _) = self.decayed(self.average.load(Ordering::Acquire), self.stamp());
+        Duration::from_micros(average as u64)
+    }
+
+    /// Returns the cost; the smaller, the sooner the endpoint is chosen.
+    pub(crate) fn cost(&self) -> f32 {
+        let (average, _) = self.decayed(self.average.load(Ordering::Acquire), self.stamp());
+        let latency = average.max(micros(self.silence()) as f32);
+        (latency + self.floor_micros) * (self.in_flight() + 1) as f32
+    }
+
+    /// Forgets the past of an endpoint that was connected to anew.
+    pub(crate) fn reset(&self) {
+        self.average.store(0, Ordering::Release);
+        self.heard();
+    }
+
+    fn stamp(&self) -> u32 {
+        (self.clock.micros() / STAMP_MICROS) as u32
+    }
+
+    fn decayed(&self, word: u64, stamp: u32) -> (f32, f32) {
+        let average = f32::from_bits((word >> 32) as u32);
+        let age = stamp.wrapping_sub(word as u32);
+        let elapsed = u64::from(age) * STAMP_MICROS;
+        let weight = (-(elapsed as f32) / self.decay_micros).exp();
+        (average * weight, weight)
+    }
+}
+
+fn pack(average: f32, stamp: u32) -> u64 {
+    u64::from(average.to_bits()) << 32 | u64::from(stamp)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    fn load() -> Load {
+        Load::new(Clock::new(), 150 * MS, MS)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_answer_counts_at_once_and_fades_within_a_second() {
+        let load = load();
+        load.observe(2000 * MS);
+        assert_eq!(load.latency(), 2000 * MS);
+        tokio::time::advance(1000 * MS).await;
+        assert!(load.latency() < 3 * MS, "{:?}", load.latency());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_endpoint_that_hangs_grows_dear_without_answering() {
+        let (hangs, works) = (load(), load());
+        for load in [&hangs, &works] {
+            load.observe(2 * MS);
+        }
+        hangs.start();
+        tokio::time::advance(20 * MS).await;
+        works.observe(2 * MS);
+        works.start();
+        assert!(hangs.cost() > 5.0 * works.cost());
+        hangs.end();
+        assert_eq!(hangs.silence(), Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_average_follows_faster_answers_down() {
+        let load = load();
+        load.observe(100 * MS);
+        for _ in 0..100 {
+            tokio::time::advance(5 * MS).await;
+            load.observe(10 * MS);
+        }
+        let latency = load.latency();
+        assert!(latency < 14 * MS && latency > 8 * MS, "{latency:?}");
+    }
+}

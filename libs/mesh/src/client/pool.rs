@@ -1,0 +1,257 @@
+//! The endpoints of one service, shared by every client in the process, and the choice among them.
+//!
+//! Power of two choices on [`Load::cost`](super::load::Load::cost), among the endpoints that are
+//! ready, whose breaker is closed, and that this call was not yet sent to. A breaker whose time is up
+//! gets its probe first, from a call that may be repeated elsewhere.
+//!
+//! Source: Mitzenmacher, The Power of Two Choices in Randomized Load Balancing, 2001.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use mediamesh_telemetry::Metrics;
+use tokio::sync::watch;
+
+use super::address::Address;
+use super::breaker::{Ejections, Permit};
+use super::call::Call;
+use super::clock::Clock;
+use super::endpoint::{Connectivity, Endpoint, Shared};
+use super::metrics::MeshMetrics;
+use super::throttle::Throttle;
+use crate::policy::ClientPolicy;
+
+/// See the module. Dropping it removes its endpoints.
+pub(crate) struct Pool {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) throttle: Throttle,
+    endpoints: ArcSwap<Vec<Arc<Endpoint>>>,
+    /// Whether the set is known: a name may not be resolved yet.
+    known: AtomicBool,
+    next_id: AtomicU64,
+}
+
+/// Where a call goes.
+pub(crate) enum Pick {
+    Endpoint(Arc<Endpoint>, Permit),
+    /// None is ready, and it is not known yet whether one will be.
+    Wait,
+    Nowhere(Nowhere),
+}
+
+/// Why a call goes nowhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Nowhere {
+    /// No endpoint can be reached.
+    Unreachable,
+    /// Every breaker is open, the first for this long.
+    Open(Duration),
+    /// Every endpoint has as many calls in flight as it may.
+    Full,
+}
+
+/// What a waiting call remembers of its first look: how often each endpoint had failed to connect.
+pub(crate) type Seen = Vec<(u64, u64)>;
+
+impl Pool {
+    pub(crate) fn new(service: &'static str, policy: ClientPolicy, metrics: &Metrics) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                service,
+                policy,
+                clock: Clock::new(),
+                ejections: Arc::new(Ejections::default()),
+                metrics: MeshMetrics::new(metrics),
+                changed: watch::Sender::new(()),
+            }),
+            throttle: Throttle::new(policy.throttling),
+            endpoints: ArcSwap::default(),
+            known: AtomicBool::new(false),
+            next_id: AtomicU64::new(0),
+        }
+    }
+
+    pub(crate) fn endpoints(&self) -> Arc<Vec<Arc<Endpoint>>> {
+        self.endpoints.load_full()
+    }
+
+    /// Makes `addresses` the set: new ones are connected to at once if the pool is in use, those
+    /// that are no longer listed take no new calls.
+    ///
+    /// Must run inside a tokio runtime.
+    pub(crate) fn set(&self, addresses: &[Address]) {
+        let before = self.endpoints.load_full();
+        let in_use = before
+            .iter()
+            .any(|endpoint| endpoint.connectivity() != Connectivity::Idle);
+        let mut after: Vec<Arc<Endpoint>> = Vec::with_capacity(addresses.len());
+        for address in addresses {
+            if after.iter().any(|endpoint| endpoint.address == *address) {
+                continue;
+            }
+            let kept = before.iter().find(|old| old.address == *address);
+            after.push(kept.map_or_else(
+                || {
+                    let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+                    let endpoint = Endpoint::start(id, address.clone(), Arc::clone(&self.shared));
+                    if in_use {
+                        endpoint.want();
+                    }
+                    endpoint
+                },
+                Arc::clone,
+            ));
+        }
+        self.shared.ejections.set_endpoints(after.len());
+        let removed: Vec<_> = before
+            .iter()
+            .filter(|old| !after.iter().any(|new| new.id == old.id))
+            .cloned()
+            .collect();
+        if !removed.is_empty() || after.len() != before.len() {
+            tracing::info!(
+                service = self.shared.service,
+                endpoints = after.len(),
+                removed = removed.len(),
+                "endpoints changed"
+            );
+        }
+        self.endpoints.store(Arc::new(after));
+        for endpoint in removed {
+            endpoint.remove();
+        }
+        self.known.store(true, Ordering::Release);
+        self.shared.changed.send_replace(());
+    }
+
+    /// Chooses where `call` goes. Endpoints in `skip` have just turned it away.
+    pub(crate) fn pick(&self, call: &Call, skip: &[u64], seen: &mut Option<Seen>) -> Pick {
+        let endpoints = self.endpoints.load();
+        let reachable =
+            |endpoint: &&Arc<Endpoint>| endpoint.is_ready() && !skip.contains(&endpoint.id);
+        if !endpoints.iter().any(|endpoint| reachable(&endpoint)) {
+            return self.pick_none(&endpoints, seen);
+        }
+        let repeatable = call.is_repeatable();
+        for fresh in [true, false] {
+            let candidates = || {
+                endpoints
+                    .iter()
+                    .filter(reachable)
+                    .filter(|endpoint| endpoint.has_room())
+                    .filter(move |endpoint| !fresh || !call.tried.has(endpoint.id))
+            };
+            if repeatable && let Some(probe) = candidates().find_map(probe) {
+                return probe;
+            }
+            if let Some(chosen) = choose(candidates) {
+                return chosen;
+            }
+        }
+        // None is closed: now any call may be the probe.
+        if let Some(probe) = endpoints.iter().filter(reachable).find_map(probe) {
+            return probe;
+        }
+        let closed = |endpoint: &Arc<Endpoint>| endpoint.breaker.is_closed();
+        let full = endpoints.iter().filter(reachable).any(closed);
+        Pick::Nowhere(match full {
+            true => Nowhere::Full,
+            false => Nowhere::Open(Duration::from_micros(
+                endpoints
+                    .iter()
+                    .filter(reachable)
+                    .map(|endpoint| endpoint.breaker.open_for_micros())
+                    .min()
+                    .unwrap_or_default(),
+            )),
+        })
+    }
+
+    /// No endpoint is ready: has each one connect now, and waits until one has or all have failed.
+    fn pick_none(&self, endpoints: &[Arc<Endpoint>], seen: &mut Option<Seen>) -> Pick {
+        if endpoints.is_empty() {
+            return match self.known.load(Ordering::Acquire) {
+                true => Pick::Nowhere(Nowhere::Unreachable),
+                false => Pick::Wait,
+            };
+        }
+        let seen = seen.get_or_insert_with(|| {
+            endpoints
+                .iter()
+                .map(|endpoint| {
+                    endpoint.want();
+                    (endpoint.id, endpoint.failures())
+                })
+                .collect()
+        });
+        let undecided = |endpoint: &Arc<Endpoint>| {
+            seen.iter()
+                .find(|(id, _)| *id == endpoint.id)
+                .is_none_or(|(_, failures)| endpoint.failures() == *failures)
+        };
+        match endpoints.iter().any(undecided) {
+            true => Pick::Wait,
+            false => Pick::Nowhere(Nowhere::Unreachable),
+        }
+    }
+
+    /// Returns whether an endpoint other than `than` could take a call now.
+    pub(crate) fn has_other(&self, than: u64) -> bool {
+        self.endpoints.load().iter().any(|endpoint| {
+            endpoint.id != than && endpoint.is_ready() && endpoint.breaker.is_closed()
+        })
+    }
+
+    /// Returns whether an endpoint that `call` was not sent to could take it now.
+    pub(crate) fn has_untried(&self, call: &Call) -> bool {
+        self.endpoints.load().iter().any(|endpoint| {
+            !call.tried.has(endpoint.id) && endpoint.is_ready() && endpoint.breaker.is_closed()
+        })
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        for endpoint in self.endpoints.load().iter() {
+            endpoint.remove();
+        }
+    }
+}
+
+fn admit(endpoint: &Arc<Endpoint>) -> Option<Pick> {
+    let (permit, transition) = endpoint.breaker.try_acquire()?;
+    if let Some(transition) = transition {
+        endpoint.tell(transition);
+    }
+    Some(Pick::Endpoint(Arc::clone(endpoint), permit))
+}
+
+fn probe(endpoint: &Arc<Endpoint>) -> Option<Pick> {
+    endpoint.breaker.wants_probe().then(|| admit(endpoint))?
+}
+
+/// Takes the cheaper of two that are drawn among the candidates with a closed breaker.
+fn choose<'a, I>(candidates: impl Fn() -> I) -> Option<Pick>
+where
+    I: Iterator<Item = &'a Arc<Endpoint>>,
+{
+    let closed = || candidates().filter(|endpoint| endpoint.breaker.is_closed());
+    let count = closed().count();
+    let chosen = match count {
+        0 => return None,
+        1 => closed().next()?,
+        _ => {
+            let first = fastrand::usize(..count);
+            // The second is another one: drawn among the rest.
+            let second = (first + fastrand::usize(1..count)) % count;
+            let (first, second) = (closed().nth(first)?, closed().nth(second)?);
+            match first.load.cost() <= second.load.cost() {
+                true => first,
+                false => second,
+            }
+        }
+    };
+    admit(chosen)
+}

@@ -1,0 +1,132 @@
+//! Sends a failed call again.
+//!
+//! Only if it certainly did not start, or the method is idempotent by its proto option and the
+//! failure is the endpoint's; [`super::verdict`] decides which is which. While the budget of the
+//! service ([`super::throttle`]) has more than half its tokens. Never past the deadline, never a
+//! stream that has begun to answer, never an upload that has begun to leave.
+//!
+//! Waits are drawn evenly from zero to a bound that grows ("full jitter"); RetryInfo is honoured as
+//! the least wait, unless there is an endpoint that did not give that advice.
+//!
+//! Source: gRFC A6; Brooker, Exponential Backoff and Jitter, 2015.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use tower::{Layer, Service};
+
+use super::call::Call;
+use super::pool::Pool;
+use super::verdict::{Repeat, Verdict};
+use crate::policy::Policy;
+use crate::{Request, Response};
+
+/// Layer of [`Retry`].
+#[derive(Clone)]
+pub(crate) struct RetryLayer {
+    pool: Arc<Pool>,
+    policy: Policy,
+}
+
+impl RetryLayer {
+    pub(crate) fn new(pool: Arc<Pool>, policy: Policy) -> Self {
+        Self { pool, policy }
+    }
+}
+
+impl<S> Layer<S> for RetryLayer {
+    type Service = Retry<S>;
+
+    fn layer(&self, inner: S) -> Retry<S> {
+        Retry {
+            inner,
+            layer: self.clone(),
+        }
+    }
+}
+
+/// See the module.
+#[derive(Clone)]
+pub(crate) struct Retry<S> {
+    inner: S,
+    layer: RetryLayer,
+}
+
+impl<S> Service<Request> for Retry<S>
+where
+    S: Service<Call, Response = Response, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Response, Infallible>>;
+
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        let (inner, layer) = (self.inner.clone(), self.layer.clone());
+        async move {
+            match Call::take(request, &layer.policy).await {
+                Ok(call) => layer.run(inner, call).await,
+                Err(response) => Ok(*response),
+            }
+        }
+        .boxed()
+    }
+}
+
+impl RetryLayer {
+    async fn run<S>(&self, mut inner: S, mut call: Call) -> Result<Response, Infallible>
+    where
+        S: Service<Call, Response = Response, Error = Infallible>,
+    {
+        let shared = &self.pool.shared;
+        loop {
+            let next = call.again();
+            let response = inner.call(call).await?;
+            let verdict = Verdict::of(&response);
+            if verdict.repeat == Repeat::No {
+                self.pool.throttle.succeeded();
+                return Ok(response);
+            }
+            self.pool.throttle.failed();
+            let Some(mut next) = next else {
+                return Ok(response);
+            };
+            next.previous_attempts += 1;
+            if next.previous_attempts >= next.policy.retry.max_attempts
+                || !verdict.may_repeat(next.is_repeatable())
+            {
+                return Ok(response);
+            }
+            if !self.pool.throttle.allows() {
+                shared.metrics.withheld(shared.service);
+                return Ok(response);
+            }
+            let wait = self.wait(&next, &verdict);
+            if next.deadline.is_some_and(|left| left.remaining() <= wait) {
+                return Ok(response);
+            }
+            shared.metrics.retry(shared.service, verdict.code);
+            tokio::time::sleep(wait).await;
+            call = next;
+        }
+    }
+
+    fn wait(&self, next: &Call, verdict: &Verdict) -> Duration {
+        let bound = next.policy.retry.backoff(next.previous_attempts);
+        let drawn = bound.mul_f64(fastrand::f64());
+        match verdict.pushback {
+            // The advice is about the endpoint that gave it.
+            Some(_) if self.pool.has_untried(next) => drawn,
+            Some(advised) => advised + drawn,
+            None => drawn,
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! Waits until an answer can no longer turn into a failure that a retry would hide.
+//!
+//! The head of a response says OK before the message has come, and a peer may die in between. A
+//! unary response is read to its end, which costs nothing: generated clients do so anyway. Of a
+//! stream the first message is awaited; after it nothing is repeated.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
+use http_body_util::BodyExt as _;
+use tonic::{Status, body::Body};
+
+use crate::Response;
+use crate::body::head_code;
+use crate::method::MethodKind;
+
+/// What came before the answer broke off.
+pub(crate) struct Broke;
+
+/// Returns the response when it is settled.
+///
+/// Errors: the connection was lost before it was.
+pub(crate) async fn settle(response: Response, kind: MethodKind) -> Result<Response, Broke> {
+    if head_code(&response).is_some() {
+        return Ok(response);
+    }
+    let (mut head, mut body) = response.into_parts();
+    let mut frames = VecDeque::new();
+    let one_message = matches!(kind, MethodKind::Unary | MethodKind::ClientStream);
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| Broke)?;
+        let Some(trailers) = frame.trailers_ref() else {
+            frames.push_back(frame);
+            if one_message {
+                continue;
+            }
+            return Ok(restore(head, frames, Some(body)));
+        };
+        if frames.is_empty() {
+            // A failure with its status after the head: as if it had come in the head, so that
+            // everyone above finds it in one place.
+            head.headers.extend(trailers.clone());
+            return Ok(Response::from_parts(head, Body::empty()));
+        }
+        frames.push_back(frame);
+        return Ok(restore(head, frames, None));
+    }
+    // The end of the body without trailers: the stream was cut.
+    Err(Broke)
+}
+
+fn restore(
+    head: http::response::Parts,
+    frames: VecDeque<Frame<Bytes>>,
+    rest: Option<Body>,
+) -> Response {
+    Response::from_parts(head, Body::new(Settled { frames, rest }))
+}
+
+/// Frames that have come, then the rest.
+struct Settled {
+    frames: VecDeque<Frame<Bytes>>,
+    rest: Option<Body>,
+}
+
+impl http_body::Body for Settled {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        if let Some(frame) = self.frames.pop_front() {
+            return Poll::Ready(Some(Ok(frame)));
+        }
+        match &mut self.rest {
+            Some(rest) => Pin::new(rest).poll_frame(cx),
+            None => Poll::Ready(None),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.frames.is_empty()
+            && self
+                .rest
+                .as_ref()
+                .is_none_or(http_body::Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self.rest {
+            Some(_) => SizeHint::default(),
+            None => SizeHint::with_exact(
+                self.frames
+                    .iter()
+                    .filter_map(Frame::data_ref)
+                    .map(|data| data.len() as u64)
+                    .sum(),
+            ),
+        }
+    }
+}

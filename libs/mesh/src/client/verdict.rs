@@ -1,0 +1,208 @@
+//! What the end of an attempt means: to the breaker, to the retry, to the budget. The one table.
+//!
+//! | end | breaker | repeated |
+//! |---|---|---|
+//! | OK, or a mistake of the caller | success | no |
+//! | never left this process, refused stream, shed, peer shuts down | nothing | any method |
+//! | UNAVAILABLE because *its* dependency is down | nothing | no: its own stack has retried |
+//! | UNAVAILABLE otherwise, connection lost | hard failure | idempotent methods |
+//! | INTERNAL, UNKNOWN, DATA_LOSS | hard failure | no |
+//! | RESOURCE_EXHAUSTED | soft failure | idempotent methods, if the peer says when |
+//! | DEADLINE_EXCEEDED | soft failure | idempotent methods, if only the attempt's time was up |
+//! | CANCELLED | nothing | no |
+
+use std::time::Duration;
+
+use mediamesh_proto::{ErrorReason, status::reason_of};
+use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
+
+use super::breaker::Signal;
+use crate::Response;
+use crate::body::head_code;
+
+/// Response extension: this process made the answer, because the attempt ended so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Broken {
+    /// Nothing was sent, or the peer says that it was not looked at.
+    NotStarted,
+    /// The connection was lost on the way.
+    Lost,
+    /// The attempt's own time was up, the call's is not.
+    TimedOut,
+    /// There is no endpoint that would take it.
+    NoEndpoint,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Repeat {
+    /// Never.
+    No,
+    /// If the method is idempotent.
+    Idempotent,
+    /// Whatever the method.
+    Always,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Verdict {
+    pub(crate) code: Code,
+    pub(crate) signal: Signal,
+    pub(crate) repeat: Repeat,
+    /// When the peer wants to hear of it again.
+    pub(crate) pushback: Option<Duration>,
+}
+
+impl Verdict {
+    const fn new(code: Code, signal: Signal, repeat: Repeat) -> Self {
+        Self {
+            code,
+            signal,
+            repeat,
+            pushback: None,
+        }
+    }
+
+    /// Judges a response by its head; one whose end is still to come counts as OK.
+    pub(crate) fn of(response: &Response) -> Self {
+        match head_code(response) {
+            None | Some(Code::Ok) => Self::new(Code::Ok, Signal::Success, Repeat::No),
+            Some(code) => {
+                let status = Status::from_header_map(response.headers());
+                let broken = response.extensions().get::<Broken>().copied();
+                Self::of_failure(code, status.as_ref(), broken)
+            }
+        }
+    }
+
+    fn of_failure(code: Code, status: Option<&Status>, broken: Option<Broken>) -> Self {
+        let pushback = status
+            .filter(|status| !status.details().is_empty())
+            .and_then(|status| status.get_details_retry_info())
+            .and_then(|info| info.retry_delay);
+        let (signal, repeat) = match broken {
+            Some(Broken::NotStarted | Broken::NoEndpoint) => (Signal::Neutral, Repeat::Always),
+            Some(Broken::Lost) => (Signal::HardFailure, Repeat::Idempotent),
+            Some(Broken::TimedOut) => (Signal::SoftFailure, Repeat::Idempotent),
+            None => judge(code, status.and_then(reason_of), pushback.is_some()),
+        };
+        Self {
+            code,
+            signal,
+            repeat,
+            pushback,
+        }
+    }
+
+    /// Judges the end of a stream that had begun well.
+    pub(crate) fn of_end(code: Code) -> Signal {
+        match code {
+            Code::Cancelled => Signal::Neutral,
+            code => judge(code, None, false).0,
+        }
+    }
+
+    pub(crate) fn may_repeat(&self, repeatable: bool) -> bool {
+        match self.repeat {
+            Repeat::No => false,
+            Repeat::Idempotent => repeatable,
+            Repeat::Always => true,
+        }
+    }
+}
+
+fn judge(code: Code, reason: Option<ErrorReason>, pushback: bool) -> (Signal, Repeat) {
+    match (code, reason) {
+        (Code::Unavailable, Some(ErrorReason::LoadShed | ErrorReason::ShuttingDown)) => {
+            (Signal::Neutral, Repeat::Always)
+        }
+        (Code::Unavailable, Some(ErrorReason::DependencyDown | ErrorReason::CircuitOpen)) => {
+            (Signal::Neutral, Repeat::No)
+        }
+        (Code::Unavailable, _) => (Signal::HardFailure, Repeat::Idempotent),
+        (Code::Internal | Code::Unknown | Code::DataLoss, _) => (Signal::HardFailure, Repeat::No),
+        (Code::ResourceExhausted, _) if pushback => (Signal::SoftFailure, Repeat::Idempotent),
+        (Code::ResourceExhausted | Code::DeadlineExceeded, _) => (Signal::SoftFailure, Repeat::No),
+        (Code::Cancelled, _) => (Signal::Neutral, Repeat::No),
+        _ => (Signal::Success, Repeat::No),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mediamesh_proto::{Error, ErrorKind};
+
+    use super::*;
+
+    fn verdict(status: Status) -> Verdict {
+        Verdict::of(&status.into_http())
+    }
+
+    #[test]
+    fn mistakes_of_the_caller_are_successes_of_the_endpoint() {
+        for code in [
+            Code::InvalidArgument,
+            Code::NotFound,
+            Code::AlreadyExists,
+            Code::PermissionDenied,
+            Code::Unauthenticated,
+            Code::FailedPrecondition,
+            Code::Aborted,
+            Code::OutOfRange,
+            Code::Unimplemented,
+        ] {
+            let verdict = verdict(Status::new(code, "x"));
+            assert_eq!(verdict.signal, Signal::Success, "{code:?}");
+            assert!(!verdict.may_repeat(true), "{code:?}");
+        }
+    }
+
+    #[test]
+    fn a_shed_call_is_repeated_whatever_the_method_and_tells_nothing() {
+        let shed = Error::new(ErrorKind::Overloaded, ErrorReason::LoadShed, "full")
+            .retry_after(Duration::from_millis(200));
+        let verdict = verdict(shed.into());
+        assert!(verdict.may_repeat(false));
+        assert_eq!(verdict.signal, Signal::Neutral);
+        assert_eq!(verdict.pushback, Some(Duration::from_millis(200)));
+    }
+
+    #[test]
+    fn a_peers_dead_dependency_is_not_its_own_fault_nor_ours_to_repeat() {
+        let down = Error::new(
+            ErrorKind::DependencyDown,
+            ErrorReason::DependencyDown,
+            "embedding cannot be reached",
+        );
+        let verdict = verdict(down.into());
+        assert_eq!(
+            (verdict.signal, verdict.repeat),
+            (Signal::Neutral, Repeat::No)
+        );
+    }
+
+    #[test]
+    fn unavailable_is_repeated_only_if_idempotent() {
+        let verdict = verdict(Status::unavailable("x"));
+        assert_eq!(verdict.signal, Signal::HardFailure);
+        assert!(verdict.may_repeat(true) && !verdict.may_repeat(false));
+    }
+
+    #[test]
+    fn exhausted_peers_are_asked_again_only_when_they_say_when() {
+        let refused = |advice: bool| {
+            let error = Error::new(
+                ErrorKind::ResourceExhausted,
+                ErrorReason::RateLimited,
+                "slow down",
+            );
+            verdict(match advice {
+                true => error.retry_after(Duration::from_secs(1)).into(),
+                false => error.into(),
+            })
+        };
+        assert_eq!(refused(false).signal, Signal::SoftFailure);
+        assert!(!refused(false).may_repeat(true));
+        assert!(refused(true).may_repeat(true) && !refused(true).may_repeat(false));
+    }
+}
