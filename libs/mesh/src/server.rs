@@ -3,16 +3,22 @@
 //! - [`builder`]: [`ServerBuilder`], which adds health and reflection and yields [`Routes`]
 //! - [`routes`]: [`Routes`]: served over TCP, or called in this process
 //! - `stack`: the order of the layers and its reasons
-//! - `trace`, `rescue`, `deadline`, `shed`, `concurrency`, `auth`: the layers
-//! - `limits`: the counters that shed and concurrency share by service
+//! - `trace`, `rescue`, `deadline`, `shed`, `auth`: the layers
+//! - `limits`: finds the `gate` of a call; `limit` and `queue` are its two halves
+//! - [`load`]: what is known of the load of each service
 //! - `health`: `grpc.health.v1` over the health registry
+//! - [`mod@introspection`]: health and reflection, alone or beside services
 
 mod auth;
 pub mod builder;
-mod concurrency;
 mod deadline;
+mod gate;
 mod health;
+pub mod introspection;
+mod limit;
 mod limits;
+pub mod load;
+mod queue;
 mod rescue;
 pub mod routes;
 mod shed;
@@ -20,4 +26,6 @@ mod stack;
 mod trace;
 
 pub use builder::{BuildError, ServerBuilder, ServerDeps};
+pub use introspection::introspection;
+pub use load::ServiceLoad;
 pub use routes::{Routes, ServeError};

@@ -7,10 +7,10 @@ use mediamesh_telemetry::{HealthRegistry, Metrics};
 use tonic::body::Body;
 use tonic::server::NamedService;
 use tonic::service::RoutesBuilder;
-use tonic_health::pb::health_server::HealthServer;
 use tower::{Layer as _, Service};
 
-use super::health::HealthService;
+use super::introspection;
+use super::limits::Limiters;
 use super::routes::Routes;
 use super::stack::ServerStack;
 use crate::identity::Authenticator;
@@ -85,25 +85,17 @@ impl ServerBuilder {
     ///
     /// Errors: a descriptor set that does not parse.
     pub fn build(mut self) -> Result<Routes, BuildError> {
-        let health = HealthService::new(self.deps.health.clone(), self.services);
-        self.routes.add_service(HealthServer::new(health));
-        self.routes
-            .add_service(reflection(&self.descriptors).build_v1()?);
-        // Tools of a few years ago only speak v1alpha.
-        self.routes
-            .add_service(reflection(&self.descriptors).build_v1alpha()?);
+        introspection::add_to(
+            &mut self.routes,
+            self.deps.health.clone(),
+            self.services,
+            &self.descriptors,
+        )?;
         let handlers = self.routes.routes().prepare();
         let drain_limit = self.deps.policy.drain_limit();
         let health = self.deps.health.clone();
-        let stack: BoxService = ServerStack::new(self.deps).layer(handlers);
-        Ok(Routes::new(stack, drain_limit, health))
+        let limiters = Limiters::new(&self.deps.policy, &self.deps.metrics);
+        let stack: BoxService = ServerStack::new(self.deps, limiters.clone()).layer(handlers);
+        Ok(Routes::new(stack, drain_limit, health, limiters))
     }
-}
-
-fn reflection<'b>(descriptors: &[&'b [u8]]) -> tonic_reflection::server::Builder<'b> {
-    let builder = tonic_reflection::server::Builder::configure()
-        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET);
-    descriptors.iter().fold(builder, |builder, set| {
-        builder.register_encoded_file_descriptor_set(set)
-    })
 }

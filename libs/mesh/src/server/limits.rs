@@ -1,71 +1,103 @@
-//! The counters that shed and concurrency share, by service.
+//! The gates of every service, found by path.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tonic::Code;
+use mediamesh_telemetry::Metrics;
 
+use super::gate::Gate;
+use super::load::{LoadMetrics, ServiceLoad};
 use crate::ServiceName;
-use crate::body::Watch;
-use crate::method::split_path;
-use crate::policy::{Limits, Policy};
+use crate::method::{MethodKind, split_path};
+use crate::policy::{Policy, defaults};
 
-/// Counters of one service.
-#[derive(Debug, Clone)]
-pub(crate) struct Limiter {
-    pub(crate) name: &'static str,
-    pub(crate) limits: Limits,
-    /// Room to run or wait.
-    pub(crate) in_flight: Arc<Semaphore>,
-    /// Room to run.
-    pub(crate) running: Arc<Semaphore>,
-}
+/// Name of services the mesh has no name for, in metrics and messages.
+const UNNAMED: &str = "other";
 
-/// Counters of every service; clones share them.
+/// Gates of every service; clones share them.
 #[derive(Debug, Clone)]
 pub(crate) struct Limiters {
-    policy: Policy,
+    all: Arc<All>,
+}
+
+#[derive(Debug)]
+struct All {
     /// By `ServiceName::index`, and one more for services the mesh has no name for.
-    all: Arc<[Limiter]>,
+    gates: Vec<Arc<Gate>>,
+    /// Known methods by path.
+    methods: HashMap<String, Target>,
+}
+
+/// What a call goes through.
+#[derive(Debug, Clone)]
+pub(crate) struct Target {
+    pub(crate) gate: Arc<Gate>,
+    /// Index of the method within its service; 0 are all methods nobody knows.
+    pub(crate) method: usize,
+    /// Whether the request is a stream.
+    pub(crate) streams: bool,
 }
 
 impl Limiters {
-    pub(crate) fn new(policy: &Policy) -> Self {
+    pub(crate) fn new(policy: &Policy, metrics: &Metrics) -> Self {
+        let mut paths: Vec<Vec<&str>> = vec![vec![]; ServiceName::ALL.len() + 1];
+        for (path, method) in policy.methods() {
+            if method.limited {
+                paths[index(path)].push(path);
+            }
+        }
         let names = ServiceName::ALL.into_iter().map(Some).chain([None]);
-        let all = names
-            .map(|name| {
-                let limits = policy.limits(name);
-                Limiter {
-                    name: name.map_or("this service", ServiceName::as_str),
-                    limits,
-                    in_flight: Arc::new(Semaphore::new(limits.max_in_flight)),
-                    running: Arc::new(Semaphore::new(limits.max_running)),
-                }
+        let gates: Vec<_> = names
+            .zip(&paths)
+            .map(|(name, paths)| {
+                let label = name.map_or(UNNAMED, ServiceName::as_str);
+                let metrics = LoadMetrics::new(metrics, label);
+                let gate = Gate::new(label, policy.limits(name), paths.len() + 1, metrics);
+                Arc::new(gate)
+            })
+            .collect();
+        let methods = gates
+            .iter()
+            .zip(paths)
+            .flat_map(|(gate, paths)| {
+                paths.into_iter().enumerate().map(|(method, path)| {
+                    let kind = policy.method(path).method.kind;
+                    let target = Target {
+                        gate: Arc::clone(gate),
+                        method: method + 1,
+                        streams: matches!(kind, MethodKind::ClientStream | MethodKind::Bidi),
+                    };
+                    (path.to_owned(), target)
+                })
             })
             .collect();
         Self {
-            policy: policy.clone(),
-            all,
+            all: Arc::new(All { gates, methods }),
         }
     }
 
-    /// Returns the counters that apply to `path`; `None` if it is not limited.
-    pub(crate) fn of(&self, path: &str) -> Option<&Limiter> {
-        if !self.policy.method(path).limited {
+    /// Returns what a call of `path` goes through; `None` if it is not limited.
+    pub(crate) fn of(&self, path: &str) -> Option<Target> {
+        if let Some(target) = self.all.methods.get(path) {
+            return Some(target.clone());
+        }
+        if split_path(path).0.starts_with(defaults::UNLIMITED_PREFIX) {
             return None;
         }
-        let (service, _) = split_path(path);
-        let index = ServiceName::from_grpc_service(service)
-            .map_or(ServiceName::ALL.len(), ServiceName::index);
-        self.all.get(index)
+        self.all.gates.get(index(path)).map(|gate| Target {
+            gate: Arc::clone(gate),
+            method: 0,
+            streams: false,
+        })
+    }
+
+    /// Returns the load of each service that has been called.
+    pub(crate) fn loads(&self) -> Vec<ServiceLoad> {
+        self.all.gates.iter().map(|gate| gate.load()).collect()
     }
 }
 
-/// Keeps a place until the response has ended: a streaming handler works while it is read.
-pub(crate) struct Held(
-    #[expect(dead_code, reason = "held for its drop")] pub(crate) OwnedSemaphorePermit,
-);
-
-impl Watch for Held {
-    fn end(self, _code: Code) {}
+fn index(path: &str) -> usize {
+    let (service, _) = split_path(path);
+    ServiceName::from_grpc_service(service).map_or(ServiceName::ALL.len(), ServiceName::index)
 }

@@ -13,6 +13,8 @@ use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 use tower::Service;
 
+use super::limits::Limiters;
+use super::load::ServiceLoad;
 use crate::policy::defaults;
 use crate::{BoxService, Request, Response};
 
@@ -29,15 +31,27 @@ pub struct Routes {
     stack: BoxService,
     drain_limit: Duration,
     health: HealthRegistry,
+    limiters: Limiters,
 }
 
 impl Routes {
-    pub(super) fn new(stack: BoxService, drain_limit: Duration, health: HealthRegistry) -> Self {
+    pub(super) fn new(
+        stack: BoxService,
+        drain_limit: Duration,
+        health: HealthRegistry,
+        limiters: Limiters,
+    ) -> Self {
         Self {
             stack,
             drain_limit,
             health,
+            limiters,
         }
+    }
+
+    /// Returns the load of every service behind this stack.
+    pub fn loads(&self) -> Vec<ServiceLoad> {
+        self.limiters.loads()
     }
 
     /// Returns the stack itself, to be called in this process.

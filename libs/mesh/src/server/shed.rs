@@ -1,15 +1,19 @@
-//! Refuses calls beyond the in-flight limit of their service, at once.
+//! Lets as many calls of a service run as it can bear, lets a few more wait, refuses the rest.
+//!
+//! `limit` finds out how many, `queue` keeps those who wait, `gate` puts both together.
 
 use std::convert::Infallible;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
+use tonic::Code;
 use tower::{Layer, Service};
 
-use super::limits::{Held, Limiters};
-use crate::body::watch;
+use super::gate::{Call, Place};
+use super::limits::{Limiters, Target};
+use crate::body::{Watch, head_code, watch};
+use crate::priority::{self, Priority};
 use crate::{Request, Response, status};
 
 /// Layer of [`Shed`].
@@ -35,7 +39,9 @@ impl<S> Layer<S> for ShedLayer {
     }
 }
 
-/// Answers UNAVAILABLE, reason LOAD_SHED, when there is no room even to wait.
+/// Answers UNAVAILABLE, reason LOAD_SHED, to calls it does not let in; those have not started.
+///
+/// Calls it lets in run at the priority of their header, and so do the calls they make.
 #[derive(Debug, Clone)]
 pub(crate) struct Shed<S> {
     inner: S,
@@ -44,7 +50,7 @@ pub(crate) struct Shed<S> {
 
 impl<S> Service<Request> for Shed<S>
 where
-    S: Service<Request, Response = Response, Error = Infallible>,
+    S: Service<Request, Response = Response, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send + 'static,
 {
     type Response = Response;
@@ -56,18 +62,68 @@ where
     }
 
     fn call(&mut self, request: Request) -> Self::Future {
-        let Some(limiter) = self.limiters.of(request.uri().path()) else {
+        let Some(target) = self.limiters.of(request.uri().path()) else {
             return self.inner.call(request).boxed();
         };
-        let Ok(place) = Arc::clone(&limiter.in_flight).try_acquire_owned() else {
-            let refusal = status::load_shed(limiter.name, limiter.limits.max_in_flight);
-            return futures::future::ready(Ok(refusal.into_http())).boxed();
-        };
-        let call = self.inner.call(request);
-        async move {
-            let held = Held(place);
-            Ok(watch(call.await?, held))
+        let priority = Priority::of(request.headers());
+        // The readied service goes into the future, its clone waits for the next call.
+        let clone = self.inner.clone();
+        let inner = std::mem::replace(&mut self.inner, clone);
+        match priority {
+            Priority::Interactive => run(inner, request, target, priority).boxed(),
+            Priority::Background => {
+                priority::scope(priority, run(inner, request, target, priority)).boxed()
+            }
         }
-        .boxed()
     }
+}
+
+async fn run<S>(
+    mut inner: S,
+    request: Request,
+    target: Target,
+    priority: Priority,
+) -> Result<Response, Infallible>
+where
+    S: Service<Request, Response = Response, Error = Infallible>,
+{
+    let call = Call {
+        priority,
+        method: target.method,
+        streams: target.streams,
+    };
+    let mut place = match target.gate.enter(call).await {
+        Ok(place) => place,
+        Err(refusal) => {
+            let status = status::load_shed(target.gate.name, priority.as_str(), refusal.as_str());
+            return Ok(status.into_http());
+        }
+    };
+    let response = inner.call(request).await?;
+    if matches!(head_code(&response), None | Some(Code::Ok)) {
+        place.head();
+    }
+    let held = Held {
+        _place: place,
+        priority,
+    };
+    Ok(watch(response, held))
+}
+
+/// Keeps the place until the response has ended: a streaming handler works while it is read, and
+/// may make calls.
+struct Held {
+    _place: Place,
+    priority: Priority,
+}
+
+impl Watch for Held {
+    fn around<R>(&mut self, poll: impl FnOnce() -> R) -> R {
+        match self.priority {
+            Priority::Interactive => poll(),
+            Priority::Background => priority::sync_scope(self.priority, poll),
+        }
+    }
+
+    fn end(self, _code: Code) {}
 }

@@ -6,7 +6,6 @@ use tower::{Layer, Service, ServiceBuilder};
 
 use super::auth::AuthLayer;
 use super::builder::ServerDeps;
-use super::concurrency::ConcurrencyLayer;
 use super::deadline::ServerDeadlineLayer;
 use super::limits::Limiters;
 use super::rescue::RescueLayer;
@@ -18,11 +17,12 @@ use crate::{BoxService, Request, Response};
 /// Wraps handlers in the server layers.
 pub(crate) struct ServerStack {
     deps: ServerDeps,
+    limiters: Limiters,
 }
 
 impl ServerStack {
-    pub(crate) fn new(deps: ServerDeps) -> Self {
-        Self { deps }
+    pub(crate) fn new(deps: ServerDeps, limiters: Limiters) -> Self {
+        Self { deps, limiters }
     }
 }
 
@@ -40,7 +40,6 @@ where
             authenticator,
             ..
         } = &self.deps;
-        let limiters = Limiters::new(policy);
         let stack = ServiceBuilder::new()
             // Outermost: every answer, refusals included, belongs to the caller's trace.
             .layer(ServerTraceLayer)
@@ -53,13 +52,25 @@ where
             .layer(RescueLayer)
             // Above the queue: time spent waiting counts, and a late call leaves the queue.
             .layer(ServerDeadlineLayer::new(policy.clone()))
-            // Refuses before anything is spent on the call.
-            .layer(ShedLayer::new(limiters.clone()))
-            // The queue itself; only what was not shed may wait.
-            .layer(ConcurrencyLayer::new(limiters))
+            // Below the deadline, which ends a call that is never answered; above shedding, so that
+            // a slow network is no slow handler.
+            .layer(fault_layer(policy))
+            // Refuses before anything is spent on the call; the queue and the limit are one layer,
+            // because they are one decision.
+            .layer(ShedLayer::new(self.limiters.clone()))
             // Innermost: verifying credentials costs CPU, so it too has its turn.
             .layer(AuthLayer::new(authenticator.clone()))
             .service(handlers);
         BoxService::new(stack)
     }
+}
+
+#[cfg(feature = "fault")]
+fn fault_layer(policy: &crate::Policy) -> crate::fault::layer::FaultLayer {
+    crate::fault::layer::FaultLayer::new(policy.faults())
+}
+
+#[cfg(not(feature = "fault"))]
+fn fault_layer(_policy: &crate::Policy) -> tower::layer::util::Identity {
+    tower::layer::util::Identity::new()
 }

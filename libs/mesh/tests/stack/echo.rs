@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream, StreamExt as _};
-use mediamesh_mesh::{Channel, Deadline, Request as HttpRequest, Response as HttpResponse};
+use mediamesh_mesh::{Channel, Deadline, Priority, Request as HttpRequest, Response as HttpResponse};
 use prost::Message as _;
 use prost_types::{
     DescriptorProto, FileDescriptorProto, FileDescriptorSet, MethodDescriptorProto,
@@ -108,6 +108,17 @@ impl Echo {
                 tokio::time::sleep(Duration::from_millis(number)).await;
                 String::new()
             }
+            // A service with as many servers as the gate has permits.
+            "work" => {
+                let _server = self.gate.acquire().await.unwrap();
+                tokio::time::sleep(Duration::from_millis(number)).await;
+                String::new()
+            }
+            "priority" if number > 0 => {
+                let number = number - 1;
+                return call(self.next.clone(), Ask { what, number }, None).await;
+            }
+            "priority" => Priority::current().as_str().to_owned(),
             "wait" => {
                 self.gate.acquire().await.unwrap().forget();
                 String::new()
@@ -148,6 +159,11 @@ impl Echo {
         })]);
         let rest = match ask.what.as_str() {
             "endless" => stream::pending().boxed(),
+            "priority" => stream::once(async {
+                let text = Priority::current().as_str().to_owned();
+                Ok(Answer { text, number: 0 })
+            })
+            .boxed(),
             "panic" => stream::once(async { panic!("secret of the stream") }).boxed(),
             "leak" => stream::iter([Err(Status::unknown("secret of the stream"))]).boxed(),
             _ => stream::iter([Ok(Answer {

@@ -3,7 +3,11 @@
 
 mod behaviour;
 mod drain;
+mod direct;
 mod echo;
+#[cfg(feature = "fault")]
+mod faults;
 mod mesh;
+mod overload;
 mod probes;
 mod tracing_context;
