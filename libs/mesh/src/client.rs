@@ -10,7 +10,7 @@
 //!   `latency`: when to hedge
 //! - `pool`: the endpoints of a service and the choice among them; `discovery`: where they come from
 //! - `endpoint`: one server: `keeper` keeps its connection, `connector` makes it, `breaker`,
-//!   `window` and `load` say whether it should get calls
+//!   `success_rate` and `load` say whether it should get calls
 //! - `snapshot`, `metrics`: what operators see; `address`, `clock`: what the name says
 
 mod address;
@@ -37,10 +37,10 @@ mod retry;
 mod settle;
 pub mod snapshot;
 pub(crate) mod stack;
+mod success_rate;
 mod throttle;
 mod trace;
 mod verdict;
-mod window;
 
 use mediamesh_telemetry::Metrics;
 use tower::Layer as _;

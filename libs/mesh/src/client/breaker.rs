@@ -9,7 +9,7 @@
 //! | half-open | one, the probe | the probe succeeds: closed; it fails: open, for longer |
 //!
 //! **Signals.** (1) `consecutive_failures` hard failures in a row. (2) A success rate below
-//! `success_rate_floor` over a sliding window, once the window holds `minimum_calls`.
+//! `success_rate_floor` over the last `minimum_calls`, once there were as many.
 //! What counts as which is decided in [`super::verdict`]: client mistakes are successes, shed and
 //! cancelled calls are nothing, RESOURCE_EXHAUSTED and deadlines count for signal 2 only.
 //!
@@ -20,7 +20,7 @@
 //! **Open time** starts at `base_open` and doubles with each trip in a row up to `max_open`; half a
 //! jitter keeps many clients from probing together. Staying closed for `max_open` forgets the trips.
 //!
-//! **Cold start** is closed with an empty window. A new connection to a peer that was lost is a cold
+//! **Cold start** is closed with no calls counted. A new connection to a peer that was lost is a cold
 //! start: it is another process.
 //!
 //! **The probe** is a call that may be repeated elsewhere if it fails, unless there is no other
@@ -36,7 +36,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use super::clock::{Clock, micros};
-use super::window::Window;
+use super::success_rate::SuccessRate;
 use crate::policy::BreakerPolicy;
 
 /// What a finished call says of its endpoint.
@@ -124,7 +124,7 @@ pub(crate) struct Breaker {
     consecutive: AtomicU32,
     /// Trips in a row.
     trips: AtomicU32,
-    window: Window,
+    success_rate: SuccessRate,
 }
 
 /// Leave to make one call, which must be answered with its signal.
@@ -138,7 +138,7 @@ pub(crate) struct Permit {
 impl Breaker {
     pub(crate) fn new(policy: BreakerPolicy, clock: Clock, ejections: Arc<Ejections>) -> Self {
         Self {
-            window: Window::new(policy.window),
+            success_rate: SuccessRate::new(policy.minimum_calls),
             policy,
             clock,
             ejections,
@@ -214,7 +214,7 @@ impl Breaker {
         self.settle_ejection(before);
         self.consecutive.store(0, Ordering::Release);
         self.trips.store(0, Ordering::Release);
-        self.window.clear();
+        self.success_rate.clear();
         (before & 3 != CLOSED).then_some(Transition {
             to: BreakerState::Closed,
             why: "connected anew",
@@ -236,8 +236,7 @@ impl Breaker {
             }
             Signal::SoftFailure => {}
         }
-        let now = self.clock.micros();
-        self.window.record(now, signal == Signal::Success);
+        self.success_rate.record(signal == Signal::Success);
         if signal == Signal::Success {
             return None;
         }
@@ -248,10 +247,9 @@ impl Breaker {
         if self.consecutive.load(Ordering::Acquire) >= self.policy.consecutive_failures {
             return self.trip(word, 0, "failures in a row");
         }
-        let (calls, successes) = self.window.totals(now);
-        let enough = calls >= self.policy.minimum_calls;
-        let below = (successes as f64) < self.policy.success_rate_floor * calls as f64;
-        if enough && below && self.ejections.try_eject(self.policy.max_ejection_percent) {
+        let floor = self.policy.success_rate_floor as f32;
+        let below = self.success_rate.get().is_some_and(|rate| rate < floor);
+        if below && self.ejections.try_eject(self.policy.max_ejection_percent) {
             return self
                 .trip(word, EJECTED, "success rate below its floor")
                 .or_else(|| {
@@ -308,7 +306,7 @@ impl Breaker {
                     .ok()?;
                 self.settle_ejection(seen);
                 self.consecutive.store(0, Ordering::Release);
-                self.window.clear();
+                self.success_rate.clear();
                 Some(Transition {
                     to: BreakerState::Closed,
                     why: "the probe succeeded",

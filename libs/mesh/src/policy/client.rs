@@ -57,10 +57,8 @@ pub struct BreakerPolicy {
     pub consecutive_failures: u32,
     /// Share of successes below which it opens.
     pub success_rate_floor: f64,
-    /// Calls within the window before the rate means anything.
+    /// Calls that the rate is about, and before which it means nothing.
     pub minimum_calls: u32,
-    /// Length of the window.
-    pub window: Duration,
     /// How long it stays open at first.
     pub base_open: Duration,
     /// How long it stays open at most.

@@ -113,10 +113,8 @@ pub struct OutlierDetectionOptions {
     pub consecutive_failures: Option<u32>,
     /// Share of successes below which it opens, 0 to 1; 0 turns the signal off.
     pub success_rate_floor: Option<f64>,
-    /// Calls within the window before the rate means anything.
+    /// Calls that the rate is about, and before which it means nothing.
     pub minimum_calls: Option<u32>,
-    /// Length of the window, milliseconds.
-    pub window_ms: Option<u64>,
     /// How long it stays open at first, milliseconds.
     pub base_ejection_time_ms: Option<u64>,
     /// How long it stays open at most, milliseconds.
@@ -206,7 +204,6 @@ impl ServicePolicyOptions {
                     .success_rate_floor
                     .unwrap_or(base.breaker.success_rate_floor),
                 minimum_calls: outliers.minimum_calls.unwrap_or(base.breaker.minimum_calls),
-                window: ms(outliers.window_ms, base.breaker.window),
                 base_open: ms(outliers.base_ejection_time_ms, base.breaker.base_open),
                 max_open: ms(outliers.max_ejection_time_ms, base.breaker.max_open),
                 max_ejection_percent: outliers

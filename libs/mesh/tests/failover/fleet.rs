@@ -1,0 +1,443 @@
+//! Several servers of one service, each with a thread and a runtime of its own, so that one can be
+//! killed, frozen or made to misbehave while the others go on.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use mediamesh_mesh::{
+    Channel, LocalAuthenticator, MethodTable, Policy, PolicyOptions, Registry,
+    Request as HttpRequest, Response as HttpResponse, ServerBuilder, ServerDeps, ServiceName,
+};
+use mediamesh_telemetry::{HealthRegistry, Metrics};
+use prost::Message as _;
+use prost_types::method_options::IdempotencyLevel;
+use prost_types::{
+    DescriptorProto, FileDescriptorProto, FileDescriptorSet, MethodDescriptorProto, MethodOptions,
+    ServiceDescriptorProto,
+};
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+use tonic::body::Body;
+use tonic::{Code, Request, Response, Status, Streaming};
+use tonic_prost::ProstCodec;
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct Ask {
+    #[prost(uint64, tag = "1")]
+    number: u64,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct Answer {
+    #[prost(string, tag = "1")]
+    text: String,
+    #[prost(uint64, tag = "2")]
+    number: u64,
+}
+
+const READ: &str = "/mediamesh.media.v1.Fleet/Read";
+const WRITE: &str = "/mediamesh.media.v1.Fleet/Write";
+const UPLOAD: &str = "/mediamesh.media.v1.Fleet/Upload";
+
+fn descriptors() -> &'static [u8] {
+    let message = |name: &str| DescriptorProto {
+        name: Some(name.into()),
+        ..Default::default()
+    };
+    let method = |name: &str, uploads: bool, level: IdempotencyLevel| MethodDescriptorProto {
+        name: Some(name.into()),
+        input_type: Some(".mediamesh.media.v1.Ask".into()),
+        output_type: Some(".mediamesh.media.v1.Answer".into()),
+        client_streaming: Some(uploads),
+        options: Some(MethodOptions {
+            idempotency_level: Some(level.into()),
+            ..Default::default()
+        }),
+        ..Default::default()
+    };
+    let file = FileDescriptorProto {
+        name: Some("mediamesh/media/v1/fleet.proto".into()),
+        package: Some("mediamesh.media.v1".into()),
+        message_type: vec![message("Ask"), message("Answer")],
+        service: vec![ServiceDescriptorProto {
+            name: Some("Fleet".into()),
+            method: vec![
+                method("Read", false, IdempotencyLevel::NoSideEffects),
+                method("Write", false, IdempotencyLevel::IdempotencyUnknown),
+                method("Upload", true, IdempotencyLevel::Idempotent),
+            ],
+            ..Default::default()
+        }],
+        syntax: Some("proto3".into()),
+        ..Default::default()
+    };
+    FileDescriptorSet { file: vec![file] }
+        .encode_to_vec()
+        .leak()
+}
+
+/// What a server does with calls; changed while it runs.
+#[derive(Debug, Default)]
+pub(crate) struct Conduct {
+    /// Added to each answer, milliseconds.
+    pub(crate) delay_ms: AtomicU64,
+    /// Code of the failures, and how many of a hundred calls fail.
+    pub(crate) code: AtomicU32,
+    pub(crate) percent: AtomicU64,
+    /// Calls that came in, and handlers that were dropped before their end.
+    pub(crate) calls: AtomicU64,
+    pub(crate) cancelled: AtomicU64,
+}
+
+impl Conduct {
+    pub(crate) fn fail(&self, code: Code, percent: u64) {
+        self.code.store(code as u32, Ordering::SeqCst);
+        self.percent.store(percent, Ordering::SeqCst);
+    }
+
+    pub(crate) fn calls(&self) -> u64 {
+        self.calls.load(Ordering::SeqCst)
+    }
+
+    async fn answer(&self, number: usize) -> Result<Answer, Status> {
+        struct Unless<'a>(&'a AtomicU64, bool);
+        impl Drop for Unless<'_> {
+            fn drop(&mut self) {
+                if !self.1 {
+                    self.0.fetch_add(1, Ordering::SeqCst);
+                }
+            }
+        }
+        let turn = self.calls.fetch_add(1, Ordering::SeqCst);
+        let mut unless = Unless(&self.cancelled, false);
+        let delay = self.delay_ms.load(Ordering::SeqCst);
+        tokio::time::sleep(Duration::from_millis(delay)).await;
+        unless.1 = true;
+        // Spread evenly, so that a test sees the same each time.
+        if turn * 37 % 100 < self.percent.load(Ordering::SeqCst) {
+            let code = Code::from_i32(self.code.load(Ordering::SeqCst) as i32);
+            return Err(Status::new(code, "made to fail"));
+        }
+        Ok(Answer {
+            text: String::new(),
+            number: number as u64,
+        })
+    }
+}
+
+#[derive(Clone)]
+struct Server {
+    number: usize,
+    conduct: Arc<Conduct>,
+}
+
+impl tonic::server::NamedService for Server {
+    const NAME: &'static str = "mediamesh.media.v1.Fleet";
+}
+
+impl tower::Service<HttpRequest> for Server {
+    type Response = HttpResponse;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<HttpResponse, Infallible>>;
+
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: HttpRequest) -> Self::Future {
+        let server = self.clone();
+        Box::pin(async move {
+            let mut grpc = tonic::server::Grpc::new(ProstCodec::<Answer, Ask>::default());
+            Ok(match request.uri().path() {
+                READ | WRITE => grpc.unary(server, request).await,
+                UPLOAD => grpc.client_streaming(server, request).await,
+                _ => Status::new(Code::Unimplemented, "no such method").into_http::<Body>(),
+            })
+        })
+    }
+}
+
+impl tonic::server::UnaryService<Ask> for Server {
+    type Response = Answer;
+    type Future = BoxFuture<'static, Result<Response<Answer>, Status>>;
+
+    fn call(&mut self, _request: Request<Ask>) -> Self::Future {
+        let Self { number, conduct } = self.clone();
+        Box::pin(async move { Ok(Response::new(conduct.answer(number).await?)) })
+    }
+}
+
+impl tonic::server::ClientStreamingService<Ask> for Server {
+    type Response = Answer;
+    type Future = BoxFuture<'static, Result<Response<Answer>, Status>>;
+
+    fn call(&mut self, request: Request<Streaming<Ask>>) -> Self::Future {
+        let Self { number, conduct } = self.clone();
+        Box::pin(async move {
+            let mut asks = request.into_inner();
+            let mut sum = 0;
+            while let Some(ask) = asks.message().await? {
+                sum += ask.number;
+            }
+            let mut answer = conduct.answer(number).await?;
+            answer.text = sum.to_string();
+            Ok(Response::new(answer))
+        })
+    }
+}
+
+/// One server.
+pub(crate) struct Replica {
+    pub(crate) address: SocketAddr,
+    pub(crate) conduct: Arc<Conduct>,
+    number: usize,
+    handle: tokio::runtime::Handle,
+    kill: Option<oneshot::Sender<()>>,
+    drain: Option<oneshot::Sender<()>>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Replica {
+    fn start(number: usize, address: SocketAddr, conduct: Arc<Conduct>) -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let handle = runtime.handle().clone();
+        let (kill, killed) = oneshot::channel::<()>();
+        let (drain, drained) = oneshot::channel::<()>();
+        let (bound, listening) = std::sync::mpsc::channel();
+        let server = Server {
+            number,
+            conduct: Arc::clone(&conduct),
+        };
+        let thread = std::thread::spawn(move || {
+            runtime.block_on(async move {
+                let health = HealthRegistry::new();
+                health.set_started();
+                let deps = ServerDeps {
+                    policy: policy(&PolicyOptions::default()),
+                    metrics: Metrics::new(),
+                    health,
+                    authenticator: Arc::new(LocalAuthenticator),
+                };
+                let routes = ServerBuilder::new(deps).add_service(server).build().unwrap();
+                let socket = tokio::net::TcpSocket::new_v4().unwrap();
+                socket.set_reuseaddr(true).unwrap();
+                socket.bind(address).unwrap();
+                let listener: TcpListener = socket.listen(1024).unwrap();
+                bound.send(listener.local_addr().unwrap()).unwrap();
+                tokio::select! {
+                    _ = killed => {}
+                    served = routes.serve(listener, async { let _ = drained.await; }) => served.unwrap(),
+                }
+            });
+            // Every socket of the server goes with its runtime, as with a process.
+        });
+        Self {
+            address: listening.recv().unwrap(),
+            conduct,
+            number,
+            handle,
+            kill: Some(kill),
+            drain: Some(drain),
+            thread: Some(thread),
+        }
+    }
+
+    /// Ends it at once, connections and all.
+    pub(crate) fn kill(&mut self) {
+        let _ = self.kill.take().unwrap().send(());
+        self.join();
+    }
+
+    /// Ends it as SIGTERM would.
+    pub(crate) async fn drain(&mut self) {
+        let _ = self.drain.take().unwrap().send(());
+        let thread = self.thread.take().unwrap();
+        tokio::task::spawn_blocking(|| thread.join().unwrap())
+            .await
+            .unwrap();
+    }
+
+    /// Starts it again at the same address.
+    pub(crate) fn restart(&mut self) {
+        *self = Self::start(self.number, self.address, Arc::clone(&self.conduct));
+    }
+
+    /// Stops its only thread for a while: it accepts and says nothing, as after SIGSTOP.
+    pub(crate) fn freeze(&self, time: Duration) {
+        self.handle.spawn(async move { std::thread::sleep(time) });
+    }
+
+    fn join(&mut self) {
+        if let Some(thread) = self.thread.take() {
+            thread.join().unwrap();
+        }
+    }
+}
+
+impl Drop for Replica {
+    fn drop(&mut self) {
+        if let Some(kill) = self.kill.take() {
+            let _ = kill.send(());
+        }
+    }
+}
+
+fn policy(options: &PolicyOptions) -> Policy {
+    let methods = MethodTable::from_descriptor_sets([descriptors()]).unwrap();
+    Policy::new(options, &methods)
+}
+
+/// Servers of one service and a client of all of them.
+pub(crate) struct Fleet {
+    pub(crate) replicas: Vec<Replica>,
+    pub(crate) registry: Registry,
+    pub(crate) channel: Channel,
+    pub(crate) metrics: Metrics,
+}
+
+/// How one call went.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    pub(crate) sent: Duration,
+    pub(crate) took: Duration,
+    pub(crate) result: Result<u64, Status>,
+}
+
+impl Fleet {
+    pub(crate) async fn start(count: usize) -> Self {
+        Self::start_with(count, PolicyOptions::default()).await
+    }
+
+    pub(crate) async fn start_with(count: usize, options: PolicyOptions) -> Self {
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let replicas: Vec<Replica> = (0..count)
+            .map(|number| Replica::start(number, any, Arc::default()))
+            .collect();
+        let endpoints: Vec<String> = replicas
+            .iter()
+            .map(|replica| format!("http://{}", replica.address))
+            .collect();
+        let metrics = Metrics::new();
+        let registry = Registry::new(policy(&options), &metrics);
+        registry
+            .register_remote(ServiceName::Media, &endpoints)
+            .unwrap();
+        let channel = registry.channel(ServiceName::Media);
+        Self {
+            replicas,
+            registry,
+            channel,
+            metrics,
+        }
+    }
+
+    pub(crate) async fn read(&self) -> Result<u64, Status> {
+        unary(self.channel.clone(), READ, None).await
+    }
+
+    pub(crate) async fn read_within(&self, timeout: Duration) -> Result<u64, Status> {
+        unary(self.channel.clone(), READ, Some(timeout)).await
+    }
+
+    pub(crate) async fn write(&self) -> Result<u64, Status> {
+        unary(self.channel.clone(), WRITE, None).await
+    }
+
+    /// Sends the numbers below `count` and returns their sum as the server saw it.
+    pub(crate) async fn upload(&self, count: u64) -> Result<String, Status> {
+        let mut client = tonic::client::Grpc::new(self.channel.clone());
+        client.ready().await.unwrap();
+        let asks = futures::stream::iter((0..count).map(|number| Ask { number }));
+        let codec = ProstCodec::<Ask, Answer>::default();
+        let path = http::uri::PathAndQuery::from_static(UPLOAD);
+        let answer = client
+            .client_streaming(Request::new(asks), path, codec)
+            .await?;
+        Ok(answer.into_inner().text)
+    }
+
+    /// Waits until every server has answered.
+    pub(crate) async fn warm_up(&self) {
+        let all = || {
+            self.replicas
+                .iter()
+                .all(|replica| replica.conduct.calls() > 0)
+        };
+        for _ in 0..500 {
+            self.read().await.unwrap();
+            if all() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        panic!("a server was never called");
+    }
+
+    /// Sends reads at an even rate, whatever becomes of them, and returns them all.
+    pub(crate) fn load(
+        &self,
+        per_second: u32,
+        lasts: Duration,
+    ) -> tokio::task::JoinHandle<Vec<Outcome>> {
+        let channel = self.channel.clone();
+        tokio::spawn(async move {
+            let began = Instant::now();
+            let mut ticks = tokio::time::interval(Duration::from_secs(1) / per_second);
+            let mut calls = vec![];
+            while began.elapsed() < lasts {
+                // A call is as old as its turn: waiting for this loop counts.
+                let turn = ticks.tick().await;
+                let channel = channel.clone();
+                calls.push(tokio::spawn(async move {
+                    let result = unary(channel, READ, Some(Duration::from_secs(10))).await;
+                    Outcome {
+                        sent: turn - began,
+                        took: turn.elapsed(),
+                        result,
+                    }
+                }));
+            }
+            let mut outcomes = vec![];
+            for call in calls {
+                outcomes.push(call.await.unwrap());
+            }
+            outcomes
+        })
+    }
+
+    pub(crate) fn metric(&self, line: &str) -> f64 {
+        let text = self.metrics.encode();
+        text.lines()
+            .find_map(|found| found.strip_prefix(line)?.trim().parse().ok())
+            .unwrap_or(0.0)
+    }
+}
+
+async fn unary(
+    channel: Channel,
+    path: &'static str,
+    timeout: Option<Duration>,
+) -> Result<u64, Status> {
+    let mut client = tonic::client::Grpc::new(channel);
+    client.ready().await.unwrap();
+    let mut request = Request::new(Ask { number: 0 });
+    if let Some(timeout) = timeout {
+        request.set_timeout(timeout);
+    }
+    let codec = ProstCodec::<Ask, Answer>::default();
+    let path = http::uri::PathAndQuery::from_static(path);
+    Ok(client
+        .unary(request, path, codec)
+        .await?
+        .into_inner()
+        .number)
+}

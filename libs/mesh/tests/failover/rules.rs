@@ -1,0 +1,204 @@
+//! What is sent again, what is not, and how much.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use mediamesh_mesh::policy::{MethodPolicyOptions, ServicePolicyOptions};
+use mediamesh_mesh::{PolicyOptions, ServiceName};
+use mediamesh_proto::ErrorReason;
+use mediamesh_proto::status::reason_of;
+use tokio::time::Instant;
+use tonic::Code;
+use tonic_types::StatusExt as _;
+
+use crate::fleet::Fleet;
+
+const MS: Duration = Duration::from_millis(1);
+
+fn method(path: &str, options: MethodPolicyOptions) -> PolicyOptions {
+    let mut policy = PolicyOptions::default();
+    policy.methods.insert(path.into(), options);
+    policy
+}
+
+#[tokio::test]
+async fn only_what_may_be_repeated_is() {
+    let fleet = Fleet::start(2).await;
+    fleet.warm_up().await;
+    let calls = || -> u64 { fleet.replicas.iter().map(|one| one.conduct.calls()).sum() };
+    for replica in &fleet.replicas {
+        replica.conduct.fail(Code::Unavailable, 100);
+    }
+    let before = calls();
+    assert_eq!(fleet.write().await.unwrap_err().code(), Code::Unavailable);
+    assert_eq!(calls() - before, 1, "a write that may have started");
+    let before = calls();
+    assert_eq!(fleet.read().await.unwrap_err().code(), Code::Unavailable);
+    assert_eq!(calls() - before, 4, "a read, to the last attempt");
+    for replica in &fleet.replicas {
+        replica.conduct.fail(Code::InvalidArgument, 100);
+    }
+    let before = calls();
+    fleet.read().await.unwrap_err();
+    assert_eq!(calls() - before, 1, "a mistake of the caller");
+}
+
+#[tokio::test]
+async fn a_write_goes_elsewhere_if_it_never_left() {
+    let mut fleet = Fleet::start(2).await;
+    fleet.warm_up().await;
+    fleet.replicas[0].kill();
+    // Until the end of the connection is noticed a write might have left.
+    tokio::time::sleep(50 * MS).await;
+    for _ in 0..20 {
+        assert_eq!(fleet.write().await.unwrap(), 1);
+    }
+}
+
+#[tokio::test]
+async fn an_upload_goes_elsewhere_if_it_never_left() {
+    let mut fleet = Fleet::start(2).await;
+    fleet.replicas[0].kill();
+    for _ in 0..20 {
+        assert_eq!(fleet.upload(100).await.unwrap(), "4950");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_that_is_down_gets_hardly_more_calls_than_are_made() {
+    let fleet = Fleet::start(2).await;
+    fleet.warm_up().await;
+    let calls = || -> u64 { fleet.replicas.iter().map(|one| one.conduct.calls()).sum() };
+    let before = calls();
+    for replica in &fleet.replicas {
+        replica.conduct.fail(Code::Unavailable, 100);
+    }
+    let outcomes = fleet.load(500, Duration::from_secs(3)).await.unwrap();
+    let amplification = (calls() - before) as f64 / outcomes.len() as f64;
+    assert!(amplification <= 1.1, "{amplification}");
+    // Most are told at once, without a call, and when to come back.
+    let open = outcomes
+        .iter()
+        .filter_map(|outcome| outcome.result.as_ref().err())
+        .filter(|status| reason_of(status) == Some(ErrorReason::CircuitOpen))
+        .inspect(|status| assert!(status.get_details_retry_info().is_some()))
+        .count();
+    assert!(open * 2 > outcomes.len(), "{open} of {}", outcomes.len());
+}
+
+#[tokio::test]
+async fn a_retry_never_passes_the_deadline() {
+    let fleet = Fleet::start(2).await;
+    fleet.warm_up().await;
+    for replica in &fleet.replicas {
+        replica.conduct.delay_ms.store(150, Ordering::SeqCst);
+        replica.conduct.fail(Code::Unavailable, 100);
+    }
+    let began = Instant::now();
+    let status = fleet.read_within(400 * MS).await.unwrap_err();
+    assert!(began.elapsed() < 450 * MS, "{:?}", began.elapsed());
+    assert!(
+        matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded),
+        "{status:?}"
+    );
+}
+
+#[tokio::test]
+async fn an_attempt_that_takes_too_long_is_made_elsewhere() {
+    let fleet = Fleet::start_with(
+        2,
+        method(
+            "mediamesh.media.v1.Fleet/Read",
+            MethodPolicyOptions {
+                attempt_timeout_ms: Some(100),
+                ..Default::default()
+            },
+        ),
+    )
+    .await;
+    fleet.warm_up().await;
+    let slow = &fleet.replicas[0].conduct;
+    slow.delay_ms.store(5_000, Ordering::SeqCst);
+    for _ in 0..20 {
+        let began = Instant::now();
+        assert_eq!(fleet.read().await.unwrap(), 1);
+        assert!(began.elapsed() < 300 * MS);
+    }
+    // Given up, the work ends too.
+    tokio::time::sleep(50 * MS).await;
+    let (calls, cancelled) = (slow.calls(), slow.cancelled.load(Ordering::SeqCst));
+    assert!(
+        cancelled > 0 && calls - cancelled <= 20,
+        "{cancelled} of {calls}"
+    );
+}
+
+#[tokio::test]
+async fn a_slow_read_is_hedged_and_the_loser_is_cancelled() {
+    let mut options = method(
+        "mediamesh.media.v1.Fleet/Read",
+        MethodPolicyOptions::default(),
+    );
+    let hedging = &mut options
+        .methods
+        .get_mut("mediamesh.media.v1.Fleet/Read")
+        .unwrap()
+        .hedging_policy;
+    hedging.max_attempts = Some(2);
+    hedging.hedging_delay_ms = Some(20);
+    let fleet = Fleet::start_with(2, options).await;
+    fleet.warm_up().await;
+    // Hedges are earned: one in twenty calls.
+    for _ in 0..60 {
+        fleet.read().await.unwrap();
+    }
+    let slow = &fleet.replicas[0].conduct;
+    slow.delay_ms.store(2_000, Ordering::SeqCst);
+    let before = slow.calls();
+    for _ in 0..1000 {
+        let began = Instant::now();
+        assert_eq!(fleet.read().await.unwrap(), 1);
+        assert!(began.elapsed() < 200 * MS, "{:?}", began.elapsed());
+        if slow.calls() > before {
+            break;
+        }
+        tokio::time::sleep(MS).await;
+    }
+    assert!(slow.calls() > before, "the slow server was never asked");
+    let won = fleet.metric("mediamesh_mesh_hedges_total{service=\"media\",winner=\"second\"}");
+    assert!(won >= 1.0);
+    tokio::time::sleep(50 * MS).await;
+    assert!(slow.cancelled.load(Ordering::SeqCst) >= 1);
+}
+
+#[tokio::test]
+async fn a_name_stands_for_all_its_addresses() {
+    let fleet = Fleet::start(1).await;
+    let port = fleet.replicas[0].address.port();
+    fleet
+        .registry
+        .register_remote(ServiceName::Media, &[format!("dns:///localhost:{port}")])
+        .unwrap();
+    assert_eq!(fleet.read().await.unwrap(), 0);
+    let state = serde_json::to_value(fleet.registry.snapshot()).unwrap();
+    let endpoints = state[0]["endpoints"].as_array().unwrap();
+    let ready = endpoints
+        .iter()
+        .filter(|endpoint| endpoint["connectivity"] == "ready");
+    assert_eq!(ready.count(), 1, "{state}");
+}
+
+#[tokio::test]
+async fn retries_can_be_turned_off() {
+    let mut options = PolicyOptions::default();
+    let mut service = ServicePolicyOptions::default();
+    service.retry_policy.max_attempts = Some(1);
+    options.services.insert(ServiceName::Media, service);
+    let fleet = Fleet::start_with(1, options).await;
+    fleet.warm_up().await;
+    let conduct = &fleet.replicas[0].conduct;
+    conduct.fail(Code::Unavailable, 100);
+    let before = conduct.calls();
+    fleet.read().await.unwrap_err();
+    assert_eq!(conduct.calls() - before, 1);
+}
