@@ -8,7 +8,8 @@ use opentelemetry_proto::tonic::{
         ExportTraceServiceRequest, ExportTraceServiceResponse,
         trace_service_server::{TraceService, TraceServiceServer},
     },
-    common::v1::any_value::Value,
+    common::v1::{KeyValue, any_value::Value},
+    trace::v1::ResourceSpans,
 };
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
@@ -18,6 +19,8 @@ use tonic::{Request, Response, Status, codec::CompressionEncoding};
 /// A span as it arrived.
 #[derive(Debug, Clone)]
 pub struct Span {
+    /// `service.name` of the process that made it.
+    pub service: String,
     /// Trace, 32 hex digits.
     pub trace_id: String,
     /// Span, 16 hex digits.
@@ -85,24 +88,34 @@ impl TraceService for Receiver {
             .into_inner()
             .resource_spans
             .into_iter()
-            .flat_map(|resource| resource.scope_spans)
-            .flat_map(|scope| scope.spans)
-            .map(|span| Span {
-                trace_id: hex::encode(span.trace_id),
-                span_id: hex::encode(span.span_id),
-                parent_id: hex::encode(span.parent_span_id),
-                name: span.name,
-                attributes: span
-                    .attributes
-                    .into_iter()
-                    .filter_map(|pair| match pair.value?.value? {
-                        Value::StringValue(text) => Some((pair.key, text)),
-                        Value::IntValue(number) => Some((pair.key, number.to_string())),
-                        _ => None,
-                    })
-                    .collect(),
-            });
+            .flat_map(spans);
         self.0.lock().extend(arrived);
         Ok(Response::new(ExportTraceServiceResponse::default()))
     }
+}
+
+/// The spans of one process.
+fn spans(of: ResourceSpans) -> impl Iterator<Item = Span> {
+    let resource = text(of.resource.unwrap_or_default().attributes);
+    let service = resource.get("service.name").cloned().unwrap_or_default();
+    let spans = of.scope_spans.into_iter().flat_map(|scope| scope.spans);
+    spans.map(move |span| Span {
+        service: service.clone(),
+        trace_id: hex::encode(span.trace_id),
+        span_id: hex::encode(span.span_id),
+        parent_id: hex::encode(span.parent_span_id),
+        name: span.name,
+        attributes: text(span.attributes),
+    })
+}
+
+/// Attributes that are text or whole numbers.
+fn text(attributes: Vec<KeyValue>) -> HashMap<String, String> {
+    let pairs = attributes.into_iter();
+    let known = pairs.filter_map(|pair| match pair.value?.value? {
+        Value::StringValue(text) => Some((pair.key, text)),
+        Value::IntValue(number) => Some((pair.key, number.to_string())),
+        _ => None,
+    });
+    known.collect()
 }

@@ -1,22 +1,34 @@
 //! Support for tests; never part of the product.
 //!
 //! - [`Mesh`]: the real binary as a process with a data folder of its own; may be killed and restarted
+//! - [`cluster`]: the mesh as several processes with replicas: killed, stopped, started again
+//! - [`proxy`]: a TCP proxy whose path can be cut, reset, slowed down and healed
 //! - [`Http`]: a client of its HTTP interface that speaks JSON
 //! - [`Collector`]: receives traces by OTLP
+//! - [`Jaeger`]: a real Jaeger as a process: traces in by OTLP, out by its query API
+//! - `address`: a loopback address of a test's own
 //! - [`corpus`]: where real photographs are
 //! - [`fixture`]: pictures made up from a seed, and files that are broken in one known way
 //! - [`variant`]: shrunk, re-encoded, turned and cropped copies of a picture
 //! - [`require`]: what a machine may lack, and when that is a failure
 
+mod address;
+pub mod cluster;
 mod collector;
 pub mod corpus;
 pub mod fixture;
 mod http;
+mod jaeger;
 mod mesh;
+mod process;
+pub mod proxy;
 mod ready;
 pub mod require;
 pub mod variant;
 
+pub use cluster::{Cluster, ClusterBuilder, Replica};
 pub use collector::{Collector, Span};
 pub use http::{Answer, Http};
+pub use jaeger::Jaeger;
 pub use mesh::{Launcher, Mesh, Starting};
+pub use proxy::Proxy;

@@ -2,25 +2,42 @@
 
 use std::{
     ffi::OsString,
-    fs::{self, File},
     path::{Path, PathBuf},
-    process::{Child, Command, ExitStatus, Stdio},
+    process::{Command, ExitStatus},
     time::Duration,
 };
 
-use anyhow::{Context, Result, bail};
-use rustix::process::{Pid, Signal, kill_process};
+use anyhow::{Context, Result};
+use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::{
     http::Http,
+    process::Process,
     ready::{self, Ready},
 };
 
 /// Longest wait for a process to serve. A debug build that imports on two busy cores takes seconds.
-const START_PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const START_PATIENCE: Duration = Duration::from_secs(60);
 /// Longest wait for a process to drain and end.
-const STOP_PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const STOP_PATIENCE: Duration = Duration::from_secs(30);
+
+/// A command of `binary` that keeps nothing of the test's own environment that could configure it.
+pub(crate) fn clean(binary: &Path) -> Command {
+    let mut command = Command::new(binary);
+    for (name, _) in std::env::vars_os() {
+        if name
+            .to_str()
+            .is_some_and(|name| name.starts_with("MEDIAMESH_"))
+        {
+            command.env_remove(name);
+        }
+    }
+    command
+        .env("NO_COLOR", "1")
+        .stdin(std::process::Stdio::null());
+    command
+}
 
 /// How to start `mediamesh up`. Can start again and again on the same data folder.
 #[derive(Debug)]
@@ -89,19 +106,8 @@ impl Launcher {
     /// that could configure it.
     #[must_use]
     pub fn command(&self) -> Command {
-        let mut command = Command::new(&self.binary);
-        for (name, _) in std::env::vars_os() {
-            if name
-                .to_str()
-                .is_some_and(|name| name.starts_with("MEDIAMESH_"))
-            {
-                command.env_remove(name);
-            }
-        }
-        command
-            .env("NO_COLOR", "1")
-            .envs(self.env.iter().map(|(name, value)| (name, value)));
-        command.stdin(Stdio::null());
+        let mut command = clean(&self.binary);
+        command.envs(self.env.iter().map(|(name, value)| (name, value)));
         command
     }
 
@@ -134,47 +140,13 @@ impl Launcher {
             .path()
             .join(format!("ready-{}.json", self.starts));
         let log = self.scratch.path().join(format!("log-{}.txt", self.starts));
-        let out = File::create(&log)?;
         let mut command = self.up();
-        command
-            .arg("--ready-file")
-            .arg(&ready_file)
-            .stdout(out.try_clone()?)
-            .stderr(out);
-        let child = command
-            .spawn()
-            .with_context(|| format!("cannot start {}", self.binary.display()))?;
+        command.arg("--ready-file").arg(&ready_file);
+        let process = Process::spawn(command, &log)?;
         Ok(Starting {
-            process: Process { child, log },
+            process,
             ready_file,
         })
-    }
-}
-
-/// A child that dies with its owner.
-#[derive(Debug)]
-struct Process {
-    child: Child,
-    log: PathBuf,
-}
-
-impl Process {
-    fn log(&self) -> String {
-        fs::read(&self.log)
-            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
-            .unwrap_or_default()
-    }
-
-    fn signal(&self, signal: Signal) -> Result<()> {
-        let pid = Pid::from_raw(self.child.id().try_into()?).context("process id 0")?;
-        kill_process(pid, signal).with_context(|| format!("cannot send {signal:?}"))
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 
@@ -190,12 +162,8 @@ impl Starting {
     ///
     /// Errors: it ended or is not ready in time; the message has its log.
     pub async fn ready(mut self) -> Result<Mesh> {
-        let child = &mut self.process.child;
         let waited = ready::wait(&self.ready_file, START_PATIENCE, || {
-            match child.try_wait()? {
-                Some(status) => bail!("ended with {status} before it was ready"),
-                None => Ok(()),
-            }
+            self.process.runs().context("before it was ready")
         })
         .await;
         match waited {
@@ -252,29 +220,14 @@ impl Mesh {
     ///
     /// Errors: no such numbers, as on a system without /proc.
     pub fn memory_bytes(&self) -> Result<(u64, u64)> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.process.child.id()))?;
-        let field = |name: &str| -> Result<u64> {
-            let line = status
-                .lines()
-                .find(|line| line.starts_with(name))
-                .with_context(|| format!("no {name}"))?;
-            Ok(line
-                .split_whitespace()
-                .nth(1)
-                .context("no number")?
-                .parse::<u64>()?
-                * 1024)
-        };
-        Ok((field("VmRSS:")?, field("VmHWM:")?))
+        self.process.memory_bytes()
     }
 
     /// Kills it at once (SIGKILL) and waits until it is gone.
     ///
     /// Errors: it cannot be killed.
     pub fn kill(mut self) -> Result<()> {
-        self.process.child.kill()?;
-        self.process.child.wait()?;
-        Ok(())
+        self.process.kill()
     }
 
     /// Sends SIGTERM without waiting.
@@ -289,18 +242,11 @@ impl Mesh {
     /// Errors: it did not end in time.
     pub async fn stop(mut self) -> Result<(ExitStatus, String)> {
         self.terminate()?;
-        let start = tokio::time::Instant::now();
-        loop {
-            if let Some(status) = self.process.child.try_wait()? {
-                return Ok((status, self.process.log()));
-            }
-            if start.elapsed() > STOP_PATIENCE {
-                bail!(
-                    "did not end within {STOP_PATIENCE:?} of SIGTERM; log:\n{}",
-                    self.process.log()
-                );
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        let status = self
+            .process
+            .ended(STOP_PATIENCE)
+            .await
+            .context("after SIGTERM")?;
+        Ok((status, self.process.log()))
     }
 }
