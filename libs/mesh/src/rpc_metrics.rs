@@ -4,6 +4,8 @@
 //! |---|---|
 //! | `mediamesh_rpc_duration_seconds` | service, method, side, code |
 //! | `mediamesh_rpc_in_flight` | service, method, side |
+//!
+//! Each bucket of the duration names a trace that fell into it, if the trace is recorded.
 
 use std::convert::Infallible;
 use std::task::{Context, Poll};
@@ -11,7 +13,7 @@ use std::task::{Context, Poll};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use mediamesh_telemetry::Metrics;
-use mediamesh_telemetry::metrics::{SecondsFamily, seconds_family};
+use mediamesh_telemetry::metrics::{Exemplar, TracedFamily, traced_family};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -46,7 +48,7 @@ struct OutcomeLabels {
 /// The call metrics of one side.
 #[derive(Debug, Clone)]
 pub(crate) struct RpcMetrics {
-    duration: SecondsFamily<OutcomeLabels>,
+    duration: TracedFamily<OutcomeLabels>,
     in_flight: Family<CallLabels, Gauge>,
     side: &'static str,
     /// On the server: which paths may become labels. A client's paths are generated code.
@@ -66,7 +68,7 @@ impl RpcMetrics {
         let duration = metrics.register(
             "rpc_duration_seconds",
             "Time from the call to the end of its response",
-            seconds_family(),
+            traced_family(),
         );
         let in_flight = metrics.register(
             "rpc_in_flight",
@@ -100,6 +102,8 @@ impl RpcMetrics {
             duration: self.duration.clone(),
             in_flight,
             labels: Some(labels),
+            // the trace layer is outside of this one, so its span is the current one
+            exemplar: Exemplar::current(),
         }
     }
 }
@@ -157,9 +161,10 @@ where
 /// A running call. Dropped without an end it counts as CANCELLED: its caller went away.
 struct Timing {
     started: Instant,
-    duration: SecondsFamily<OutcomeLabels>,
+    duration: TracedFamily<OutcomeLabels>,
     in_flight: Gauge,
     labels: Option<CallLabels>,
+    exemplar: Option<Exemplar>,
 }
 
 impl Timing {
@@ -181,7 +186,7 @@ impl Timing {
         };
         self.duration
             .get_or_create(&labels)
-            .observe(self.started.elapsed().as_secs_f64());
+            .observe(self.started.elapsed().as_secs_f64(), self.exemplar);
     }
 }
 

@@ -1,12 +1,14 @@
 //! The metrics registry handle.
 //!
 //! - [`buckets`]: house histogram buckets
+//! - [`traced`]: latency histograms whose buckets lead to traces
 //! - `process`: memory, CPU, threads, descriptors, uptime
 //! - `runtime`: tokio gauges
 
 pub mod buckets;
 mod process;
 mod runtime;
+pub mod traced;
 
 use std::any::Any;
 use std::collections::HashMap;
@@ -14,6 +16,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Metric, Registry};
@@ -21,6 +24,7 @@ use prometheus_client::registry::{Metric, Registry};
 pub use buckets::{
     BytesFamily, SecondsFamily, bytes_family, bytes_histogram, seconds_family, seconds_histogram,
 };
+pub use traced::{Exemplar, TracedFamily, TracedHistogram, traced_family};
 
 /// Prefix of every metric this project defines.
 pub const PREFIX: &str = "mediamesh";
@@ -93,6 +97,15 @@ impl Metrics {
             .known
             .insert(name.to_owned(), Box::new(metric.clone()));
         metric
+    }
+
+    /// Adds metrics that are worked out at each scrape; names come without the `mediamesh_` prefix.
+    pub fn register_collector(&self, collector: Box<dyn Collector>) {
+        self.inner
+            .lock()
+            .registry
+            .sub_registry_with_prefix(PREFIX)
+            .register_collector(collector);
     }
 
     /// Returns all metrics as OpenMetrics text; serve it with [`CONTENT_TYPE`].

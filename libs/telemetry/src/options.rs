@@ -24,7 +24,8 @@ pub struct TelemetryOptions {
     pub log_format: LogFormat,
     /// OTLP gRPC endpoint, e.g. `http://127.0.0.1:4317`; traces are not exported when absent.
     pub otlp_endpoint: Option<String>,
-    /// `service.name` of the exported resource.
+    /// `service.name` of the exported resource; `serve` adds its services to the default, as in
+    /// `mediamesh-search`.
     pub service_name: String,
     /// Share of new traces that are recorded and exported, 0 to 1; a caller's decision wins.
     pub sample_ratio: f64,

@@ -12,7 +12,7 @@ use axum::{
 use http::Method;
 use mediamesh_telemetry::{
     Metrics,
-    metrics::{SecondsFamily, seconds_family},
+    metrics::{Exemplar, TracedFamily, traced_family},
 };
 use mediamesh_transcode::runtime::Matched;
 use prometheus_client::encoding::EncodeLabelSet;
@@ -30,7 +30,7 @@ pub(crate) struct Labels {
 /// The metrics of the edge.
 #[derive(Clone, Debug)]
 pub(crate) struct HttpMetrics {
-    duration: SecondsFamily<Labels>,
+    duration: TracedFamily<Labels>,
 }
 
 impl HttpMetrics {
@@ -38,7 +38,7 @@ impl HttpMetrics {
         let duration = metrics.register(
             "http_request_duration_seconds",
             "Time from the request's head to the response's head",
-            seconds_family(),
+            traced_family(),
         );
         Self { duration }
     }
@@ -51,6 +51,8 @@ pub(crate) async fn apply(
     next: Next,
 ) -> Response {
     let start = Instant::now();
+    // the trace layer is outside of this one
+    let exemplar = Exemplar::current();
     let method = method_label(request.method());
     let route = route_name(&request);
     let response = next.run(request).await;
@@ -66,7 +68,7 @@ pub(crate) async fn apply(
     metrics
         .duration
         .get_or_create(&labels)
-        .observe(start.elapsed().as_secs_f64());
+        .observe(start.elapsed().as_secs_f64(), exemplar);
     response
 }
 
