@@ -112,7 +112,9 @@ impl Database {
         let parent = tracing::Span::current();
         let run = tokio::spawn(async move {
             statement_spans::follow(&mut conn, parent);
-            operation(&mut conn).await
+            let result = operation(&mut conn).await;
+            statement_spans::let_go(&mut conn);
+            result
         });
         let result = joined(run.await);
         self.inner.observe(name, start);
@@ -130,8 +132,11 @@ impl Database {
         let parent = tracing::Span::current();
         let run = tokio::spawn(async move {
             statement_spans::follow(&mut conn, parent);
-            conn.immediate_transaction(async move |conn| operation(conn).await)
-                .await
+            let result = conn
+                .immediate_transaction(async move |conn| operation(conn).await)
+                .await;
+            statement_spans::let_go(&mut conn);
+            result
         });
         let result = joined(run.await);
         self.inner.observe(name, start);

@@ -16,6 +16,12 @@ pub(super) fn follow(conn: &mut Connection, parent: Span) {
     });
 }
 
+/// Lets go of the span: a connection that waits in its pool must not hold it, since a span ends, and
+/// its trace is whole, only when nobody holds it any more.
+pub(super) fn let_go(conn: &mut Connection) {
+    follow(conn, Span::none());
+}
+
 struct StatementSpans {
     parent: Span,
     current: Option<Span>,
