@@ -15,7 +15,7 @@ COUNT ?= 500
 export MEDIAMESH_TEST_CORPUS ?= $(SMALL_CORPUS)
 
 .PHONY: help up test lint fmt bench clean tools fmt-check clippy docs proto proto-breaking \
-	unit e2e browser corpus corpus-large deny
+	unit e2e e2e-jaeger examples browser corpus corpus-large deny
 
 ## up        start everything and import a folder: make up DIR=~/Pictures [ARGS="--listen ..."]
 up:
@@ -43,6 +43,15 @@ unit:
 ## e2e       only those of the real binary over HTTP and gRPC, killed and restarted
 e2e:
 	cargo test --workspace --test e2e
+
+## e2e-jaeger  traces of five processes in a real Jaeger, built from its Go module the first time
+e2e-jaeger:
+	@jaeger="$$(scripts/jaeger.sh)"; \
+	MEDIAMESH_TEST_JAEGER="$$jaeger" MEDIAMESH_TEST_REQUIRE=jaeger cargo test --workspace --test e2e jaeger
+
+## examples  the example clients of docs/examples, in Rust and Python, against the real binary
+examples: corpus
+	@scripts/examples.sh
 
 ## browser   the console in real Chromium
 browser:

@@ -42,6 +42,9 @@ step "Photographs" make corpus
 step "Chromium" scripts/browser.sh setup
 step "Clippy" make clippy
 step "Documentation" make docs
+# a Jaeger takes minutes to build, so only one that is there already takes part: make e2e-jaeger
+if jaeger="$(scripts/jaeger.sh path 2>/dev/null)"; then export MEDIAMESH_TEST_JAEGER="$jaeger"; fi
 step "Tests: unit, contract, architecture, end to end over HTTP and gRPC" make unit
+step "Example clients in Rust and Python" scripts/examples.sh
 step "Console in the browser" make browser
 summary
