@@ -26,7 +26,7 @@ pub(crate) struct QueryVector {
     pub(crate) model: String,
     /// L2-normalised.
     pub(crate) values: Vec<f32>,
-    /// Least similarity that counts as relevant; 0 = any.
+    /// Least similarity that counts as relevant; -1 = any.
     pub(crate) floor: f32,
 }
 
@@ -120,7 +120,8 @@ impl Embedder {
             Some(QueryVector {
                 model: model_key(&model),
                 values: vector.values,
-                floor: 0.0,
+                // As for stored examples: everything is more or less like a picture.
+                floor: -1.0,
             })
         });
         Ok(vectors.collect())

@@ -229,7 +229,11 @@ impl Service {
         }
         if !query.text.is_empty() {
             match self.embedder.text(&query.text).await {
-                Ok(vector) => out.vectors.extend(vector),
+                Ok(vector) => out.vectors.extend(vector.map(|mut vector| {
+                    // A caller may ask for less relevant hits than the model's default.
+                    vector.floor = vector.floor.min(query.min_score.unwrap_or(vector.floor));
+                    vector
+                })),
                 Err(status) => out.degrade(status)?,
             }
         }

@@ -174,6 +174,31 @@ async fn an_uploaded_picture_finds_its_original_and_is_not_stored() -> Result<()
 }
 
 #[tokio::test]
+async fn the_opposite_of_a_picture_is_far_away_but_still_among_the_k() -> Result<()> {
+    let (_keep, mesh) = start().await?;
+    let http = mesh.http();
+    // fine blue grain, whose descriptor points away from that of plain red
+    let grain: Vec<u8> = (0..96 * 96_u32)
+        .flat_map(|at| {
+            let (x, y) = (at % 96, at / 96);
+            let n = (x * 7919 + y * 104_729 + x * y * 31).to_le_bytes()[0];
+            [n / 4, n / 3, n]
+        })
+        .collect();
+    let grain = fixture::encode_jpeg(&grain, 96, 96, 90);
+    let stored = http.upload_ok("grain.jpg", "", grain).await?;
+    http.settled().await?;
+    let red = fixture::encode_jpeg(&[250, 10, 10].repeat(96 * 96), 96, 96, 90);
+    let request = http
+        .request(Method::POST, "/v1/mediaItems:searchByImage")
+        .body(red);
+    let answer = http.send(request).await?.ok()?;
+    assert_eq!(id(&answer["results"][0]), id(&stored), "{answer}");
+    assert_eq!(answer["results"][0]["score"], 0.0, "{answer}");
+    Ok(())
+}
+
+#[tokio::test]
 async fn words_and_an_example_are_fused_and_explained() -> Result<()> {
     let (_keep, mesh) = start().await?;
     let http = mesh.http();

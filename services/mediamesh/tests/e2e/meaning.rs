@@ -76,6 +76,13 @@ async fn a_description_is_found_by_its_meaning_until_it_changes() -> Result<()> 
         anyhow::bail!("found {:?}, not {wanted:?}", found().await?)
     };
     until(&[id(&dog)]).await?;
+    let mut low = query.clone();
+    low["minScore"] = json!(0.0);
+    assert_eq!(
+        http.search_ids(low).await?,
+        [id(&dog), id(&snow)],
+        "less relevant hits than the model's default can be asked for"
+    );
     let winter = json!({"query": "winter sport"});
     assert_eq!(http.search_ids(winter).await?, [id(&snow)]);
     let models = http.get("/v1/models").await?.ok()?;
