@@ -75,7 +75,28 @@ pub(super) async fn store<E: std::error::Error + 'static>(
             payload: Some(Payload::Chunk(chunk)),
         }
     });
-    feed::drive(call, feeding).await
+    feed::drive(call, feeding)
+        .await
+        .map_err(in_words_of_the_caller)
+}
+
+/// Names fields of the message as the parameters, form fields and headers that they came in.
+fn in_words_of_the_caller(mut broken: feed::Broken) -> feed::Broken {
+    let (feed::Broken::Body(problem) | feed::Broken::File(problem)) = &mut broken;
+    let name = |text: &mut String| {
+        if let Some(rest) = text.strip_prefix("metadata.") {
+            *text = match rest.strip_prefix("sha256") {
+                Some(rest) => format!("X-Content-SHA256{rest}"),
+                None => rest.to_owned(),
+            };
+        }
+    };
+    name(&mut problem.detail);
+    problem
+        .errors
+        .iter_mut()
+        .for_each(|error| name(&mut error.field));
+    broken
 }
 
 fn metadata(shared: &Shared, parts: &Parts) -> Result<UploadMediaMetadata, Box<Problem>> {

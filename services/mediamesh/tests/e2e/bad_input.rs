@@ -241,6 +241,22 @@ async fn all_bad_fields_are_reported_at_once() -> Result<()> {
             &body.to_string(),
         );
     }
+    // what came as parameters and headers is named as such
+    let upload = http
+        .request(Method::POST, "/v1/mediaItems?folder=../x&tags=")
+        .header("x-content-sha256", "no hash")
+        .body(fixture::jpeg(1, 8, 8));
+    let answer = http.send(upload).await?;
+    assert_problem(&answer, 400, "ERROR_REASON_INVALID_FIELD", "four faults");
+    assert_eq!(
+        self::fields(&answer),
+        ["X-Content-SHA256", "displayName", "folder", "tags[0]"]
+    );
+    let detail = answer.json()["detail"].take();
+    assert_eq!(
+        detail,
+        "X-Content-SHA256: must be 64 hex digits (and 3 more)"
+    );
     Ok(())
 }
 
