@@ -14,6 +14,8 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// Between two lines of progress without a terminal.
 const LINE_EVERY: Duration = Duration::from_secs(10);
+/// Between two drawings of the bars.
+const TICK: Duration = Duration::from_millis(200);
 
 /// Writes a line for people to standard output.
 pub(crate) fn say(line: &str) {
@@ -49,6 +51,8 @@ pub(crate) struct Screen {
     files: ProgressBar,
     bytes: ProgressBar,
     jobs: ProgressBar,
+    /// Where the jobs are shown, once it is known how many there are.
+    all: MultiProgress,
     lines: Option<Arc<Lines>>,
 }
 
@@ -70,12 +74,13 @@ impl Screen {
         let bar = |length, template: &str| {
             let style = ProgressStyle::with_template(template)
                 .unwrap_or_else(|_| ProgressStyle::default_bar());
-            all.add(ProgressBar::new(length).with_style(style))
+            ProgressBar::with_draw_target(Some(length), ProgressDrawTarget::hidden())
+                .with_style(style)
         };
         let screen = Self {
             files: bar(
                 files,
-                "storing     {bar:30} {pos}/{len} files, {per_sec}, {eta} left",
+                "storing     {bar:30} {pos}/{len} files, {per_sec:1}, {eta} left",
             ),
             bytes: bar(
                 bytes,
@@ -85,6 +90,7 @@ impl Screen {
                 0,
                 "processing  {bar:30} {pos}/{len} jobs (decode, thumbnails, colours, embed, index), {eta} left",
             ),
+            all,
             lines: (!terminal).then(|| {
                 Arc::new(Lines {
                     files,
@@ -93,12 +99,17 @@ impl Screen {
                 })
             }),
         };
-        if terminal {
-            [&screen.files, &screen.bytes, &screen.jobs]
-                .iter()
-                .for_each(|bar| bar.enable_steady_tick(Duration::from_millis(200)));
-        }
+        screen.show(&screen.files);
+        screen.show(&screen.bytes);
         screen
+    }
+
+    fn show(&self, bar: &ProgressBar) {
+        // On a clone: a bar that joins the others keeps its state.
+        self.all.add(bar.clone());
+        if self.lines.is_none() {
+            bar.enable_steady_tick(TICK);
+        }
     }
 
     /// Bytes went out.
@@ -114,7 +125,11 @@ impl Screen {
 
     /// So many jobs are left.
     pub(crate) fn processing(&self, left: u64) {
-        let most = self.jobs.length().unwrap_or(0).max(left);
+        let before = self.jobs.length().unwrap_or(0);
+        if before == 0 && left > 0 {
+            self.show(&self.jobs);
+        }
+        let most = before.max(left);
         self.jobs.set_length(most);
         self.jobs.set_position(most - left);
         self.line(|lines| {

@@ -25,6 +25,8 @@ pub(crate) struct Walk {
     pub(crate) files: Vec<Found>,
     /// Files that are no media by name and by bytes.
     pub(crate) other: u64,
+    /// Links below a root; followed, they could lead anywhere, or round in circles.
+    pub(crate) links: u64,
     /// What could not be read, and why.
     pub(crate) unreadable: Vec<(PathBuf, String)>,
 }
@@ -55,10 +57,14 @@ pub(crate) fn walk(paths: &[PathBuf]) -> Walk {
         {
             match entry {
                 Ok(entry) if entry.file_type().is_file() => look(&above, &entry, &mut walk),
-                Ok(_) => {}
+                Ok(entry) => walk.links += u64::from(entry.path_is_symlink() && entry.depth() > 0),
                 Err(error) => {
                     let path = error.path().unwrap_or(&root).to_owned();
-                    walk.unreadable.push((path, error.to_string()));
+                    // The path is named beside it.
+                    let why = error
+                        .io_error()
+                        .map_or_else(|| error.to_string(), ToString::to_string);
+                    walk.unreadable.push((path, why));
                 }
             }
         }
@@ -110,4 +116,39 @@ fn folder(above: &Path, path: &Path) -> String {
         .map(|part| part.as_os_str().to_string_lossy())
         .collect();
     parts.join("/")
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn links_below_a_root_are_counted_and_a_root_that_is_one_is_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let photos = dir.path().join("photos");
+        std::fs::create_dir(&photos).unwrap();
+        std::fs::write(photos.join("a.jpg"), "a").unwrap();
+        for (target, name) in [("..", "loop"), ("a.jpg", "b.jpg"), ("nowhere", "c.jpg")] {
+            std::os::unix::fs::symlink(target, photos.join(name)).unwrap();
+        }
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink(&photos, &link).unwrap();
+        for root in [photos, link] {
+            let walk = walk(&[root]);
+            let found = (walk.files.len(), walk.links, walk.unreadable.len());
+            assert_eq!(found, (1, 3, 0), "{walk:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_there_is_named_once() {
+        let walk = walk(&[PathBuf::from("/nonexistent/photos")]);
+        let [(path, why)] = &walk.unreadable[..] else {
+            panic!("{walk:?}")
+        };
+        assert_eq!(path, Path::new("/nonexistent/photos"));
+        assert!(why.starts_with("No such file"), "{why}");
+    }
 }
