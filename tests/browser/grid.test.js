@@ -14,7 +14,7 @@ const MOST_CELLS = 160;
 const idOf = (n) => `018f0000-0000-7000-8000-${n.toString(16).padStart(12, '0')}`;
 
 async function manyItems(page, requests) {
-  const { mediaItems } = await listItems('pageSize=50&state=STATE_READY');
+  const { mediaItems } = await listItems('pageSize=50&state=STATE_READY&kind=KIND_IMAGE');
   const model = mediaItems[0];
   assert.ok(model, 'the library must hold a photo');
   await page.route(/\/renditions\//, (route) => {
