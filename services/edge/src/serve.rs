@@ -8,7 +8,8 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use mediamesh_mesh::policy::defaults::{
-    DRAIN, HTTP2_KEEP_ALIVE_INTERVAL, HTTP2_KEEP_ALIVE_TIMEOUT,
+    CONNECTION_WINDOW_BYTES, DRAIN, HTTP2_KEEP_ALIVE_INTERVAL, HTTP2_KEEP_ALIVE_TIMEOUT,
+    MAX_STREAMS_PER_CONNECTION, STREAM_WINDOW_BYTES,
 };
 use tokio::net::{TcpListener, TcpStream};
 
@@ -16,8 +17,6 @@ use crate::{Edge, router};
 
 /// Time for a request's head: a slow client must not hold a connection for ever.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
-/// Streams of one HTTP/2 connection; browsers open far fewer.
-const MAX_STREAMS: u32 = 250;
 /// Pause after an accept that failed for want of descriptors: they come back only with time.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -42,7 +41,10 @@ impl Edge {
         builder
             .http2()
             .timer(TokioTimer::new())
-            .max_concurrent_streams(MAX_STREAMS)
+            // a gRPC client puts all its calls on one connection
+            .max_concurrent_streams(MAX_STREAMS_PER_CONNECTION)
+            .initial_stream_window_size(STREAM_WINDOW_BYTES)
+            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
             .keep_alive_interval(HTTP2_KEEP_ALIVE_INTERVAL)
             .keep_alive_timeout(HTTP2_KEEP_ALIVE_TIMEOUT);
         let graceful = GracefulShutdown::new();

@@ -3,6 +3,7 @@
 
 mod edge {
     mod downloads;
+    mod grpc;
     mod json;
     mod pages;
     mod rig;

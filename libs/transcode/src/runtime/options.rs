@@ -121,8 +121,13 @@ impl Options {
     }
 
     /// Returns the answer for `problem`, after the hook has seen it.
+    ///
+    /// The answer has the problem as an extension too, for a layer that writes it in another form.
     pub fn answer(&self, problem: Problem, parts: &Parts) -> Response {
-        self.finish(problem, parts).into_response()
+        let problem = self.finish(problem, parts);
+        let mut response = problem.clone().into_response();
+        response.extensions_mut().insert(problem);
+        response
     }
 
     /// The hand-written methods of a path.

@@ -115,3 +115,35 @@ async fn one_trace_leads_from_the_http_request_through_every_hop_to_jobs_and_sta
     }
     Ok(())
 }
+
+/// Whether every span's parent is there, but for that of the one root.
+fn is_whole(spans: &[Span]) -> bool {
+    let ids: HashSet<&str> = spans.iter().map(|span| span.span_id.as_str()).collect();
+    let mut above = spans.iter().map(|span| span.parent_id.as_str());
+    let roots = above.clone().filter(|id| *id == "00f067aa0ba902b7").count();
+    roots == 1 && above.all(|id| id == "00f067aa0ba902b7" || ids.contains(id))
+}
+
+#[tokio::test]
+async fn a_trace_is_whole_soon_after_its_request_and_not_with_the_next_one() -> Result<()> {
+    let collector = Collector::start().await?;
+    let mut launcher = launcher()
+        .env("MEDIAMESH_TELEMETRY__OTLP_ENDPOINT", collector.endpoint())
+        // milliseconds between exports
+        .env("OTEL_BSP_SCHEDULE_DELAY", "100");
+    let mesh = launcher.start().await?;
+    mesh.http()
+        .request(Method::POST, "/v1/mediaItems:search")
+        .header("traceparent", format!("00-{SEARCH}-00f067aa0ba902b7-01"))
+        .json(&json!({"query": "lighthouse"}))
+        .send()
+        .await?
+        .error_for_status()?;
+    for _ in 0..100 {
+        if is_whole(&collector.trace(SEARCH)) {
+            return Ok(());
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    panic!("not whole:\n{}", described(&collector.trace(SEARCH)));
+}
