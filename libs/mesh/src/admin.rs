@@ -5,12 +5,15 @@
 //! | `/metrics` | OpenMetrics text |
 //! | `/health` | `{"status"}`; with `?detailed=true` every component |
 //! | `/health/live`, `/health/ready`, `/health/startup` | the three probes |
+//! | `/admin/mesh` | the services this process calls: endpoints, breakers, calls in flight, budgets; a page for browsers, JSON for others |
 //!
-//! 200 when the answer is yes, else 503.
+//! Probes answer 200 when the answer is yes, else 503.
+
+mod page;
 
 use axum::extract::{Query, State};
-use axum::http::{StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use mediamesh_telemetry::metrics::CONTENT_TYPE;
@@ -18,11 +21,21 @@ use mediamesh_telemetry::{HealthRegistry, HealthSnapshot, HealthStatus, Metrics}
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::Registry;
+
 /// Returns a router with all routes of this module, ready to be served or merged.
-pub fn router(metrics: Metrics, health: HealthRegistry) -> Router {
+pub fn router(metrics: Metrics, health: HealthRegistry, registry: Registry) -> Router {
     Router::new()
         .merge(metrics_router(metrics))
         .merge(health_router(health))
+        .merge(mesh_router(registry))
+}
+
+/// Returns a router with `/admin/mesh` only.
+pub fn mesh_router(registry: Registry) -> Router {
+    Router::new()
+        .route("/admin/mesh", get(serve_mesh))
+        .with_state(registry)
 }
 
 /// Returns a router with `/metrics` only.
@@ -75,6 +88,23 @@ fn detailed(snapshot: &HealthSnapshot) -> Value {
         "version": env!("CARGO_PKG_VERSION"),
         "components": snapshot.components,
     })
+}
+
+async fn serve_mesh(State(registry): State<Registry>, headers: HeaderMap) -> Response {
+    let services = registry.snapshot();
+    let accept = headers.get(header::ACCEPT);
+    let browser = accept
+        .and_then(|accept| accept.to_str().ok())
+        .is_some_and(|accept| accept.contains("text/html"));
+    let no_store = [(header::CACHE_CONTROL, "no-store")];
+    match browser {
+        true => (no_store, Html(page::render(&services))).into_response(),
+        false => (
+            no_store,
+            Json(json!({ "pid": std::process::id(), "services": services })),
+        )
+            .into_response(),
+    }
 }
 
 async fn serve_live(State(health): State<HealthRegistry>) -> Response {

@@ -11,7 +11,7 @@
 //! - `pool`: the endpoints of a service and the choice among them; `discovery`: where they come from
 //! - `endpoint`: one server: `keeper` keeps its connection, `connector` makes it, `breaker`,
 //!   `success_rate` and `load` say whether it should get calls
-//! - `snapshot`, `metrics`: what operators see; `address`, `clock`: what the name says
+//! - `snapshot`, `metrics`, `gauges`: what operators see; `address`, `clock`: what the name says
 
 mod address;
 mod attempt;
@@ -24,6 +24,7 @@ pub mod credentials;
 mod deadline;
 mod discovery;
 mod endpoint;
+pub(crate) mod gauges;
 mod hedge;
 mod keeper;
 mod latency;

@@ -12,6 +12,7 @@ use tower::Layer as _;
 
 use crate::client::EndpointError;
 use crate::client::credentials::Credentials;
+use crate::client::gauges::Gauges;
 use crate::client::remote::Remote;
 use crate::client::resolve::Resolve;
 use crate::client::snapshot::ServiceState;
@@ -28,6 +29,15 @@ pub(crate) enum Target {
     Local(BoxService),
     /// Elsewhere.
     Remote(Remote),
+}
+
+impl fmt::Debug for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Local(_) => "Local",
+            Self::Remote(_) => "Remote",
+        })
+    }
 }
 
 impl Target {
@@ -52,8 +62,12 @@ pub struct Registry {
 impl Registry {
     /// Returns a registry in which no service is registered yet.
     pub fn new(policy: Policy, metrics: &Metrics) -> Self {
+        let slots: Arc<[Slot; ServiceName::ALL.len()]> = Arc::new(Default::default());
+        metrics.register_collector(Box::new(Gauges {
+            slots: Arc::downgrade(&slots),
+        }));
         Self {
-            slots: Arc::new(Default::default()),
+            slots,
             stack: ClientStack::new(policy.clone(), metrics),
             policy,
             metrics: metrics.clone(),
@@ -87,6 +101,18 @@ impl Registry {
         self.slot(name)
             .store(Some(Arc::new(Target::Remote(remote))));
         Ok(())
+    }
+
+    /// Completes when a server of `name` has answered; at once if it runs in this process.
+    ///
+    /// Never completes for a service that is not registered.
+    pub async fn reached(&self, name: ServiceName) {
+        let target = self.slot(name).load_full();
+        match target.as_deref() {
+            Some(Target::Local(_)) => {}
+            Some(Target::Remote(remote)) => remote.pool.reached().await,
+            None => std::future::pending().await,
+        }
     }
 
     /// Returns the state of every registered service, as this process sees it.

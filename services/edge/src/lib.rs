@@ -1,8 +1,9 @@
-//! The HTTP edge: routes generated from the protos, byte streams by hand, the console.
+//! The HTTP edge: routes generated from the protos, byte streams by hand, gRPC, the console.
 //!
 //! - [`options`]: settings and their defaults
 //! - `router`: every route, and the layers in their order with reasons
 //! - `transcode`: the generated JSON routes and their hooks
+//! - `grpc`: plain gRPC and gRPC-Web on the same port, passed on as they are
 //! - `bytes`: uploads, downloads and search by image, streamed
 //! - `layer`: one file per middleware
 //! - `cache_table`: Cache-Control by route, the one table
@@ -14,6 +15,7 @@ mod bytes;
 mod cache_table;
 mod console;
 mod error_pages;
+mod grpc;
 mod layer;
 pub mod options;
 mod problem;
@@ -23,7 +25,7 @@ mod transcode;
 
 use std::sync::Arc;
 
-use mediamesh_mesh::{Channel, MAX_MESSAGE_BYTES};
+use mediamesh_mesh::{Authenticator, Channel, MAX_MESSAGE_BYTES, Registry};
 use mediamesh_proto::{
     media::v1::media_service_client::MediaServiceClient,
     search::v1::search_service_client::SearchServiceClient,
@@ -49,6 +51,10 @@ pub struct Deps {
     pub metrics: Metrics,
     /// What `/health` answers from.
     pub health: HealthRegistry,
+    /// What `/admin/mesh` shows.
+    pub registry: Registry,
+    /// Who finds out who calls.
+    pub authenticator: Arc<dyn Authenticator>,
 }
 
 /// The edge, ready to be served; clones share everything.

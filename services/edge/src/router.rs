@@ -17,15 +17,15 @@ use tower::{ServiceBuilder, ServiceExt as _, util::option_layer};
 use tower_http::{
     CompressionLevel,
     compression::CompressionLayer,
-    cors::{AllowOrigin, Any, CorsLayer},
+    cors::{AllowHeaders, AllowOrigin, Any, CorsLayer},
 };
 
 use crate::{
     Options, Shared,
     bytes::{by_image, download, upload},
-    console, error_pages,
+    console, error_pages, grpc,
     layer::{
-        compress, conditional, deadline,
+        auth, compress, conditional, deadline,
         metrics::{self, HttpMetrics},
         origin::{self, Origins},
         request_id, rescue, security,
@@ -45,6 +45,8 @@ pub(crate) fn build(shared: &Arc<Shared>, check_hosts: bool) -> Router {
     let layers = ServiceBuilder::new()
         // first, so that everything below can name the request
         .layer(from_fn(request_id::apply))
+        // outside of everything that answers by itself: who speaks gRPC gets a status
+        .layer(from_fn(grpc::status::apply))
         // before whatever can fail, so that its failure is in the trace
         .layer(from_fn(trace::apply))
         // sees the final status, of a rescued panic too
@@ -71,14 +73,21 @@ pub(crate) fn build(shared: &Arc<Shared>, check_hosts: bool) -> Router {
                 }),
         )
         .layer(from_fn(compress::inside));
+    // what the edge answers by itself
+    let own = admin::router(
+        shared.deps.metrics.clone(),
+        health.clone(),
+        shared.deps.registry.clone(),
+    )
+    .merge(console::router())
+    .layer(from_fn_with_state(Arc::clone(shared), auth::apply));
     api(shared)
-        .merge(admin::router(shared.deps.metrics.clone(), health.clone()))
+        .merge(own)
         .merge(
             Router::new()
                 .route("/api/health", get(admin::serve_health))
                 .with_state(health),
         )
-        .merge(console::router())
         .merge(error_pages::router(shared))
         .method_not_allowed_fallback({
             let shared = Arc::clone(shared);
@@ -109,11 +118,17 @@ fn api(shared: &Arc<Shared>) -> Router {
         .layer(from_fn_with_state(Slots::new(shared), shed::apply))
         // around body and handler: both take of the client's time
         .layer(from_fn_with_state(Arc::clone(shared), deadline::apply))
+        // inside of the bounds: finding out who calls may take a call
+        .layer(from_fn_with_state(Arc::clone(shared), auth::apply))
         // inside of the compression, which changes the bytes that the ETag is made of
         .layer(from_fn_with_state(Arc::clone(shared), conditional::apply))
         // files are larger than axum's limit; ours are in the handlers
         .layer(DefaultBodyLimit::disable());
-    generated.merge(streaming).merge(by_hand).layer(layers)
+    generated
+        .merge(streaming)
+        .merge(by_hand)
+        .merge(grpc::router(shared))
+        .layer(layers)
 }
 
 /// `GET /api/search`: old clients ask for a stream with `?stream=true`.
@@ -167,7 +182,8 @@ fn cors(options: &Options) -> Option<CorsLayer> {
         CorsLayer::new()
             .allow_origin(AllowOrigin::list(origins))
             .allow_methods(Any)
-            .allow_headers(Any)
+            // the wildcard does not stand for `authorization` (Fetch standard, 4.9)
+            .allow_headers(AllowHeaders::mirror_request())
             .expose_headers(Any)
     })
 }

@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use mediamesh_mesh::ServiceName;
 
 /// mediamesh finds media: photos and videos go in, and are found again by words, by example, or
 /// both.
@@ -50,12 +51,17 @@ pub(crate) enum Command {
     Search(Search),
     /// Show an item, or save its bytes.
     Get(Get),
+    /// API keys: make, list, revoke.
+    #[command(subcommand)]
+    Keys(Keys),
     /// Models for semantic search: list, pull, use.
     #[command(subcommand)]
     Models(Models),
     /// The configuration of this machine.
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Watch the mesh: the servers each process calls, their breakers, load and budgets.
+    Top(Top),
     /// Check data folder, database, models and ports, and say what to mend.
     Doctor,
     /// Bring the database up to the schema of this version.
@@ -75,15 +81,29 @@ pub(crate) struct Up {
 
 #[derive(Debug, Args)]
 pub(crate) struct Serve {
-    /// Services of this process; with several processes, media and search share one data folder
-    /// and so run together.
+    /// Services of this process.
     #[arg(required = true, value_enum)]
     pub(crate) services: Vec<ServiceArg>,
-    /// Where another service is, e.g. `media=http://127.0.0.1:50051`.
-    #[arg(long, value_name = "SERVICE=URI")]
+    /// Where another service is, e.g. `search=http://10.0.0.7:50051,http://10.0.0.8:50051`, or
+    /// `search=dns:///search.media.svc:50051` for every address of a name. `mesh.endpoints` in the
+    /// configuration says the same.
+    #[arg(long, value_name = "SERVICE=URI[,URI...]")]
     pub(crate) peer: Vec<String>,
     #[command(flatten)]
     pub(crate) listen: Listen,
+}
+
+impl ServiceArg {
+    /// The service itself.
+    pub(crate) fn name(self) -> ServiceName {
+        match self {
+            Self::Cache => ServiceName::Cache,
+            Self::Embedding => ServiceName::Embedding,
+            Self::Media => ServiceName::Media,
+            Self::Search => ServiceName::Search,
+            Self::Edge => ServiceName::Edge,
+        }
+    }
 }
 
 /// A service on the command line.
@@ -121,6 +141,76 @@ pub(crate) struct Endpoint {
     /// http://127.0.0.1:50051].
     #[arg(long, env = "MEDIAMESH_ENDPOINT", value_name = "URI")]
     pub(crate) endpoint: Option<String>,
+    /// API key, for a mesh that asks for one.
+    #[arg(
+        long,
+        env = "MEDIAMESH_API_KEY",
+        value_name = "KEY",
+        hide_env_values = true
+    )]
+    pub(crate) api_key: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Keys {
+    /// Make a key and show it, this once.
+    Create {
+        /// Name that tells people what uses it.
+        name: String,
+        /// What it may do; each includes those before it.
+        #[arg(long, value_enum, default_value = "read")]
+        scope: Vec<ScopeArg>,
+        /// How long it is good for, e.g. `90d`; without, until it is revoked.
+        #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+        expires: Option<std::time::Duration>,
+        /// Make a tenant of this name, and the key for it; needs --offline.
+        #[arg(long, value_name = "NAME", conflicts_with = "tenant")]
+        new_tenant: Option<String>,
+        /// Print as JSON.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        at: KeysWhere,
+    },
+    /// List the keys of the tenant, newest first.
+    List {
+        /// Print as JSON.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        at: KeysWhere,
+    },
+    /// End a key for good.
+    Revoke {
+        /// Id of the key, as listed.
+        id: String,
+        #[command(flatten)]
+        at: KeysWhere,
+    },
+}
+
+/// Where keys are kept: a running mesh, or the data folder.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct KeysWhere {
+    /// Work on the data folder itself, as for the first key; the default when no mesh runs on it.
+    #[arg(long)]
+    pub(crate) offline: bool,
+    /// Tenant to work for [default: the local one]; needs --offline.
+    #[arg(long, value_name = "ID")]
+    pub(crate) tenant: Option<String>,
+    #[command(flatten)]
+    pub(crate) endpoint: Endpoint,
+}
+
+/// A scope on the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ScopeArg {
+    /// Search, list, read and download.
+    Read,
+    /// Upload, change and delete as well.
+    Write,
+    /// Make and revoke keys as well.
+    Admin,
 }
 
 #[derive(Debug, Args)]
@@ -250,6 +340,28 @@ pub(crate) enum ConfigCommand {
     Reference,
     /// Print the JSON Schema of the configuration, for editors.
     Schema,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Top {
+    /// HTTP addresses of processes, e.g. `127.0.0.1:8080` [default: the process that holds the data
+    /// folder, else the configured `listen`].
+    #[arg(value_name = "ADDR")]
+    pub(crate) address: Vec<String>,
+    /// How often to look.
+    #[arg(long, default_value = "1s", value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub(crate) interval: std::time::Duration,
+    /// Look once and leave.
+    #[arg(long)]
+    pub(crate) once: bool,
+    /// API key, for a mesh that asks for one.
+    #[arg(
+        long,
+        env = "MEDIAMESH_API_KEY",
+        value_name = "KEY",
+        hide_env_values = true
+    )]
+    pub(crate) api_key: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -3,7 +3,10 @@
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
-use mediamesh_mesh::{Channel, Policy, client};
+use mediamesh_mesh::{
+    Channel, Policy,
+    client::{self, credentials::Credentials},
+};
 
 use crate::{cli::Endpoint, data_dir::DataDir};
 
@@ -25,8 +28,15 @@ pub(crate) fn connect(endpoint: &Endpoint, data_dir: Option<&Path>) -> Result<Ch
                 |ready| format!("http://{}", ready.grpc),
             ),
     };
-    client::connect(&uri, Policy::default())
-        .with_context(|| format!("{uri} is no address of a mesh"))
+    let channel = client::connect(&uri, Policy::default())
+        .with_context(|| format!("{uri} is no address of a mesh"))?;
+    let credentials = match &endpoint.api_key {
+        Some(key) => {
+            Credentials::api_key(key.trim()).context("the API key has characters that none has")?
+        }
+        None => Credentials::none(),
+    };
+    Ok(credentials.on(channel))
 }
 
 /// Says in people's words why a call failed.
@@ -34,6 +44,11 @@ pub(crate) fn explain(status: &tonic::Status) -> anyhow::Error {
     match status.code() {
         tonic::Code::Unavailable => anyhow::anyhow!(
             "no mesh answers ({}); start one with `mediamesh up`, or name it with --endpoint",
+            status.message()
+        ),
+        tonic::Code::Unauthenticated => anyhow::anyhow!(
+            "{}; give a key with --api-key or $MEDIAMESH_API_KEY (`mediamesh keys create --offline` \
+             makes the first one on the data folder)",
             status.message()
         ),
         code => anyhow::anyhow!("{} ({code:?})", status.message()),

@@ -13,10 +13,13 @@ mod config;
 mod doctor;
 mod get;
 mod import;
+mod keys;
 mod migrate;
 mod models;
+mod policies;
 mod search;
 mod table;
+mod top;
 
 /// Runs a command to its end.
 pub(crate) fn run(cli: Cli) -> Result<()> {
@@ -42,7 +45,7 @@ pub(crate) fn run(cli: Cli) -> Result<()> {
                 ..loaded.value.telemetry.clone()
             },
         };
-        let guard = mediamesh_telemetry::init(&telemetry)?;
+        let guard = mediamesh_telemetry::init(&named(telemetry, &cli.command))?;
         let config = loaded.value.clone();
         let result = match cli.command {
             Command::Up(args) => up::up(args, loaded).await,
@@ -50,8 +53,10 @@ pub(crate) fn run(cli: Cli) -> Result<()> {
             Command::Import(args) => import::run(args, &config).await,
             Command::Search(args) => search::run(args, &config).await,
             Command::Get(args) => get::run(args, &config).await,
+            Command::Keys(command) => keys::run(command, &config).await,
             Command::Models(command) => models::run(command, &config).await,
             Command::Config(_) => unreachable!("answered above, without a runtime"),
+            Command::Top(args) => top::run(args, &config).await,
             Command::Doctor => doctor::run(&config).await,
             Command::Migrate => migrate::run(&config).await,
             Command::Bench(args) => bench::run(args, config).await,
@@ -62,4 +67,20 @@ pub(crate) fn run(cli: Cli) -> Result<()> {
     // Blocking work that is still at it, such as a decode, is not waited for for ever.
     runtime.shutdown_timeout(std::time::Duration::from_secs(2));
     result
+}
+
+/// Adds the services of a process to the name it has by default: the processes of one mesh must be
+/// told apart in its traces.
+fn named(mut telemetry: TelemetryOptions, command: &Command) -> TelemetryOptions {
+    if let Command::Serve(args) = command
+        && telemetry.service_name == TelemetryOptions::default().service_name
+    {
+        for service in &args.services {
+            if let Some(value) = clap::ValueEnum::to_possible_value(service) {
+                telemetry.service_name.push('-');
+                telemetry.service_name.push_str(value.get_name());
+            }
+        }
+    }
+    telemetry
 }

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use mediamesh_config::{Layer, Loaded};
 use mediamesh_inference::{EngineChoice, EngineOptions};
-use mediamesh_mesh::PolicyOptions;
+use mediamesh_mesh::{IdentityOptions, PolicyOptions};
 use mediamesh_telemetry::TelemetryOptions;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -28,6 +28,8 @@ pub(crate) struct Config {
     pub(crate) telemetry: TelemetryOptions,
     /// Deadlines and limits of calls.
     pub(crate) mesh: PolicyOptions,
+    /// Who may call.
+    pub(crate) identity: IdentityOptions,
     /// The embedded database.
     pub(crate) database: DatabaseConfig,
     /// Local models.
@@ -87,6 +89,7 @@ impl Default for Config {
             grpc_listen: SocketAddr::from(([127, 0, 0, 1], 50051)),
             telemetry: TelemetryOptions::default(),
             mesh: PolicyOptions::default(),
+            identity: IdentityOptions::default(),
             database: DatabaseConfig::default(),
             models: ModelsConfig::default(),
             cache: mediamesh_cache::Options::default(),
@@ -126,7 +129,11 @@ impl ModelsConfig {
 /// Prefix of variables of the environment.
 const PREFIX: &str = "MEDIAMESH_";
 /// Variables with that prefix which are flags of commands, not configuration.
-const RESERVED: [&str; 2] = ["MEDIAMESH_CONFIG", "MEDIAMESH_ENDPOINT"];
+const RESERVED: [&str; 3] = [
+    "MEDIAMESH_CONFIG",
+    "MEDIAMESH_ENDPOINT",
+    "MEDIAMESH_API_KEY",
+];
 
 /// Loads the configuration.
 ///
@@ -170,14 +177,16 @@ fn validate(config: &Config) -> Vec<String> {
     faults.extend(config.cache.validate());
     faults.extend(config.embedding.validate());
     faults.extend(config.edge.validate());
+    faults.extend(config.mesh.faults.validate());
+    faults.extend(config.identity.validate());
     for (name, address) in [
         ("listen", config.listen),
         ("grpc_listen", config.grpc_listen),
     ] {
-        if !address.ip().is_loopback() {
+        if !address.ip().is_loopback() && !config.identity.enabled() {
             faults.push(format!(
                 "{name} is {address}: without authentication only loopback addresses such as \
-                 127.0.0.1 may be served"
+                 127.0.0.1 may be served; identity.required = true asks every call for an API key"
             ));
         }
     }

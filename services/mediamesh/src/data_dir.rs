@@ -1,4 +1,4 @@
-//! The folder that holds everything, locked by one process at a time.
+//! The folder that holds everything; what a service owns in it is locked by one process at a time.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -8,8 +8,12 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 use fd_lock::RwLock;
+use mediamesh_mesh::ServiceName;
 use rand::RngExt as _;
 use serde::{Deserialize, Serialize};
+
+/// Services that own something in the folder: two processes would work against each other.
+const OWNERS: [ServiceName; 2] = [ServiceName::Media, ServiceName::Search];
 
 /// Where things lie in the data folder.
 #[derive(Debug, Clone)]
@@ -43,34 +47,52 @@ impl DataDir {
         Ok(Self { root })
     }
 
-    /// Makes the folder and takes its lock; the lock ends with the process, however it ends.
+    /// Makes the folder and takes the locks of the services that own something in it; they end with
+    /// the process, however it ends. Services that own nothing may run any number of times.
     ///
-    /// Errors: it cannot be made or written, or another process holds it.
-    pub(crate) fn open(&self) -> Result<Lock> {
+    /// Errors: it cannot be made or written, or another process runs one of the services on it.
+    pub(crate) fn open(&self, services: &[ServiceName]) -> Result<Vec<Lock>> {
         let say = |verb: &str| format!("cannot {verb} the data folder {}", self.root.display());
         create_private_dir(&self.root).with_context(|| say("make"))?;
-        let path = self.root.join("lock");
+        let owners = services.iter().filter(|name| OWNERS.contains(name));
+        owners
+            .map(|name| {
+                let lock = self
+                    .lock_file(name.as_str())
+                    .with_context(|| say("write to"))?;
+                match lock.try_write() {
+                    Ok(guard) => Ok(Lock { _guard: guard }),
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => bail!(
+                        "the data folder {} is in use by another process{}: it runs {name}",
+                        self.root.display(),
+                        self.ready().map_or(String::new(), |ready| format!(
+                            " (pid {}, http://{})",
+                            ready.pid, ready.http
+                        ))
+                    ),
+                    Err(error) => Err(error).with_context(|| say("lock")),
+                }
+            })
+            .collect()
+    }
+
+    /// Waits until no other process migrates the database.
+    ///
+    /// Blocking: as long as the other takes. Errors: the folder cannot be written.
+    pub(crate) fn wait_to_migrate(&self) -> Result<Lock> {
+        let guard = self.lock_file("migrate")?.write()?;
+        Ok(Lock { _guard: guard })
+    }
+
+    fn lock_file(&self, name: &str) -> io::Result<&'static mut RwLock<File>> {
         let file = OpenOptions::new()
             .create(true)
             .truncate(false)
             .write(true)
             .read(true)
-            .open(path)
-            .with_context(|| say("write to"))?;
+            .open(self.root.join(format!("{name}.lock")))?;
         // The guard borrows the lock, and both live as long as the process.
-        let lock = Box::leak(Box::new(RwLock::new(file)));
-        match lock.try_write() {
-            Ok(guard) => Ok(Lock { _guard: guard }),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => bail!(
-                "the data folder {} is in use by another process{}",
-                self.root.display(),
-                self.ready().map_or(String::new(), |ready| format!(
-                    " (pid {}, http://{})",
-                    ready.pid, ready.http
-                ))
-            ),
-            Err(error) => Err(error).with_context(|| say("lock")),
-        }
+        Ok(Box::leak(Box::new(RwLock::new(file))))
     }
 
     /// The folder.
@@ -103,6 +125,9 @@ impl DataDir {
     /// Errors: it cannot be read or written.
     pub(crate) fn secret(&self) -> Result<Vec<u8>> {
         let path = self.root.join("secret");
+        // Several processes may start on a new folder at once: one makes it, the others read it.
+        let turn = self.lock_file("secret").and_then(RwLock::write);
+        let _turn = turn.with_context(|| format!("cannot lock {}", path.display()))?;
         match fs::read(&path) {
             Ok(secret) if secret.len() >= 32 => return Ok(secret),
             Ok(_) => {}
@@ -120,16 +145,8 @@ impl DataDir {
     }
 
     /// Says where this process serves, to the clients that look into the folder.
-    pub(crate) fn announce(&self, ready: &Ready, more: Option<&Path>) -> Result<()> {
-        let text = serde_json::to_string(ready)?;
-        let own = self.root.join("ready.json");
-        for path in [Some(own.as_path()), more].into_iter().flatten() {
-            let part = path.with_extension("json.part");
-            fs::write(&part, &text)
-                .and_then(|()| fs::rename(&part, path))
-                .with_context(|| format!("cannot write {}", path.display()))?;
-        }
-        Ok(())
+    pub(crate) fn announce(&self, ready: &Ready) -> Result<()> {
+        ready.write(&self.root.join("ready.json"))
     }
 
     /// Takes the announcement back.
@@ -145,7 +162,18 @@ impl DataDir {
     }
 }
 
-/// Holds the data folder until the process ends.
+impl Ready {
+    /// Writes it to a file that is there whole or not at all.
+    pub(crate) fn write(&self, path: &Path) -> Result<()> {
+        let text = serde_json::to_string(self)?;
+        let part = path.with_extension("json.part");
+        fs::write(&part, &text)
+            .and_then(|()| fs::rename(&part, path))
+            .with_context(|| format!("cannot write {}", path.display()))
+    }
+}
+
+/// Holds a part of the data folder until the process ends.
 pub(crate) struct Lock {
     _guard: fd_lock::RwLockWriteGuard<'static, File>,
 }

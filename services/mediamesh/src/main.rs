@@ -3,7 +3,9 @@
 //! - `cli`: the command line
 //! - `config`: the configuration of a process
 //! - `exit`: errors as exit codes
+//! - `gate`: who may call this process
 //! - `data_dir`: the folder that holds everything, locked by one process
+//! - `layout`: which services run here, and where the others are
 //! - `node`: services of this process, wired together
 //! - `up`: what `up` and `serve` do
 //! - `import`: folders of files into a running mesh
@@ -16,7 +18,9 @@ mod commands;
 mod config;
 mod data_dir;
 mod exit;
+mod gate;
 mod import;
+mod layout;
 mod node;
 mod up;
 

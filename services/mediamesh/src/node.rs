@@ -6,15 +6,15 @@ use anyhow::{Context as _, Result};
 use mediamesh_blob::BlobStore;
 use mediamesh_inference::{LoadedModel, ModelStore};
 use mediamesh_mesh::{
-    Channel, LocalAuthenticator, Policy, Registry, Routes, ServerBuilder, ServerDeps, ServiceName,
+    Authenticator, Channel, Policy, Registry, Routes, ServerBuilder, ServerDeps, ServiceName,
 };
 use mediamesh_proto::{FILE_DESCRIPTOR_SET, page_token::PageTokens};
 use mediamesh_store::{
-    Database, DatabaseOptions, JobStore, MediaStore, SearchStore, sqlite::SqliteStore,
+    Database, DatabaseOptions, JobStore, KeyStore, MediaStore, SearchStore, sqlite::SqliteStore,
 };
 use mediamesh_telemetry::{HealthRegistry, Metrics};
 
-use crate::{config::Config, data_dir::DataDir};
+use crate::{config::Config, data_dir::DataDir, gate::Gate, layout::Layout};
 
 mod database_metrics;
 
@@ -38,27 +38,6 @@ pub(crate) struct Node {
     pub(crate) edge: Option<mediamesh_edge::Edge>,
 }
 
-/// Which services run here, and where the others are.
-pub(crate) struct Layout {
-    pub(crate) here: Vec<ServiceName>,
-    pub(crate) peers: Vec<(ServiceName, String)>,
-}
-
-impl Layout {
-    /// Everything in this process.
-    pub(crate) fn whole() -> Self {
-        use ServiceName::{Cache, Edge, Embedding, Media, Search};
-        Self {
-            here: vec![Cache, Embedding, Media, Search, Edge],
-            peers: Vec::new(),
-        }
-    }
-
-    fn has(&self, name: ServiceName) -> bool {
-        self.here.contains(&name)
-    }
-}
-
 struct Parts<'a> {
     config: &'a Config,
     dir: &'a DataDir,
@@ -66,6 +45,8 @@ struct Parts<'a> {
     metrics: Metrics,
     health: HealthRegistry,
     page_tokens: PageTokens,
+    gate: Gate,
+    edge_authenticator: Arc<dyn Authenticator>,
 }
 
 /// Builds the services; nothing is served yet.
@@ -74,22 +55,28 @@ struct Parts<'a> {
 pub(crate) async fn build(config: &Config, dir: &DataDir, layout: &Layout) -> Result<Node> {
     let metrics = Metrics::new();
     let policy = Policy::from_options(&config.mesh);
+    let gate = Gate::new(&config.identity, &dir.secret()?);
+    let registry = Registry::new(policy.clone(), &metrics).with_credentials(gate.credentials());
+    let (authenticator, edge_authenticator) =
+        gate.authenticators(registry.channel(ServiceName::Media));
     let parts = Parts {
         config,
         dir,
-        registry: Registry::new(policy.clone(), &metrics),
+        registry,
         metrics: metrics.clone(),
         health: HealthRegistry::new(),
         page_tokens: PageTokens::new(&dir.secret()?),
+        gate,
+        edge_authenticator,
     };
-    for (name, uri) in &layout.peers {
-        parts.registry.register_remote(*name, uri)?;
+    for (name, endpoints) in &layout.peers {
+        parts.registry.register_remote(*name, endpoints)?;
     }
     let deps = ServerDeps {
         policy,
         metrics: metrics.clone(),
         health: parts.health.clone(),
-        authenticator: Arc::new(LocalAuthenticator),
+        authenticator,
     };
     let mut server = ServerBuilder::new(deps).descriptors(FILE_DESCRIPTOR_SET);
     if layout.has(ServiceName::Cache) {
@@ -110,7 +97,9 @@ pub(crate) async fn build(config: &Config, dir: &DataDir, layout: &Layout) -> Re
             let media = parts.media(store).await?;
             server = server
                 .add_service(media.media_server)
-                .add_service(media.job_server);
+                .add_service(media.job_server)
+                .add_service(media.key_server);
+            parts.gate.look_up_here(media.keys);
             // The lock on the data folder makes this process the only one on its database.
             worker = Some(media.worker.sole());
         }
@@ -212,7 +201,10 @@ impl Parts<'_> {
         options.acquire_timeout = Duration::from_secs(self.config.database.acquire_timeout_secs);
         options.cache_kib = self.config.database.cache_kib;
         options.observer = Some(database_metrics::observer(&self.metrics));
+        let dir = self.dir.clone();
+        let turn = tokio::task::spawn_blocking(move || dir.wait_to_migrate()).await??;
         let database = Database::open(options).await?;
+        drop(turn);
         self.health.serving("database");
         Ok(Arc::new(SqliteStore::new(database)))
     }
@@ -237,6 +229,7 @@ impl Parts<'_> {
         let deps = mediamesh_media::Deps {
             media_store: Arc::clone(&store) as Arc<dyn MediaStore>,
             job_store: Arc::clone(&store) as Arc<dyn JobStore>,
+            key_store: Arc::clone(&store) as Arc<dyn KeyStore>,
             search_store: store as Arc<dyn SearchStore>,
             blobs,
             embedding: self.channel(ServiceName::Embedding),
@@ -256,6 +249,8 @@ impl Parts<'_> {
             cache: self.channel(ServiceName::Cache),
             metrics: self.metrics.clone(),
             health: self.health.clone(),
+            registry: self.registry.clone(),
+            authenticator: Arc::clone(&self.edge_authenticator),
         };
         mediamesh_edge::build(self.config.edge.clone(), deps)
     }

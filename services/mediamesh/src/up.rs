@@ -4,16 +4,17 @@ use std::{net::SocketAddr, time::Duration};
 
 use anyhow::{Context as _, Result};
 use mediamesh_config::Loaded;
-use mediamesh_mesh::{ServiceName, Shutdown};
+use mediamesh_mesh::{Identity, ServiceName, Shutdown, identity};
+use mediamesh_telemetry::HealthStatus;
 use tokio::net::TcpListener;
 
 use crate::{
-    cli::{Listen, Serve, ServiceArg, Up},
+    cli::{Listen, Serve, Up},
     config::Config,
     data_dir::{DataDir, Ready},
-    exit::Usage,
     import,
-    node::{self, Layout, Node},
+    layout::Layout,
+    node::{self, Node},
 };
 
 /// Longest that running calls and jobs may take to end after the first signal.
@@ -29,33 +30,8 @@ pub(crate) async fn up(args: Up, config: Loaded<Config>) -> Result<()> {
 
 /// Starts some services; the others are peers.
 pub(crate) async fn serve(args: Serve, config: Loaded<Config>) -> Result<()> {
-    let here: Vec<ServiceName> = args.services.iter().map(|service| name(*service)).collect();
-    let mut peers = Vec::new();
-    for peer in &args.peer {
-        let (service, uri) = peer
-            .split_once('=')
-            .ok_or_else(|| Usage(format!("--peer {peer}: must be SERVICE=URI")))?;
-        let service = <ServiceArg as clap::ValueEnum>::from_str(service, true)
-            .map_err(|_| Usage(format!("--peer {peer}: {service} is no service")))?;
-        peers.push((name(service), uri.to_owned()));
-    }
-    run(
-        config.value,
-        Layout { here, peers },
-        &args.listen,
-        Vec::new(),
-    )
-    .await
-}
-
-fn name(service: ServiceArg) -> ServiceName {
-    match service {
-        ServiceArg::Cache => ServiceName::Cache,
-        ServiceArg::Embedding => ServiceName::Embedding,
-        ServiceArg::Media => ServiceName::Media,
-        ServiceArg::Search => ServiceName::Search,
-        ServiceArg::Edge => ServiceName::Edge,
-    }
+    let layout = Layout::of(&args, &config.value)?;
+    run(config.value, layout, &args.listen, Vec::new()).await
 }
 
 async fn bind(what: &str, address: SocketAddr) -> Result<TcpListener> {
@@ -75,7 +51,7 @@ async fn run(
     // The folder is locked and the ports are bound before anything slow: what cannot work says so
     // at once.
     let dir = DataDir::locate(config.data_dir.as_deref())?;
-    let _lock = dir.open()?;
+    let _locks = dir.open(&layout.here)?;
     let grpc = bind("gRPC", config.grpc_listen).await?;
     let http = bind("HTTP", config.listen).await?;
     let ready = Ready {
@@ -88,8 +64,28 @@ async fn run(
     let registry = node.registry.clone();
     let health = node.health.clone();
     start(node, grpc, http, &shutdown).await?;
+    // Ready to serve is who has heard from everybody it calls; one that falls silent later is what
+    // the mesh is for.
+    for name in layout.needed() {
+        health.set(
+            name.as_str(),
+            HealthStatus::NotServing,
+            "no server has answered yet",
+        );
+        tracing::info!(service = name.as_str(), "waiting for a server to answer");
+        tokio::select! {
+            () = registry.reached(name) => health.serving(name.as_str()),
+            () = shutdown.begun() => break,
+        }
+    }
     health.set_started();
-    dir.announce(&ready, listen.ready_file.as_deref())?;
+    // Clients that look into the folder want somebody who takes every call.
+    if layout.has(ServiceName::Edge) {
+        dir.announce(&ready)?;
+    }
+    if let Some(path) = &listen.ready_file {
+        ready.write(path)?;
+    }
     tracing::info!(http = ready.http, grpc = ready.grpc, data_dir = %dir.root().display(), "mediamesh is ready");
     import::screen::say(&format!("mediamesh is ready: http://{}/", ready.http));
 
@@ -106,7 +102,8 @@ async fn run(
                     "import stopped partway: what went in is kept; start again with the same \
                      folder to go on",
                 ),
-                result = import::run(channel, options) => match result {
+                // whoever starts the mesh on its folder needs no key
+                result = identity::scope(Identity::local(), import::run(channel, options)) => match result {
                     Ok(summary) => summary.print(),
                     Err(error) => tracing::error!("import stopped: {error:#}"),
                 },
@@ -119,7 +116,9 @@ async fn run(
     health.set_draining();
     let drained = shutdown.drained(DRAIN).await;
     registry.close();
-    dir.retract();
+    if layout.has(ServiceName::Edge) {
+        dir.retract();
+    }
     match drained {
         true => tracing::info!("stopped"),
         false => tracing::warn!(
@@ -171,7 +170,8 @@ pub(crate) async fn start(
         }
         // Without an edge the address still answers probes and scrapes.
         None => {
-            let admin = mediamesh_mesh::admin::router(node.metrics, node.health.clone());
+            let admin =
+                mediamesh_mesh::admin::router(node.metrics, node.health.clone(), node.registry);
             let stop = shutdown.begun();
             shutdown.spawn(async move {
                 if let Err(error) = axum::serve(http, admin).with_graceful_shutdown(stop).await {

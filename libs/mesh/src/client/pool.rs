@@ -126,6 +126,25 @@ impl Pool {
         self.shared.changed.send_replace(());
     }
 
+    /// Completes when an endpoint is connected to that says it is serving; asks for connections.
+    pub(crate) async fn reached(&self) {
+        let mut changed = self.shared.changed.subscribe();
+        loop {
+            changed.mark_unchanged();
+            for endpoint in self.endpoints.load().iter() {
+                if endpoint.is_ready() && endpoint.is_serving() {
+                    return;
+                }
+                if endpoint.connectivity() == Connectivity::Idle {
+                    endpoint.want();
+                }
+            }
+            // A peer that begins to serve on a connection that stands is no change of the set.
+            let pause = self.shared.policy.connection.max_backoff;
+            let _ = tokio::time::timeout(pause, changed.changed()).await;
+        }
+    }
+
     /// Chooses where `call` goes. Endpoints in `skip` have just turned it away.
     pub(crate) fn pick(&self, call: &Call, skip: &[u64], seen: &mut Option<Seen>) -> Pick {
         let endpoints = self.endpoints.load();

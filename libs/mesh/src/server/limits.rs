@@ -91,7 +91,7 @@ impl Limiters {
         })
     }
 
-    /// Returns the load of each service that has been called.
+    /// Returns the load of each service, served here or not.
     pub(crate) fn loads(&self) -> Vec<ServiceLoad> {
         self.all.gates.iter().map(|gate| gate.load()).collect()
     }

@@ -49,7 +49,7 @@ impl Routes {
         }
     }
 
-    /// Returns the load of every service behind this stack.
+    /// Returns the load of every service; of those that are not behind this stack it is zero.
     pub fn loads(&self) -> Vec<ServiceLoad> {
         self.limiters.loads()
     }

@@ -212,7 +212,7 @@ impl Replica {
         let handle = runtime.handle().clone();
         let (kill, killed) = oneshot::channel::<()>();
         let (drain, drained) = oneshot::channel::<()>();
-        let (bound, listening) = std::sync::mpsc::channel();
+        let (bound, listening) = std::sync::mpsc::sync_channel(1);
         let server = Server {
             number,
             conduct: Arc::clone(&conduct),

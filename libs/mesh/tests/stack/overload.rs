@@ -23,8 +23,8 @@ const MILLIS: u64 = 10;
 /// Calls a second that it can serve.
 const CAPACITY: f64 = SERVERS as f64 * 1000.0 / MILLIS as f64;
 /// Before this the limit is still being found.
-const WARM_UP: Duration = Duration::from_secs(3);
-const MEASURED: Duration = Duration::from_secs(6);
+const WARM_UP: Duration = Duration::from_secs(2);
+const MEASURED: Duration = Duration::from_secs(4);
 
 /// How calls of one priority fared after the warm-up.
 #[derive(Debug, Default)]
@@ -47,7 +47,7 @@ impl Fared {
 }
 
 /// Calls at `interactive` and `background` times the capacity; returns how they fared, and the
-/// goodput as a share of the capacity.
+/// goodput, calls answered in time, as a share of the capacity.
 async fn overload(mesh: &Mesh, interactive: f64, background: f64) -> ([Fared; 2], f64) {
     let total = (interactive + background) * CAPACITY;
     let part = interactive / (interactive + background);
@@ -76,12 +76,16 @@ async fn overload(mesh: &Mesh, interactive: f64, background: f64) -> ([Fared; 2]
         calls.spawn(async move {
             let begun = Instant::now();
             let result = priority::scope(priority, call(channel, ask, None)).await;
-            (due, priority, begun.elapsed(), result)
+            (due, started.elapsed(), priority, begun.elapsed(), result)
         });
     }
     let mut fared: [Fared; 2] = Default::default();
+    let mut answered = 0;
     while let Some(done) = calls.join_next().await {
-        let (due, priority, took, result) = done.unwrap();
+        let (due, ended, priority, took, result) = done.unwrap();
+        if result.is_ok() && (WARM_UP..WARM_UP + MEASURED).contains(&ended) {
+            answered += 1;
+        }
         if due < WARM_UP {
             continue;
         }
@@ -97,8 +101,7 @@ async fn overload(mesh: &Mesh, interactive: f64, background: f64) -> ([Fared; 2]
             }
         }
     }
-    let served = fared[0].served + fared[1].served;
-    let goodput = served as f64 / MEASURED.as_secs_f64() / CAPACITY;
+    let goodput = f64::from(answered) / MEASURED.as_secs_f64() / CAPACITY;
     (fared, goodput)
 }
 
@@ -126,7 +129,6 @@ async fn at_three_times_the_capacity_goodput_stays() {
     let mesh = simulated().await;
     let ([mut people, _], goodput) = overload(&mesh, 3.0, 0.0).await;
     let p99 = people.p99();
-    eprintln!("goodput {goodput:.3}, p99 {p99} ms");
     assert!(goodput >= 0.9, "goodput is {goodput:.2} of the capacity");
     assert!(p99 <= 350, "p99 is {p99} ms");
 }
@@ -137,10 +139,6 @@ async fn background_calls_are_shed_first() {
     // People alone could be served well; bulk work alone is more than can be.
     let ([mut people, bulk], goodput) = overload(&mesh, 0.5, 2.5).await;
     let (p99, served) = (people.p99(), people.share_served());
-    eprintln!(
-        "goodput {goodput:.3}, people {served:.4} p99 {p99} ms, bulk {:.3}",
-        bulk.share_served()
-    );
     assert!(goodput >= 0.9, "goodput is {goodput:.2} of the capacity");
     assert!(
         served >= 0.999,
@@ -155,11 +153,6 @@ async fn when_people_alone_are_too_many_nothing_else_is_served() {
     let mesh = simulated().await;
     let ([mut people, bulk], goodput) = overload(&mesh, 1.5, 1.5).await;
     let p99 = people.p99();
-    eprintln!(
-        "goodput {goodput:.3}, p99 {p99} ms, people {:.3} bulk {:.4}",
-        people.share_served(),
-        bulk.share_served()
-    );
     assert!(goodput >= 0.9, "goodput is {goodput:.2} of the capacity");
     assert!(p99 <= 350, "p99 is {p99} ms");
     assert!(people.share_served() >= 0.55, "{people:?}");
@@ -216,10 +209,6 @@ async fn over_tcp_goodput_stays_too() {
     let capacity = SERVERS as f64 * 1000.0 / MILLIS as f64;
     let peak = go(capacity * 0.9, Duration::from_secs(1)).await / 0.9;
     let goodput = go(capacity * 3.0, Duration::from_secs(4)).await / peak;
-    eprintln!(
-        "goodput {goodput:.3} of {peak:.0}/s, {:?}",
-        direct.routes.loads()[2]
-    );
     // The paused clock holds the bar of 0.9; here the machine may be busy with other tests.
     assert!(goodput >= 0.75, "goodput is {goodput:.2} of the peak");
 }

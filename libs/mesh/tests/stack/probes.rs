@@ -134,7 +134,11 @@ async fn reflection_lists_and_describes_the_services() {
 }
 
 async fn get(mesh: &Mesh, path: &str) -> (u16, String, String) {
-    let router = admin::router(mesh.metrics.clone(), mesh.health.clone());
+    let router = admin::router(
+        mesh.metrics.clone(),
+        mesh.health.clone(),
+        mesh.registry.clone(),
+    );
     let request = http::Request::get(path)
         .body(axum::body::Body::empty())
         .unwrap();

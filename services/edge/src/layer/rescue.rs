@@ -62,7 +62,8 @@ mod tests {
     async fn a_panic_of_the_edge_is_a_problem() {
         let metrics = Metrics::new();
         let policy = Policy::from_options(&PolicyOptions::default());
-        let channel = Registry::new(policy, &metrics).channel(ServiceName::Media);
+        let registry = Registry::new(policy, &metrics);
+        let channel = registry.channel(ServiceName::Media);
         let deps = Deps {
             media: channel.clone(),
             search: channel.clone(),
@@ -70,6 +71,8 @@ mod tests {
             cache: channel,
             metrics,
             health: HealthRegistry::new(),
+            registry,
+            authenticator: Arc::new(mediamesh_mesh::LocalAuthenticator),
         };
         let shared = build(Options::default(), deps).shared;
         let router: Router = Router::new()

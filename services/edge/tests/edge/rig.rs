@@ -384,8 +384,10 @@ impl Rig {
                 search: registry.channel(ServiceName::Search),
                 embedding: registry.channel(ServiceName::Embedding),
                 cache: registry.channel(ServiceName::Cache),
+                registry: registry.clone(),
                 metrics,
                 health,
+                authenticator: Arc::new(LocalAuthenticator),
             },
         );
         let router = edge.router();

@@ -3,6 +3,7 @@
 use anyhow::Result;
 use mediamesh_config::{print::print, reference::reference};
 
+use super::policies;
 use crate::{
     cli::{ConfigCommand, Global},
     config::{self, Config},
@@ -22,10 +23,11 @@ underscores between the names: `MEDIAMESH_MEDIA__WORKER__CONCURRENCY=4`. An unkn
 
 pub(super) fn run(command: &ConfigCommand, global: &Global) -> Result<()> {
     let text = match command {
-        ConfigCommand::Print => print(
-            &config::load(global, None)?,
-            &["token", "secret", "password"],
-        ),
+        ConfigCommand::Print => {
+            let loaded = config::load(global, None)?;
+            let secrets = ["token", "secret", "password", "signing_keys"];
+            print(&loaded, &secrets) + &policies::print(&loaded.value.mesh)
+        }
         ConfigCommand::Reference => {
             let schema = schemars::schema_for!(Config).to_value();
             let defaults = serde_json::to_value(Config::default())?;

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use anyhow::{Result, bail};
 use mediamesh_inference::ModelStore;
+use mediamesh_mesh::ServiceName;
 use mediamesh_proto::{
     media::v1::{GetQueueStatsRequest, job_service_client::JobServiceClient},
     search::v1::{GetIndexStatsRequest, search_service_client::SearchServiceClient},
@@ -43,7 +44,7 @@ fn may_exist(path: &Path) -> bool {
 }
 
 async fn folder(report: &mut Report, config: &Config, dir: &DataDir) {
-    match dir.open() {
+    match dir.open(&ServiceName::ALL) {
         Ok(_lock) => {
             report.check("data folder can be written and is free", Ok(()));
             if may_exist(&dir.database()) {
@@ -78,6 +79,7 @@ async fn running(report: &mut Report, grpc: &str) {
     report.note("mesh", &format!("runs on {grpc}"));
     let endpoint = Endpoint {
         endpoint: Some(format!("http://{grpc}")),
+        api_key: None,
     };
     let channel = match client::connect(&endpoint, None) {
         Ok(channel) => channel,

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use mediamesh_mesh::Channel;
 use mediamesh_proto::media::v1::{
     DownloadMediaRequest, GetMediaItemRequest, MediaItem, download_media_response::Payload,
@@ -17,6 +17,8 @@ pub(super) async fn run(args: Get, config: &Config) -> Result<()> {
     let channel = client::connect(&args.endpoint, config.data_dir.as_deref())?;
     match &args.output {
         Some(path) => save(channel, &args, path).await,
+        // Bytes on a terminal help nobody, and the item is not what was asked for.
+        None if !args.rendition.is_empty() => bail!("--rendition needs --output FILE"),
         None => show(channel, &args).await,
     }
 }
@@ -84,11 +86,28 @@ async fn save(channel: Channel, args: &Get, path: &Path) -> Result<()> {
 
 fn print(item: &MediaItem) {
     let mut rows = table(["field", "value"]);
+    for row in fields(item) {
+        rows.add_row(row);
+    }
+    say(&rows.to_string());
+}
+
+/// What is known about an item, by name.
+fn fields(item: &MediaItem) -> Vec<[String; 2]> {
+    let mut rows = Vec::new();
     let mut row = |name: &str, value: String| {
         if !value.is_empty() {
-            rows.add_row([name.to_owned(), value]);
+            rows.push([name.to_owned(), value]);
         }
     };
+    let time = |seconds: Option<i64>, format: &str| {
+        seconds
+            .and_then(|seconds| chrono::DateTime::from_timestamp(seconds, 0))
+            .map(|time| time.format(format).to_string())
+            .unwrap_or_default()
+    };
+    let taken = item.capture_time.as_ref().map(|time| time.seconds);
+    let stored = item.create_time.as_ref().map(|time| time.seconds);
     row("id", item.id.clone());
     row("name", item.display_name.clone());
     row("folder", item.folder.clone());
@@ -100,6 +119,9 @@ fn print(item: &MediaItem) {
             .to_lowercase(),
     );
     row("failure", item.failure_detail.clone());
+    // The camera's own clock: it knows no zone.
+    row("taken", time(taken, "%Y-%m-%d %H:%M:%S"));
+    row("stored", time(stored, "%Y-%m-%d %H:%M:%S UTC"));
     row("type", item.content_type.clone());
     let pixels = match (item.width_pixels, item.height_pixels) {
         (Some(width), Some(height)) => format!(", {width} x {height} pixels"),
@@ -135,5 +157,28 @@ fn print(item: &MediaItem) {
         );
     }
     row("sha256", item.sha256.clone());
-    say(&rows.to_string());
+    rows
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_item_says_when_it_was_taken_and_stored() {
+        let at = |seconds: i64| Some(mediamesh_proto::time::timestamp(seconds * 1_000_000 + 5));
+        let item = MediaItem {
+            capture_time: at(1_009_850_700),
+            create_time: at(1_795_245_478),
+            ..MediaItem::default()
+        };
+        let fields = fields(&item);
+        let field = |name: &str| fields.iter().find(|[field, _]| field == name);
+        assert_eq!(field("taken").map(|f| &*f[1]), Some("2002-01-01 02:05:00"));
+        assert_eq!(
+            field("stored").map(|f| &*f[1]),
+            Some("2026-11-21 07:17:58 UTC")
+        );
+        assert_eq!(field("caption"), None, "what is not known is left out");
+    }
 }

@@ -7,13 +7,7 @@ use mediamesh_mesh::{Channel, Policy, ServiceName, Shutdown, client};
 use mediamesh_store::{Database, DatabaseOptions, sqlite::SqliteStore};
 use tokio::{net::TcpListener, process::Command, time::Instant};
 
-use crate::{
-    config::Config,
-    data_dir::DataDir,
-    import::screen::say,
-    node::{self, Layout},
-    up,
-};
+use crate::{config::Config, data_dir::DataDir, import::screen::say, layout::Layout, node, up};
 
 /// Longest wait for the mesh to end; saving the vector index is part of it.
 const DRAIN: Duration = Duration::from_secs(120);
