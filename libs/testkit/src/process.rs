@@ -10,6 +10,8 @@ use std::{
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 
+/// Longest that the threads of a process take to stop.
+const STOP_PATIENCE: Duration = Duration::from_secs(5);
 /// How often the end of a process is looked for.
 const POLL: Duration = Duration::from_millis(20);
 
@@ -56,6 +58,42 @@ impl Process {
     pub(crate) fn signal(&self, signal: Signal) -> Result<()> {
         let pid = Pid::from_raw(self.child.id().try_into()?).context("process id 0")?;
         kill_process(pid, signal).with_context(|| format!("cannot send {signal:?}"))
+    }
+
+    /// Stops it where it is (SIGSTOP) and waits until every thread has: a signal takes its time.
+    ///
+    /// Errors: the process is gone, or goes on. Blocking: well under a millisecond.
+    pub(crate) fn pause(&self) -> Result<()> {
+        self.signal(Signal::STOP)?;
+        let start = tokio::time::Instant::now();
+        while !self.is_stopped()? {
+            if start.elapsed() > STOP_PATIENCE {
+                bail!("goes on {STOP_PATIENCE:?} after SIGSTOP");
+            }
+            std::thread::sleep(Duration::from_micros(200));
+        }
+        Ok(())
+    }
+
+    /// Whether every thread is stopped; taken for granted on a system without /proc.
+    fn is_stopped(&self) -> Result<bool> {
+        let Ok(threads) = fs::read_dir(format!("/proc/{}/task", self.child.id())) else {
+            return Ok(true);
+        };
+        for thread in threads {
+            // a thread that has ended since does not run either
+            let Ok(stat) = fs::read_to_string(thread?.path().join("stat")) else {
+                continue;
+            };
+            // the state follows the name, which is in brackets and may hold anything
+            let state = stat
+                .rsplit_once(") ")
+                .and_then(|(_, rest)| rest.chars().next());
+            if state != Some('T') {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Fails if the process has ended, and says how.

@@ -128,11 +128,11 @@ impl Replica {
         process.kill()
     }
 
-    /// Stops it where it is (SIGSTOP): its ports accept, nothing answers.
+    /// Stops it where it is (SIGSTOP), every thread of it: its ports accept, nothing answers.
     ///
-    /// Errors: it does not run.
+    /// Errors: it does not run, or does not stop.
     pub fn pause(&self) -> Result<()> {
-        self.running()?.signal(Signal::STOP)
+        self.running()?.pause()
     }
 
     /// Lets it go on after [`Self::pause`] (SIGCONT).
