@@ -172,30 +172,26 @@ async fn jaeger_shows_a_search_through_five_processes_as_one_tree() -> Result<()
         })
         .await?;
     let tree = Tree::of(&spans);
-    let served = spans
+    let ways: Vec<Vec<&str>> = spans
         .iter()
-        .find(|it| it.service == "mediamesh-cache" && it.name.ends_with("/GetEntry"))
-        .context("the cache served nothing")?;
-    assert_eq!(
-        tree.way(served),
-        ["mediamesh-edge", "mediamesh-search", "mediamesh-cache"]
-    );
+        .filter(|it| it.service == "mediamesh-cache" && it.name.ends_with("/GetEntry"))
+        .map(|it| tree.way(it))
+        .collect();
+    let wanted = ["mediamesh-edge", "mediamesh-search", "mediamesh-cache"];
+    assert!(ways.iter().any(|way| *way == wanted), "{ways:?}");
 
     // the upload goes on in jobs, which keep its trace in their rows
-    let all: BTreeSet<String> = FIVE
-        .iter()
-        .map(|name| format!("mediamesh-{name}"))
-        .collect();
+    let four = ["edge", "media", "embedding", "search"].map(|name| format!("mediamesh-{name}"));
     let uploaded = jaeger
         .wait(UPLOAD, |spans| {
-            let seen: BTreeSet<String> = services(spans).into_iter().map(Into::into).collect();
+            let seen = services(spans);
             has(
                 spans,
                 (
                     "mediamesh-search",
                     "mediamesh.search.v1.SearchService/IndexMedia",
                 ),
-            ) && all.is_subset(&seen)
+            ) && four.iter().all(|name| seen.contains(name.as_str()))
         })
         .await?;
     assert!(
