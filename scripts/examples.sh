@@ -81,7 +81,10 @@ check() {
   fail "$what did not print what it should"
 }
 
-[ -x target/debug/mediamesh ] && [ -x target/debug/mediamesh-example ] || cargo build --workspace --bins --quiet
+# the tests have built the binary already, with what only tests need: building it again here would
+# take it away from them
+[ -x target/debug/mediamesh ] || cargo build --workspace --bin mediamesh --quiet
+cargo build --workspace --bin mediamesh-example --quiet
 picture="$(find "$CACHE/corpus-small" -name '*.jpg' | sort | head -n 1)"
 [ -n "$picture" ] || fail "no photographs; run make corpus"
 cp "$picture" "$scratch/$NAME"
