@@ -115,6 +115,20 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    api_keys (id) {
+        id -> Binary,
+        tenant_id -> Binary,
+        display_name -> Text,
+        scopes -> Text,
+        secret_sha256 -> Binary,
+        create_time -> BigInt,
+        expire_time -> Nullable<BigInt>,
+        revoke_time -> Nullable<BigInt>,
+        last_use_time -> Nullable<BigInt>,
+    }
+}
+
 diesel::allow_tables_to_appear_in_same_query!(
     tenants,
     media_items,
@@ -123,4 +137,5 @@ diesel::allow_tables_to_appear_in_same_query!(
     renditions,
     media_embeddings,
     processing_jobs,
+    api_keys,
 );

@@ -1,7 +1,7 @@
 //! The store traits on SQLite.
 //!
 //! - `rows`: rows of the tables and their domain types
-//! - `media`, `jobs`, `search`: one trait each
+//! - `media`, `jobs`, `search`, `keys`: one trait each
 //! - `filter`: a search filter as SQL
 //! - `full_text`: words of people as an FTS5 query
 
@@ -10,6 +10,7 @@ use crate::database::Database;
 mod filter;
 pub(crate) mod full_text;
 mod jobs;
+mod keys;
 mod media;
 mod media_write;
 mod rows;

@@ -13,6 +13,7 @@ use crate::{
 };
 
 mod jobs;
+mod keys;
 mod media;
 mod search;
 
