@@ -5,16 +5,20 @@ use std::sync::Arc;
 use mediamesh_blob::BlobStore;
 use mediamesh_mesh::{Channel, MAX_MESSAGE_BYTES};
 use mediamesh_proto::{
-    media::v1::{job_service_server::JobServiceServer, media_service_server::MediaServiceServer},
+    media::v1::{
+        api_key_service_server::ApiKeyServiceServer, job_service_server::JobServiceServer,
+        media_service_server::MediaServiceServer,
+    },
     page_token::PageTokens,
 };
-use mediamesh_store::{JobStore, MediaStore, SearchStore};
+use mediamesh_store::{JobStore, KeyStore, MediaStore, SearchStore};
 use mediamesh_telemetry::Metrics;
 use tokio::sync::Notify;
 
 use crate::{
-    grpc::{JobGrpc, MediaGrpc},
+    grpc::{ApiKeyGrpc, JobGrpc, MediaGrpc},
     jobs::Worker,
+    keys::Keys,
     metrics::MediaMetrics,
     options::{InvalidOptions, Options},
     service::Service,
@@ -26,6 +30,8 @@ pub struct Deps {
     pub media_store: Arc<dyn MediaStore>,
     /// The queue.
     pub job_store: Arc<dyn JobStore>,
+    /// API keys.
+    pub key_store: Arc<dyn KeyStore>,
     /// Tells which items lack vectors.
     pub search_store: Arc<dyn SearchStore>,
     /// Bytes.
@@ -46,6 +52,10 @@ pub struct Media {
     pub media_server: MediaServiceServer<MediaGrpc>,
     /// Serves jobs.
     pub job_server: JobServiceServer<JobGrpc>,
+    /// Serves API keys.
+    pub key_server: ApiKeyServiceServer<ApiKeyGrpc>,
+    /// The same without gRPC, for the gate of the process.
+    pub keys: Keys,
     /// Does the work; run it in the worker role, or beside the servers.
     pub worker: Worker,
 }
@@ -71,10 +81,17 @@ pub fn build(options: Options, deps: Deps) -> Result<Media, InvalidOptions> {
         .max_decoding_message_size(MAX_MESSAGE_BYTES)
         .max_encoding_message_size(MAX_MESSAGE_BYTES);
     let job_server = JobServiceServer::new(JobGrpc(service));
+    let keys = Keys::new(Arc::clone(&deps.key_store));
+    let key_server = ApiKeyServiceServer::new(ApiKeyGrpc {
+        keys: keys.clone(),
+        page_tokens: deps.page_tokens.clone(),
+    });
     let worker = Worker::new(options, deps, metrics, wake);
     Ok(Media {
         media_server,
         job_server,
+        key_server,
+        keys,
         worker,
     })
 }

@@ -1,6 +1,6 @@
 //! What can go wrong in the media service.
 
-use mediamesh_proto::{ErrorKind, ErrorReason, JobId, MediaItemId};
+use mediamesh_proto::{ApiKeyId, ErrorKind, ErrorReason, JobId, MediaItemId};
 
 /// Result of an operation.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -31,6 +31,24 @@ pub enum Error {
         /// What was asked for.
         id: JobId,
     },
+    /// No such API key for this tenant.
+    #[error("no API key {id}")]
+    KeyNotFound {
+        /// What was asked for.
+        id: ApiKeyId,
+    },
+    /// Nobody holds this key: no such id, or another secret.
+    #[error("API key is not known")]
+    KeyUnknown,
+    /// The key was good and its time is over.
+    #[error("API key expired {ago_secs} s ago")]
+    KeyExpired {
+        /// Since when.
+        ago_secs: i64,
+    },
+    /// The key was revoked.
+    #[error("API key was revoked")]
+    KeyRevoked,
     /// No bytes came.
     #[error("file has no bytes")]
     EmptyFile,
@@ -102,6 +120,15 @@ impl From<Error> for mediamesh_proto::Error {
             Error::JobNotFound { id } => Self::new(K::NotFound, R::JobNotFound, text)
                 .meta("jobId", id)
                 .resource("job", id),
+            Error::KeyNotFound { id } => Self::new(K::NotFound, R::ApiKeyNotFound, text)
+                .meta("apiKeyId", id)
+                .resource("API key", id),
+            Error::KeyUnknown => Self::new(K::Unauthenticated, R::Unauthenticated, text),
+            Error::KeyExpired { ago_secs } => {
+                Self::new(K::Unauthenticated, R::CredentialsExpired, text)
+                    .meta("expiredSecondsAgo", ago_secs)
+            }
+            Error::KeyRevoked => Self::new(K::Unauthenticated, R::CredentialsRevoked, text),
             Error::EmptyFile => Self::new(K::InvalidArgument, R::EmptyFile, text),
             Error::UnsupportedMediaType => {
                 Self::new(K::InvalidArgument, R::UnsupportedMediaType, text)

@@ -3,10 +3,12 @@
 //! - `items`: reading, listing, changing, removing
 //! - `upload`, `download`: streams of bytes
 //! - `jobs`: background work
+//! - `keys`: API keys
 
 mod download;
 mod items;
 mod jobs;
+mod keys;
 mod upload;
 
 use std::sync::Arc;
@@ -21,6 +23,8 @@ use mediamesh_proto::media::v1::{
     media_service_server::MediaService,
 };
 use tonic::{Request, Response, Status, Streaming};
+
+pub use keys::ApiKeyGrpc;
 
 use crate::service::Service;
 

@@ -5,6 +5,7 @@
 //! - [`grpc`]: the generated traits: convert in, call, convert out
 //! - [`convert`]: protocol and domain types; all validation
 //! - [`service`]: one function per operation
+//! - [`keys`]: the same for API keys
 //! - [`upload`]: one upload from its first byte to its row
 //! - [`jobs`]: the worker and what it does: process, embed, delete, backfill, sweep
 //! - [`words`]: what the full text knows about a picture beyond its name
@@ -16,6 +17,7 @@ pub mod convert;
 pub mod error;
 pub mod grpc;
 pub mod jobs;
+pub mod keys;
 pub mod metrics;
 pub mod options;
 pub mod service;

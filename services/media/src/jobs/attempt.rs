@@ -8,6 +8,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use mediamesh_mesh::{Identity, identity, priority};
 use mediamesh_proto::{ErrorReason, status::reason_name, time::now_micros};
 use mediamesh_store::job::{Job, JobKind};
 use mediamesh_telemetry::propagation;
@@ -85,14 +86,16 @@ async fn run(context: &Arc<Context>, job: &Job) -> Result<(), Failure> {
     let limit = Duration::from_secs(context.options.worker.job_timeout_secs);
     let (context, job) = (Arc::clone(context), job.clone());
     // A task of its own: its panic ends it and not the worker.
+    let identity = Identity::background(job.tenant_id.0);
     let work = tokio::spawn(
-        async move {
+        // Calls of the job see its tenant's data and no other, and give way to people's.
+        priority::background(identity::scope(identity, async move {
             match job.kind {
                 JobKind::ProcessMedia => process::run(&context, &job).await,
                 JobKind::EmbedMedia => embed::run(&context, &job).await,
                 JobKind::DeleteBlobs => delete::run(&context, &job).await,
             }
-        }
+        }))
         .in_current_span(),
     );
     match timeout(limit, AbortOnDropHandle::new(work)).await {

@@ -60,6 +60,7 @@ impl Rig {
         let deps = Deps {
             media_store: Arc::new(store.clone()),
             job_store: Arc::new(store.clone()),
+            key_store: Arc::new(store.clone()),
             search_store: Arc::new(store.clone()),
             blobs: blobs.clone(),
             embedding: registry.channel(ServiceName::Embedding),
