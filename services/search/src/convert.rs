@@ -50,6 +50,13 @@ const COLORS: [(&str, [u8; 3]); 12] = [
     ("white", [0xf8, 0xf8, 0xf8]),
 ];
 
+/// What a page token is bound to: the tenant, and the rest of the request.
+pub(crate) fn fingerprint(tenant: TenantId, message: &SearchMediaRequest) -> Vec<u8> {
+    let mut bytes = tenant.0.as_bytes().to_vec();
+    bytes.extend(message.encode_to_vec());
+    bytes
+}
+
 /// Reads a search. `has_image` says that a picture follows or came with it.
 ///
 /// Errors: `InvalidField` with all violations; `InvalidPageToken`.
@@ -61,7 +68,7 @@ pub(crate) fn query(
     page_tokens: &PageTokens,
 ) -> Result<Query, Error> {
     let token = std::mem::take(&mut message.page_token);
-    let fingerprint = message.encode_to_vec();
+    let fingerprint = fingerprint(tenant, &message);
     let cursor: Option<Cursor> = page_tokens.open(&fingerprint, &token)?;
 
     let mut faults = Violations::new();

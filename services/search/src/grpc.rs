@@ -63,10 +63,10 @@ impl Grpc {
 
     /// Seals the place after this page for the same request.
     fn next_page(&self, mut message: SearchMediaRequest, query: &Query, newest_key: u32) -> String {
-        use prost::Message as _;
         message.page_token.clear();
         let cursor: convert::Cursor = (query.depth(), newest_key);
-        self.page_tokens.seal(&message.encode_to_vec(), &cursor)
+        let scope = convert::fingerprint(query.tenant, &message);
+        self.page_tokens.seal(&scope, &cursor)
     }
 
     /// Reads a search by image: its parameters, then the file.

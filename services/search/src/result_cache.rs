@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use mediamesh_mesh::Channel;
+use mediamesh_mesh::{Channel, identity};
 use mediamesh_proto::{
     cache::v1::{
         Entry, GetEntryRequest, ReleaseLeaseRequest, SetEntryRequest,
@@ -50,12 +50,13 @@ impl Drop for Lease {
             return;
         };
         let mut client = self.client.clone();
-        runtime.spawn(async move {
+        // For whom the entry was looked up, or the cache would look among others' entries.
+        runtime.spawn(identity::in_current_scope(async move {
             // An error of the cache: the lease ends by itself.
             let _ = client
                 .release_lease(ReleaseLeaseRequest { key, lease_token })
                 .await;
-        });
+        }));
     }
 }
 
