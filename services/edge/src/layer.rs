@@ -1,5 +1,6 @@
 //! One file per middleware; `router` has their order.
 //!
+//! - [`auth`]: an API key becomes the identity that calls carry
 //! - [`request_id`]: every request has an id that client and log share
 //! - [`trace`]: one span per request, W3C context in and out
 //! - [`metrics`]: duration by route, method and status
@@ -11,6 +12,7 @@
 //! - [`deadline`]: the time the client gives
 //! - [`conditional`]: Cache-Control, ETag and 304 of JSON answers
 
+pub(crate) mod auth;
 pub(crate) mod compress;
 pub(crate) mod conditional;
 pub(crate) mod deadline;

@@ -39,6 +39,7 @@ pub(crate) fn router(deps: &Deps, answers: &runtime::Options) -> axum::Router {
     raise!(
         media_service,
         job_service,
+        api_key_service,
         search_service,
         embedding_service,
         cache_service

@@ -36,6 +36,7 @@ pub(crate) async fn apply(mut request: Request, next: Next) -> Response {
         http.response.status_code = field::Empty,
         url.path = request.uri().path(),
         request_id,
+        enduser.id = field::Empty,
     );
     // before the span is first entered; later it would have no effect
     propagation::set_parent(&span, propagation::extract(request.headers()));
