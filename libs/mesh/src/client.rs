@@ -48,6 +48,7 @@ use tower::Layer as _;
 
 pub use address::EndpointError;
 
+use crate::tls::ClientTls;
 use crate::{Channel, Policy};
 
 /// Returns a channel to the mesh that listens at `endpoint`, e.g. `http://127.0.0.1:50051`.
@@ -55,16 +56,17 @@ use crate::{Channel, Policy};
 /// It connects at the first call, which answers UNAVAILABLE if nothing listens there.
 /// Errors: an endpoint that does not parse. Must run inside a tokio runtime.
 pub fn connect(endpoint: &str, policy: Policy) -> Result<Channel, EndpointError> {
-    connect_with_metrics(endpoint, policy, &Metrics::new())
+    connect_with(endpoint, policy, &Metrics::new(), None)
 }
 
-/// Like [`connect`], and counts the calls in `metrics`.
-pub fn connect_with_metrics(
+/// Like [`connect`]; counts the calls in `metrics`, and speaks `tls` to an `https` endpoint.
+pub fn connect_with(
     endpoint: &str,
     policy: Policy,
     metrics: &Metrics,
+    tls: Option<ClientTls>,
 ) -> Result<Channel, EndpointError> {
-    let remote = remote::Remote::new(None, &[endpoint.to_owned()], &policy, metrics)?;
+    let remote = remote::Remote::new(None, &[endpoint.to_owned()], &policy, metrics, tls)?;
     Ok(Channel::new(
         stack::ClientStack::new(policy, metrics).layer(remote.service),
     ))

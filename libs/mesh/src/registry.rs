@@ -18,6 +18,7 @@ use crate::client::resolve::Resolve;
 use crate::client::snapshot::ServiceState;
 use crate::client::stack::ClientStack;
 use crate::policy::Policy;
+use crate::tls::ClientTls;
 use crate::{BoxService, Channel, Routes, ServiceName};
 
 /// Where a service is; filled in after channels to it were handed out.
@@ -57,6 +58,7 @@ pub struct Registry {
     policy: Policy,
     metrics: Metrics,
     credentials: Credentials,
+    tls: Option<ClientTls>,
 }
 
 impl Registry {
@@ -72,6 +74,7 @@ impl Registry {
             policy,
             metrics: metrics.clone(),
             credentials: Credentials::none(),
+            tls: None,
         }
     }
 
@@ -79,6 +82,13 @@ impl Registry {
     #[must_use]
     pub fn with_credentials(mut self, credentials: Credentials) -> Self {
         self.credentials = credentials;
+        self
+    }
+
+    /// Speaks TLS to `https` endpoints and to those of names, registered from now on.
+    #[must_use]
+    pub fn with_tls(mut self, tls: Option<ClientTls>) -> Self {
+        self.tls = tls;
         self
     }
 
@@ -97,7 +107,13 @@ impl Registry {
         name: ServiceName,
         endpoints: &[String],
     ) -> Result<(), EndpointError> {
-        let remote = Remote::new(Some(name), endpoints, &self.policy, &self.metrics)?;
+        let remote = Remote::new(
+            Some(name),
+            endpoints,
+            &self.policy,
+            &self.metrics,
+            self.tls.clone(),
+        )?;
         self.slot(name)
             .store(Some(Arc::new(Target::Remote(remote))));
         Ok(())

@@ -219,3 +219,51 @@ fn faults_are_named() {
     let error = Tls::open(&options(dir.path())).unwrap_err().to_string();
     assert!(error.contains("ca.pem"), "{error}");
 }
+
+#[tokio::test]
+async fn calls_go_over_tls_and_strangers_get_no_answer() {
+    use mediamesh_mesh::{
+        LocalAuthenticator, Policy, Registry, ServerBuilder, ServerDeps, ServiceName,
+    };
+    use mediamesh_telemetry::{HealthRegistry, Metrics};
+    use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
+
+    let ours = authority("mesh");
+    let dir = TempDir::new().unwrap();
+    write(dir.path(), &ours, &ours, "localhost");
+    let tls = open(dir.path());
+    let deps = ServerDeps {
+        policy: Policy::default(),
+        metrics: Metrics::new(),
+        health: HealthRegistry::new(),
+        authenticator: std::sync::Arc::new(LocalAuthenticator),
+    };
+    let routes = ServerBuilder::new(deps).build().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let routes = routes.with_tls(Some(tls.server()));
+    tokio::spawn(routes.serve(listener, std::future::pending()));
+
+    let ask = async |tls: Option<&Tls>, endpoint: String| {
+        let registry =
+            Registry::new(Policy::default(), &Metrics::new()).with_tls(tls.map(Tls::client));
+        registry
+            .register_remote(ServiceName::Media, &[endpoint])
+            .unwrap();
+        HealthClient::new(registry.channel(ServiceName::Media))
+            .check(HealthCheckRequest::default())
+            .await
+    };
+    ask(Some(&tls), format!("https://localhost:{port}"))
+        .await
+        .unwrap();
+    // The certificate is for the name, not for the addresses behind it.
+    ask(Some(&tls), format!("dns:///localhost:{port}"))
+        .await
+        .unwrap();
+    for (tls, scheme) in [(None, "http"), (None, "https"), (Some(&tls), "http")] {
+        let refused = ask(tls, format!("{scheme}://localhost:{port}")).await;
+        let code = refused.unwrap_err().code();
+        assert_eq!(code, tonic::Code::Unavailable, "{scheme}");
+    }
+}

@@ -1,14 +1,14 @@
 //! Where a running mesh is found.
 
-use std::path::Path;
-
 use anyhow::{Context as _, Result};
 use mediamesh_mesh::{
     Channel, Policy,
     client::{self, credentials::Credentials},
+    tls::Tls,
 };
+use mediamesh_telemetry::Metrics;
 
-use crate::{cli::Endpoint, data_dir::DataDir};
+use crate::{cli::Endpoint, config::Config, data_dir::DataDir};
 
 /// gRPC address when nothing says otherwise.
 const DEFAULT_ENDPOINT: &str = "http://127.0.0.1:50051";
@@ -16,19 +16,21 @@ const DEFAULT_ENDPOINT: &str = "http://127.0.0.1:50051";
 /// Connects to the mesh that was named, else to the process that holds the data folder.
 ///
 /// Errors: an address that is none. A mesh that is not there shows at the first call.
-pub(crate) fn connect(endpoint: &Endpoint, data_dir: Option<&Path>) -> Result<Channel> {
+pub(crate) fn connect(endpoint: &Endpoint, config: &Config) -> Result<Channel> {
+    let tls = Tls::open(&config.mesh.tls)?.map(|tls| tls.client());
+    let scheme = if tls.is_some() { "https" } else { "http" };
     let uri = match &endpoint.endpoint {
         Some(uri) if uri.contains("://") => uri.clone(),
-        Some(address) => format!("http://{address}"),
-        None => DataDir::locate(data_dir)
+        Some(address) => format!("{scheme}://{address}"),
+        None => DataDir::locate(config.data_dir.as_deref())
             .ok()
             .and_then(|dir| dir.ready())
             .map_or_else(
                 || DEFAULT_ENDPOINT.to_owned(),
-                |ready| format!("http://{}", ready.grpc),
+                |ready| format!("{scheme}://{}", ready.grpc),
             ),
     };
-    let channel = client::connect(&uri, Policy::default())
+    let channel = client::connect_with(&uri, Policy::default(), &Metrics::new(), tls)
         .with_context(|| format!("{uri} is no address of a mesh"))?;
     let credentials = match &endpoint.api_key {
         Some(key) => {

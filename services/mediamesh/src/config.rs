@@ -178,6 +178,7 @@ fn validate(config: &Config) -> Vec<String> {
     faults.extend(config.embedding.validate());
     faults.extend(config.edge.validate());
     faults.extend(config.mesh.faults.validate());
+    faults.extend(config.mesh.tls.validate());
     faults.extend(config.identity.validate());
     for (name, address) in [
         ("listen", config.listen),

@@ -7,6 +7,7 @@ use mediamesh_blob::BlobStore;
 use mediamesh_inference::{LoadedModel, ModelStore};
 use mediamesh_mesh::{
     Authenticator, Channel, Policy, Registry, Routes, ServerBuilder, ServerDeps, ServiceName,
+    tls::Tls,
 };
 use mediamesh_proto::{FILE_DESCRIPTOR_SET, page_token::PageTokens};
 use mediamesh_store::{
@@ -56,7 +57,13 @@ pub(crate) async fn build(config: &Config, dir: &DataDir, layout: &Layout) -> Re
     let metrics = Metrics::new();
     let policy = Policy::from_options(&config.mesh);
     let gate = Gate::new(&config.identity, &dir.secret()?);
-    let registry = Registry::new(policy.clone(), &metrics).with_credentials(gate.credentials());
+    let tls = Tls::open(&config.mesh.tls)?;
+    if let Some(tls) = &tls {
+        tokio::spawn(tls.clone().follow());
+    }
+    let registry = Registry::new(policy.clone(), &metrics)
+        .with_credentials(gate.credentials())
+        .with_tls(tls.as_ref().map(Tls::client));
     let (authenticator, edge_authenticator) =
         gate.authenticators(registry.channel(ServiceName::Media));
     let parts = Parts {
@@ -104,7 +111,7 @@ pub(crate) async fn build(config: &Config, dir: &DataDir, layout: &Layout) -> Re
             worker = Some(media.worker.sole());
         }
     }
-    let routes = server.build()?;
+    let routes = server.build()?.with_tls(tls.as_ref().map(Tls::server));
     for name in layout
         .here
         .iter()

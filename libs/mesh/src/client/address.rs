@@ -1,6 +1,7 @@
 //! Addresses of endpoints as people write them.
 
 use std::fmt;
+use std::sync::Arc;
 
 use http::Uri;
 use http::uri::{Authority, PathAndQuery, Scheme};
@@ -21,6 +22,8 @@ pub(crate) struct Address {
     scheme: Scheme,
     authority: Authority,
     port: u16,
+    /// The name this address was resolved from, which a certificate proves.
+    name: Option<Arc<str>>,
 }
 
 /// Where endpoints come from.
@@ -72,18 +75,20 @@ impl Target {
             scheme,
             authority,
             port,
+            name: None,
         }))
     }
 }
 
 impl Address {
-    /// Returns the address of a socket.
-    pub(crate) fn of_socket(socket: std::net::SocketAddr, tls: bool) -> Self {
+    /// Returns the address of a socket that `name` stands for.
+    pub(crate) fn of_socket(socket: std::net::SocketAddr, name: &str, tls: bool) -> Self {
         Self {
             scheme: if tls { Scheme::HTTPS } else { Scheme::HTTP },
             authority: Authority::try_from(socket.to_string())
                 .expect("the text of a socket address is an authority"),
             port: socket.port(),
+            name: Some(name.into()),
         }
     }
 
@@ -99,6 +104,11 @@ impl Address {
     /// Returns the host, an IPv6 address without its brackets.
     pub(crate) fn host(&self) -> &str {
         self.authority.host().trim_matches(['[', ']'])
+    }
+
+    /// Returns the name that the server must prove to have.
+    pub(crate) fn tls_name(&self) -> &str {
+        self.name.as_deref().unwrap_or_else(|| self.host())
     }
 
     /// Returns the URI of a request to `path` here.

@@ -19,6 +19,7 @@ use tower::Service;
 
 use super::address::Address;
 use crate::policy::defaults;
+use crate::tls::ClientTls;
 use crate::{Request, Response};
 
 pub(crate) type Sender = http2::SendRequest<Body>;
@@ -30,7 +31,7 @@ pub(crate) enum ConnectError {
     TimedOut(Duration),
     #[error("cannot connect")]
     Tcp(#[from] std::io::Error),
-    #[error("tls is asked for, but none is configured")]
+    #[error("the endpoint asks for tls, but mesh.tls is not configured")]
     NoTls,
     #[error("http/2 handshake failed")]
     Handshake(#[from] hyper::Error),
@@ -47,13 +48,17 @@ pub(crate) struct Connection {
 }
 
 /// Connects to `address`; nothing here has a time limit of its own.
-pub(crate) async fn connect(address: &Address) -> Result<(Connection, Sign), ConnectError> {
+pub(crate) async fn connect(
+    address: &Address,
+    tls: Option<&ClientTls>,
+) -> Result<(Connection, Sign), ConnectError> {
     let tcp = TcpStream::connect(address.host_port()).await?;
     // Without it a small request waits for the delayed ACK of the one before.
     tcp.set_nodelay(true)?;
-    let connection = match address.is_tls() {
-        false => handshake(tcp).await?,
-        true => return Err(ConnectError::NoTls),
+    let connection = match (address.is_tls(), tls) {
+        (false, _) => handshake(tcp).await?,
+        (true, Some(tls)) => handshake(tls.connect(address.tls_name(), tcp).await?).await?,
+        (true, None) => return Err(ConnectError::NoTls),
     };
     let sign = probe(connection.sender.clone(), address).await?;
     Ok((connection, sign))

@@ -53,7 +53,7 @@ async fn resolve(pool: Weak<Pool>, targets: Vec<Target>) {
                     match lookup_host((host.as_str(), *port)).await {
                         Ok(sockets) => {
                             let mut addresses: Vec<Address> = sockets
-                                .map(|socket| Address::of_socket(socket, *tls))
+                                .map(|socket| Address::of_socket(socket, host, *tls))
                                 .collect();
                             // Resolvers rotate their answers.
                             addresses.sort_by_key(ToString::to_string);

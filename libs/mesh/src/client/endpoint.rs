@@ -20,6 +20,7 @@ use super::connector::{Sender, Sign};
 use super::load::Load;
 use super::metrics::MeshMetrics;
 use crate::policy::{ClientPolicy, ConnectionPolicy};
+use crate::tls::ClientTls;
 
 /// gRPC's connectivity states.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
@@ -49,6 +50,7 @@ pub(crate) struct Shared {
     pub(crate) policy: ClientPolicy,
     pub(crate) clock: Clock,
     pub(crate) ejections: Arc<Ejections>,
+    pub(crate) tls: Option<ClientTls>,
     pub(crate) metrics: MeshMetrics,
     /// Told whenever a connection comes or goes, for the calls that wait for one.
     pub(crate) changed: watch::Sender<()>,

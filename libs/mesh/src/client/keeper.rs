@@ -76,7 +76,7 @@ pub(super) async fn keep(endpoint: Arc<Endpoint>) {
 
 async fn connect(endpoint: &Endpoint) -> Result<(Connection, Sign), ConnectError> {
     let limit = endpoint.policy().connect_timeout;
-    let connecting = connector::connect(&endpoint.address);
+    let connecting = connector::connect(&endpoint.address, endpoint.shared.tls.as_ref());
     tokio::time::timeout(limit, connecting)
         .await
         .unwrap_or(Err(ConnectError::TimedOut(limit)))

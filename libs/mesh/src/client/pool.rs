@@ -22,6 +22,7 @@ use super::endpoint::{Connectivity, Endpoint, Shared};
 use super::metrics::MeshMetrics;
 use super::throttle::Throttle;
 use crate::policy::ClientPolicy;
+use crate::tls::ClientTls;
 
 /// See the module. Dropping it removes its endpoints.
 pub(crate) struct Pool {
@@ -56,13 +57,19 @@ pub(crate) enum Nowhere {
 pub(crate) type Seen = Vec<(u64, u64)>;
 
 impl Pool {
-    pub(crate) fn new(service: &'static str, policy: ClientPolicy, metrics: &Metrics) -> Self {
+    pub(crate) fn new(
+        service: &'static str,
+        policy: ClientPolicy,
+        metrics: &Metrics,
+        tls: Option<ClientTls>,
+    ) -> Self {
         Self {
             shared: Arc::new(Shared {
                 service,
                 policy,
                 clock: Clock::new(),
                 ejections: Arc::new(Ejections::default()),
+                tls,
                 metrics: MeshMetrics::new(metrics),
                 changed: watch::Sender::new(()),
             }),

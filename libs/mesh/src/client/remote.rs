@@ -14,6 +14,7 @@ use super::hedge::HedgeLayer;
 use super::pool::Pool;
 use super::retry::RetryLayer;
 use crate::policy::Policy;
+use crate::tls::ClientTls;
 use crate::{BoxService, Request, Response, ServiceName};
 
 /// A pool and the layers above it.
@@ -32,10 +33,12 @@ impl Remote {
         endpoints: &[String],
         policy: &Policy,
         metrics: &Metrics,
+        tls: Option<ClientTls>,
     ) -> Result<Self, EndpointError> {
         let label = name.map_or("mediamesh", ServiceName::as_str);
-        let pool = Arc::new(Pool::new(label, policy.client(name), metrics));
-        discovery::follow(&pool, endpoints, false)?;
+        let names_speak_tls = tls.is_some();
+        let pool = Arc::new(Pool::new(label, policy.client(name), metrics, tls));
+        discovery::follow(&pool, endpoints, names_speak_tls)?;
         Ok(Self {
             service: BoxService::new(stack(&pool, policy)),
             pool,

@@ -11,6 +11,7 @@ use super::client::{
 };
 use crate::ServiceName;
 use crate::fault::FaultOptions;
+use crate::tls::TlsOptions;
 
 /// Overrides of the defaults; all fields optional.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -19,6 +20,8 @@ pub struct PolicyOptions {
     /// Where services are that do not run in this process, by service name: a list of
     /// `http://host:port`, or `dns:///host:port` for every address of a name.
     pub endpoints: BTreeMap<ServiceName, Vec<String>>,
+    /// Certificates of connections between services.
+    pub tls: TlsOptions,
     /// By service name, e.g. `search`.
     pub services: BTreeMap<ServiceName, ServicePolicyOptions>,
     /// By method path without the leading slash, e.g. `mediamesh.search.v1.SearchService/Search`.

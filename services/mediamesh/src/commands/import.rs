@@ -5,7 +5,7 @@ use anyhow::{Result, bail};
 use crate::{cli::Import, client, config::Config, import};
 
 pub(super) async fn run(args: Import, config: &Config) -> Result<()> {
-    let channel = client::connect(&args.endpoint, config.data_dir.as_deref())?;
+    let channel = client::connect(&args.endpoint, config)?;
     let options = import::Options {
         paths: args.paths,
         into: args.into,

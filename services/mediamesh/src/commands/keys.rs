@@ -85,7 +85,7 @@ impl Target {
             if at.tenant.is_some() {
                 bail!("--tenant goes with --offline: a running mesh goes by the key that asks");
             }
-            let channel = client::connect(&at.endpoint, config.data_dir.as_deref())?;
+            let channel = client::connect(&at.endpoint, config)?;
             return Ok(Self::Mesh(ApiKeyServiceClient::new(channel)));
         }
         // Held by a running mesh, it is there: its database takes a second process.

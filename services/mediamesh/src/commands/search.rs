@@ -16,7 +16,7 @@ use super::table::table;
 use crate::{cli::Search, client, config::Config, import::screen::say};
 
 pub(super) async fn run(args: Search, config: &Config) -> Result<()> {
-    let channel = client::connect(&args.endpoint, config.data_dir.as_deref())?;
+    let channel = client::connect(&args.endpoint, config)?;
     let request = request(&args);
     let answer = match &args.image {
         Some(path) => {
