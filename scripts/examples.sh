@@ -13,7 +13,10 @@ fail() { say "$*"; [ ! -s "${scratch:-}/mesh.log" ] || tail -n 40 "$scratch/mesh
 scratch="$(mktemp -d)"
 mesh=""
 stop() {
-  [ -z "$mesh" ] || kill -9 "$mesh" 2>/dev/null || true
+  if [ -n "$mesh" ]; then
+    kill -9 "$mesh" 2>/dev/null || true
+    wait "$mesh" 2>/dev/null || true
+  fi
   rm -rf "$scratch"
 }
 trap stop EXIT
