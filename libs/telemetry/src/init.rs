@@ -161,12 +161,21 @@ pub(crate) fn trace_filter(exported: bool) -> Targets {
 }
 
 fn parse_filter(filter: &str) -> Result<EnvFilter, Error> {
-    EnvFilter::builder()
+    let parsed = EnvFilter::builder()
         .parse(filter)
         .map_err(|source| Error::Filter {
             filter: filter.to_owned(),
             source,
-        })
+        })?;
+    // The exporter's own news are for those who ask for them.
+    Ok(match filter.contains("opentelemetry") {
+        true => parsed,
+        false => parsed.add_directive(
+            "opentelemetry=warn"
+                .parse()
+                .expect("a target and a level are a directive"),
+        ),
+    })
 }
 
 fn tracer_provider(options: &TelemetryOptions) -> Result<SdkTracerProvider, Error> {

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mediamesh_mesh::{
-    LocalAuthenticator, MethodTable, Policy, PolicyOptions, Registry, ServerBuilder, ServerDeps,
-    ServiceName, Shutdown,
+    LocalAuthenticator, MethodTable, Policy, PolicyOptions, Registry, Routes, ServerBuilder,
+    ServerDeps, ServiceName, Shutdown,
 };
 use mediamesh_telemetry::{HealthRegistry, Metrics};
 use tokio::net::TcpListener;
@@ -18,6 +18,7 @@ use crate::echo::{Answer, Ask, CALL, Echo, EchoServer, descriptors};
 pub(crate) struct Direct {
     pub(crate) policy: Policy,
     pub(crate) echo: Echo,
+    pub(crate) routes: Routes,
     pub(crate) channel: Channel,
     _shutdown: Shutdown,
 }
@@ -41,7 +42,7 @@ pub(crate) async fn serve(options: &PolicyOptions) -> Direct {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
     let shutdown = Shutdown::new();
-    tokio::spawn(routes.serve(listener, shutdown.begun()));
+    tokio::spawn(routes.clone().serve(listener, shutdown.begun()));
     let channel = Endpoint::from_shared(endpoint)
         .unwrap()
         .tcp_nodelay(true)
@@ -49,6 +50,7 @@ pub(crate) async fn serve(options: &PolicyOptions) -> Direct {
     Direct {
         policy,
         echo,
+        routes,
         channel,
         _shutdown: shutdown,
     }

@@ -117,6 +117,11 @@ impl Screen {
         self.bytes.inc(bytes);
     }
 
+    /// Bytes that went out did not arrive and will go out again.
+    pub(crate) fn lost(&self, bytes: u64) {
+        self.bytes.dec(bytes);
+    }
+
     /// A file is stored, known or refused.
     pub(crate) fn file_done(&self) {
         self.files.inc(1);

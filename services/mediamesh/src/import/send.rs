@@ -1,6 +1,14 @@
 //! One file through the upload stream.
 
-use std::{io, path::Path};
+use std::{
+    io,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use futures::stream;
@@ -31,12 +39,43 @@ pub(crate) enum Outcome {
     Gone(Box<Status>),
 }
 
-/// Sends a file. Its hash goes first, so that bytes which are there already are not sent again.
+/// Attempts for one file before the mesh counts as gone; the waits between add up to six seconds,
+/// which outlasts a restart.
+const ATTEMPTS: u32 = 6;
+/// Wait after the first attempt; it doubles.
+const FIRST_WAIT: Duration = Duration::from_millis(200);
+
+/// Sends a file, again if the mesh does not take it now: an upload is idempotent by its hash.
 pub(crate) async fn send(
     channel: Channel,
     file: &Found,
     options: &Options,
     screen: &Screen,
+) -> Outcome {
+    let mut wait = FIRST_WAIT;
+    for attempt in 1.. {
+        let sent = Arc::new(AtomicU64::new(0));
+        let outcome = attempt_to_send(channel.clone(), file, options, screen, &sent).await;
+        match &outcome {
+            Outcome::Gone(status) if attempt < ATTEMPTS => {
+                tracing::debug!(attempt, code = ?status.code(), "upload is sent again");
+                screen.lost(sent.load(Ordering::Relaxed));
+                tokio::time::sleep(wait).await;
+                wait *= 2;
+            }
+            _ => return outcome,
+        }
+    }
+    unreachable!("the last attempt returns")
+}
+
+/// Sends a file once. Its hash goes first, so that bytes which are there already are not sent again.
+async fn attempt_to_send(
+    channel: Channel,
+    file: &Found,
+    options: &Options,
+    screen: &Screen,
+    sent: &Arc<AtomicU64>,
 ) -> Outcome {
     let path = file.path.clone();
     let hash = match tokio::task::spawn_blocking(move || hash(&path)).await {
@@ -49,7 +88,7 @@ pub(crate) async fn send(
         Err(error) => return Outcome::Refused(error.to_string()),
     };
     let metadata = metadata(file, options, hash);
-    let bytes = screen.clone();
+    let bytes = (screen.clone(), Arc::clone(sent));
     let (broken, was_broken) = tokio::sync::oneshot::channel();
     let chunks = stream::unfold(
         (Some(metadata), body, Some(broken)),
@@ -67,7 +106,8 @@ pub(crate) async fn send(
                     Ok(0) => None,
                     Ok(read) => {
                         chunk.truncate(read);
-                        bytes.sent(read as u64);
+                        bytes.0.sent(read as u64);
+                        bytes.1.fetch_add(read as u64, Ordering::Relaxed);
                         let message = UploadMediaRequest {
                             payload: Some(Payload::Chunk(Bytes::from(chunk))),
                         };
