@@ -22,8 +22,10 @@ use prost_types::{
 };
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tonic::body::Body;
+use tonic::client::GrpcService;
 use tonic::{Code, Request, Response, Status, Streaming};
 use tonic_prost::ProstCodec;
 
@@ -383,35 +385,8 @@ impl Fleet {
     }
 
     /// Sends reads at an even rate, whatever becomes of them, and returns them all.
-    pub(crate) fn load(
-        &self,
-        per_second: u32,
-        lasts: Duration,
-    ) -> tokio::task::JoinHandle<Vec<Outcome>> {
-        let channel = self.channel.clone();
-        tokio::spawn(async move {
-            let began = Instant::now();
-            let mut ticks = tokio::time::interval(Duration::from_secs(1) / per_second);
-            let mut calls = vec![];
-            while began.elapsed() < lasts {
-                // A call is as old as its turn: waiting for this loop counts.
-                let turn = ticks.tick().await;
-                let channel = channel.clone();
-                calls.push(tokio::spawn(async move {
-                    let result = unary(channel, READ, Some(Duration::from_secs(10))).await;
-                    Outcome {
-                        sent: turn - began,
-                        took: turn.elapsed(),
-                        result,
-                    }
-                }));
-            }
-            let mut outcomes = vec![];
-            for call in calls {
-                outcomes.push(call.await.unwrap());
-            }
-            outcomes
-        })
+    pub(crate) fn load(&self, per_second: u32, lasts: Duration) -> JoinHandle<Vec<Outcome>> {
+        load(self.channel.clone(), per_second, lasts)
     }
 
     pub(crate) fn metric(&self, line: &str) -> f64 {
@@ -422,13 +397,48 @@ impl Fleet {
     }
 }
 
-async fn unary(
-    channel: Channel,
-    path: &'static str,
-    timeout: Option<Duration>,
-) -> Result<u64, Status> {
+/// Sends reads over any channel, as [`Fleet::load`] does over its own.
+pub(crate) fn load<C>(channel: C, per_second: u32, lasts: Duration) -> JoinHandle<Vec<Outcome>>
+where
+    C: GrpcService<Body, Future: Send> + Clone + Send + 'static,
+    C::ResponseBody: http_body::Body<Data = bytes::Bytes> + Send + 'static,
+    <C::ResponseBody as http_body::Body>::Error: Into<tonic::codegen::StdError> + Send,
+{
+    tokio::spawn(async move {
+        let began = Instant::now();
+        let mut ticks = tokio::time::interval(Duration::from_secs(1) / per_second);
+        let mut calls = vec![];
+        while began.elapsed() < lasts {
+            // A call is as old as its turn: waiting for this loop counts.
+            let turn = ticks.tick().await;
+            let channel = channel.clone();
+            calls.push(tokio::spawn(async move {
+                let result = unary(channel, READ, Some(Duration::from_secs(10))).await;
+                Outcome {
+                    sent: turn - began,
+                    took: turn.elapsed(),
+                    result,
+                }
+            }));
+        }
+        let mut outcomes = vec![];
+        for call in calls {
+            outcomes.push(call.await.unwrap());
+        }
+        outcomes
+    })
+}
+
+async fn unary<C>(channel: C, path: &'static str, timeout: Option<Duration>) -> Result<u64, Status>
+where
+    C: GrpcService<Body>,
+    C::ResponseBody: http_body::Body<Data = bytes::Bytes> + Send + 'static,
+    <C::ResponseBody as http_body::Body>::Error: Into<tonic::codegen::StdError>,
+{
     let mut client = tonic::client::Grpc::new(channel);
-    client.ready().await.unwrap();
+    if let Err(error) = client.ready().await {
+        return Err(Status::unavailable(error.into().to_string()));
+    }
     let mut request = Request::new(Ask { number: 0 });
     if let Some(timeout) = timeout {
         request.set_timeout(timeout);
