@@ -214,7 +214,11 @@ impl Replica {
     #[must_use]
     pub fn uri(&self) -> String {
         let address = self.proxy.as_ref().map_or(self.spec.grpc, Proxy::address);
-        format!("http://{address}")
+        let tls = |(name, _): &(String, String)| name == "MEDIAMESH_MESH__TLS__CERT";
+        match self.spec.env.iter().any(tls) {
+            true => format!("https://{address}"),
+            false => format!("http://{address}"),
+        }
     }
 
     /// The proxy in front of its gRPC interface.
