@@ -15,7 +15,7 @@ COUNT ?= 500
 export MEDIAMESH_TEST_CORPUS ?= $(SMALL_CORPUS)
 
 .PHONY: help up test lint fmt bench clean tools fmt-check clippy docs proto proto-breaking \
-	unit e2e e2e-jaeger examples browser corpus corpus-large deny
+	unit e2e e2e-jaeger e2e-mesh examples browser corpus corpus-large deny
 
 ## up        start everything and import a folder: make up DIR=~/Pictures [ARGS="--listen ..."]
 up:
@@ -48,6 +48,10 @@ e2e:
 e2e-jaeger:
 	@jaeger="$$(scripts/jaeger.sh)"; \
 	MEDIAMESH_TEST_JAEGER="$$jaeger" MEDIAMESH_TEST_REQUIRE=jaeger cargo test --workspace --test e2e jaeger
+
+## e2e-mesh  the fault table of the mesh, whole, beside tonic's own balancer
+e2e-mesh:
+	cargo bench --workspace --bench faults
 
 ## examples  the example clients of docs/examples, in Rust and Python, against the real binary
 examples: corpus
