@@ -272,6 +272,26 @@ mod tests {
     }
 
     #[test]
+    fn marked_reads_are_hedged_and_nothing_with_side_effects_ever_is() {
+        let policy = Policy::default();
+        for path in defaults::HEDGED {
+            assert!(policy.method(path).hedging.is_some(), "{path}");
+        }
+        let mut options = PolicyOptions::default();
+        for path in [
+            "mediamesh.media.v1.MediaService/DeleteMediaItem",
+            "mediamesh.search.v1.SearchService/SearchMedia",
+        ] {
+            let method = options.methods.entry(path.into()).or_default();
+            method.hedging_policy.max_attempts = Some(2);
+        }
+        let policy = Policy::from_options(&options);
+        let hedged = |method: &str| policy.method(method).hedging.is_some();
+        assert!(!hedged("/mediamesh.media.v1.MediaService/DeleteMediaItem"));
+        assert!(hedged("/mediamesh.search.v1.SearchService/SearchMedia"));
+    }
+
+    #[test]
     fn the_queue_is_never_shorter_than_the_room_to_run() {
         let mut options = PolicyOptions::default();
         options.services.insert(

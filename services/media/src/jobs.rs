@@ -5,7 +5,7 @@
 //! - `heartbeat`: keeps leases alive from a thread that work cannot starve
 //! - `cpu`: a bounded pool for decoding
 //! - `process`, `derive`: original in; renditions, colours, hashes out
-//! - `embed`: pixels and words to vectors to the index
+//! - `embed`: pixels and words to vectors to the index; `patience`: its calls wait for room
 //! - `delete`: removes the bytes of deleted items
 //! - `backfill`: finds items that an active model has not seen
 //! - `sweep`: expired leases, ended jobs, orphaned bytes
@@ -17,6 +17,7 @@ mod delete;
 mod derive;
 pub(crate) mod embed;
 mod heartbeat;
+mod patience;
 mod process;
 mod sweep;
 pub mod worker;

@@ -60,6 +60,12 @@ async fn run(
         pid: std::process::id(),
     };
 
+    if !config.grpc_listen.ip().is_loopback() && !config.mesh.tls.enabled() {
+        tracing::warn!(
+            address = ready.grpc,
+            "gRPC is served beyond this host without mesh.tls: keys and tokens can be read on the way"
+        );
+    }
     let node = node::build(&config, &dir, &layout).await?;
     let registry = node.registry.clone();
     let health = node.health.clone();

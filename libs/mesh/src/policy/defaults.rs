@@ -128,13 +128,12 @@ pub const HEDGING: HedgingPolicy = HedgingPolicy {
     min_delay: Duration::from_millis(2),
     max_share: 0.05,
 };
-/// Reads that are hedged: they wait for one row or one entry, so a second costs little. Searches and
-/// embeddings are work for a core, and a second would slow both down.
-pub(super) const HEDGED: [&str; 4] = [
+/// Reads that are hedged: they wait for one row, so a second costs little. Searches and embeddings
+/// are work for a core, and a second would slow both down; reading a cache entry may take a lease.
+pub(super) const HEDGED: [&str; 3] = [
     "/mediamesh.media.v1.MediaService/GetMediaItem",
     "/mediamesh.media.v1.MediaService/BatchGetMediaItems",
     "/mediamesh.media.v1.JobService/GetJob",
-    "/mediamesh.cache.v1.CacheService/GetEntry",
 ];
 /// Largest request that is kept for a retry, bytes: the largest message.
 pub const MAX_REPLAY_BYTES: usize = MAX_MESSAGE_BYTES;

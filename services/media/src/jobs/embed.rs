@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use tonic::{Code, Status};
 
-use super::{Context, Failure, derive::failure};
+use super::{Context, Failure, derive::failure, patience::patiently};
 use crate::words::item_text;
 
 /// How often words that change while they are embedded are embedded again before the job waits.
@@ -119,11 +119,13 @@ pub(super) async fn text(
     id: MediaItemId,
 ) -> Result<(), Failure> {
     let request = ListModelsRequest {};
-    let models = context.embedding.clone().list_models(request).await;
-    let models = models
-        .map_err(|status| called("embedding", &status))?
-        .into_inner()
-        .models;
+    let models = patiently(request, |request| {
+        let mut embedding = context.embedding.clone();
+        async move { embedding.list_models(request).await }
+    })
+    .await
+    .map_err(|status| called("embedding", &status))?
+    .models;
     let models: Vec<ModelInfo> = models.into_iter().filter(reads_words_only).collect();
     if models.is_empty() {
         return Ok(());
@@ -175,10 +177,12 @@ async fn embed_words(
         model: model.id.clone(),
         priority: Priority::Background as i32,
     };
-    let answer = context.embedding.clone().embed_texts(request).await;
-    let answer = answer
-        .map_err(|status| called("embedding", &status))?
-        .into_inner();
+    let answer = patiently(request, |request| {
+        let mut embedding = context.embedding.clone();
+        async move { embedding.embed_texts(request).await }
+    })
+    .await
+    .map_err(|status| called("embedding", &status))?;
     context.metrics.stage("embed", started.elapsed());
     let vector = answer.vectors.into_iter().next().ok_or_else(|| {
         Failure::Transient("the embedding service answered without a vector".to_owned())
@@ -206,10 +210,12 @@ pub(super) async fn embed(
         models,
         priority: Priority::Background as i32,
     };
-    let answer = context.embedding.clone().embed_images(request).await;
-    let answer = answer
-        .map_err(|status| called("embedding", &status))?
-        .into_inner();
+    let answer = patiently(request, |request| {
+        let mut embedding = context.embedding.clone();
+        async move { embedding.embed_images(request).await }
+    })
+    .await
+    .map_err(|status| called("embedding", &status))?;
     context.metrics.stage("embed", started.elapsed());
 
     let embeddings: Vec<Embedding> = answer
@@ -240,7 +246,11 @@ async fn index(
         media_item_id: item.to_string(),
         embeddings,
     };
-    match context.search.clone().index_media(request).await {
+    let indexed = patiently(request, |request| {
+        let mut search = context.search.clone();
+        async move { search.index_media(request).await }
+    });
+    match indexed.await {
         Ok(_) => {}
         // Deleted meanwhile: there is nothing to index any more.
         Err(status) if reason_of(&status) == Some(ErrorReason::MediaItemNotFound) => {}
