@@ -96,6 +96,8 @@ pub(crate) async fn apply(
         }
     };
     if response.status() == StatusCode::UNAUTHORIZED {
+        // a service's own 401 names one way, these are all
+        response.headers_mut().remove(header::WWW_AUTHENTICATE);
         for challenge in CHALLENGES {
             let challenge = HeaderValue::from_static(challenge);
             response
