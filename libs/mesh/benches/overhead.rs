@@ -1,11 +1,16 @@
 //! What the whole client and server stack costs against bare tonic, on the same echo in one run.
 //!
+//! nginx (`grpc_pass`) and HAProxy stand beside it if they are installed, as a sidecar would between
+//! client and server.
+//!
 //! Open loop: calls are sent on a grid of 1 ms whatever becomes of those before, and a call's time
 //! counts from its moment on the grid (no coordinated omission). Client and server share the process,
 //! so CPU is of both. Rounds alternate; the medians of the rounds are printed.
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs)]
 
 use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -16,6 +21,7 @@ use mediamesh_mesh::{
     ServerBuilder, ServerDeps, ServiceName,
 };
 use mediamesh_telemetry::{HealthRegistry, Metrics, TelemetryOptions};
+use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::time::{Instant, MissedTickBehavior};
 use tonic::body::Body;
@@ -71,7 +77,7 @@ impl tonic::server::UnaryService<Echo> for Server {
     }
 }
 
-async fn bare() -> tonic::transport::Channel {
+async fn bare() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
@@ -80,10 +86,87 @@ async fn bare() -> tonic::transport::Channel {
             .add_service(Server)
             .serve_with_incoming(incoming),
     );
+    address
+}
+
+fn channel(address: SocketAddr) -> tonic::transport::Channel {
     tonic::transport::Endpoint::from_shared(format!("http://{address}"))
         .unwrap()
         .tcp_nodelay(true)
         .connect_lazy()
+}
+
+/// A proxy between client and server, as a process of its own.
+struct Sidecar {
+    name: &'static str,
+    process: Child,
+    address: SocketAddr,
+    _dir: TempDir,
+}
+
+impl Sidecar {
+    /// Starts it; `None` if it is not installed.
+    async fn start(name: &'static str, upstream: SocketAddr) -> Option<Self> {
+        let dir = TempDir::new().unwrap();
+        let port = std::net::TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
+        let file = dir.path().join("config");
+        let (config, arguments): (String, &[&str]) = match name {
+            "nginx" => (
+                format!(
+                    "daemon off; master_process off; pid {0}/pid; error_log stderr error;\n\
+                     events {{ worker_connections 1024; }}\n\
+                     http {{ access_log off; client_body_temp_path {0}/b; proxy_temp_path {0}/p; \
+                     fastcgi_temp_path {0}/f; uwsgi_temp_path {0}/u; scgi_temp_path {0}/s; \
+                     keepalive_requests 100000000; upstream up {{ server {upstream}; keepalive 64; \
+                     keepalive_requests 100000000; }}\n\
+                     server {{ listen 127.0.0.1:{port} http2; \
+                     location / {{ grpc_pass grpc://up; }} }} }}",
+                    dir.path().display()
+                ),
+                &["-c"],
+            ),
+            _ => (
+                format!(
+                    "defaults\n mode http\n timeout connect 1s\n timeout client 1m\n \
+                     timeout server 1m\nlisten echo\n bind 127.0.0.1:{port} proto h2\n \
+                     server up {upstream} proto h2\n"
+                ),
+                &["-db", "-f"],
+            ),
+        };
+        std::fs::write(&file, config).unwrap();
+        let process = Command::new(name)
+            .args(arguments)
+            .arg(&file)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .ok()?;
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        for _ in 0..100 {
+            if tokio::net::TcpStream::connect(address).await.is_ok() {
+                return Some(Self {
+                    name,
+                    process,
+                    address,
+                    _dir: dir,
+                });
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        None
+    }
+}
+
+impl Drop for Sidecar {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
 }
 
 async fn stacked(registry: &Registry, metrics: &Metrics) -> mediamesh_mesh::Channel {
@@ -108,9 +191,9 @@ async fn stacked(registry: &Registry, metrics: &Metrics) -> mediamesh_mesh::Chan
     registry.channel(ServiceName::Cache)
 }
 
-/// CPU time of this process so far, user and system.
-fn cpu() -> Duration {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+/// CPU time of a process so far, user and system.
+fn cpu(process: u32) -> Duration {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
     let fields: Vec<&str> = stat
         .rsplit(')')
         .next()
@@ -128,7 +211,8 @@ struct Measured {
     cpu: Duration,
 }
 
-async fn round<C>(channel: C, per_second: u32, lasts: Duration) -> Measured
+/// One round; the CPU of `sidecar` counts too.
+async fn round<C>(channel: C, per_second: u32, lasts: Duration, sidecar: Option<u32>) -> Measured
 where
     C: GrpcService<Body, Future: Send> + Clone + Send + 'static,
     C::ResponseBody: http_body::Body<Data = bytes::Bytes> + Send + 'static,
@@ -137,7 +221,8 @@ where
     let burst = per_second / 1000;
     let mut ticks = tokio::time::interval(Duration::from_millis(1));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
-    let (began, before) = (Instant::now(), cpu());
+    let used = || cpu(std::process::id()) + sidecar.map(cpu).unwrap_or_default();
+    let (began, before) = (Instant::now(), used());
     let mut calls = Vec::new();
     while began.elapsed() < lasts {
         let due = ticks.tick().await;
@@ -162,7 +247,7 @@ where
     for call in calls {
         took.push(call.await.unwrap());
     }
-    let cpu = (cpu() - before) / took.len() as u32;
+    let cpu = (used() - before) / took.len() as u32;
     took.sort_unstable();
     Measured {
         p50: took[took.len() / 2],
@@ -185,35 +270,61 @@ async fn run() {
     let _telemetry = mediamesh_telemetry::init(&TelemetryOptions::default()).unwrap();
     let metrics = Metrics::new();
     let registry = Registry::new(Policy::default(), &metrics);
-    let (bare, stacked) = (bare().await, stacked(&registry, &metrics).await);
+    let server = bare().await;
+    let (bare, stacked) = (channel(server), stacked(&registry, &metrics).await);
+    let mut sidecars = Vec::new();
+    for name in ["nginx", "haproxy"] {
+        sidecars.extend(Sidecar::start(name, server).await);
+    }
     println!(
         "| calls/s | client and server | p50, us | p99, us | CPU per call, us |\n|---|---|---|---|---|"
     );
     for per_second in [1000, 5000] {
-        round(bare.clone(), per_second, WARM_UP).await;
-        round(stacked.clone(), per_second, WARM_UP).await;
-        let (mut of_bare, mut of_stacked) = (Vec::new(), Vec::new());
-        for _ in 0..ROUNDS {
-            of_bare.push(round(bare.clone(), per_second, ROUND).await);
-            of_stacked.push(round(stacked.clone(), per_second, ROUND).await);
+        let mut of_bare = Vec::new();
+        let mut others: Vec<(&str, Vec<Measured>)> = vec![("whole stack", Vec::new())];
+        others.extend(sidecars.iter().map(|sidecar| (sidecar.name, Vec::new())));
+        for turn in 0..=ROUNDS {
+            // The first turn warms up and is forgotten.
+            let lasts = if turn == 0 { WARM_UP } else { ROUND };
+            let mut measured = vec![
+                round(bare.clone(), per_second, lasts, None).await,
+                round(stacked.clone(), per_second, lasts, None).await,
+            ];
+            for sidecar in &sidecars {
+                let through = channel(sidecar.address);
+                let process = Some(sidecar.process.id());
+                measured.push(round(through, per_second, lasts, process).await);
+            }
+            if turn > 0 {
+                let mut measured = measured.into_iter();
+                of_bare.extend(measured.next());
+                for ((_, rounds), one) in others.iter_mut().zip(measured) {
+                    rounds.push(one);
+                }
+            }
         }
-        for (name, rounds) in [("bare tonic", &of_bare), ("whole stack", &of_stacked)] {
+        row(per_second, "bare tonic", &of_bare);
+        for (name, rounds) in &others {
+            row(per_second, name, rounds);
+            let more = |of: fn(&Measured) -> Duration| median(rounds, of) - median(&of_bare, of);
             println!(
-                "| {per_second} | {name} | {:.0} | {:.0} | {:.1} |",
-                median(rounds, |one| one.p50),
-                median(rounds, |one| one.p99),
-                median(rounds, |one| one.cpu),
+                "| {per_second} | {name}, more than bare | {:+.0} | {:+.0} | {:+.1} ({:+.0} %) |",
+                more(|one| one.p50),
+                more(|one| one.p99),
+                more(|one| one.cpu),
+                more(|one| one.cpu) / median(&of_bare, |one| one.cpu) * 100.0,
             );
         }
-        let more = |of: fn(&Measured) -> Duration| median(&of_stacked, of) - median(&of_bare, of);
-        println!(
-            "| {per_second} | difference | {:+.0} | {:+.0} | {:+.1} ({:+.0} %) |",
-            more(|one| one.p50),
-            more(|one| one.p99),
-            more(|one| one.cpu),
-            more(|one| one.cpu) / median(&of_bare, |one| one.cpu) * 100.0,
-        );
     }
+}
+
+fn row(per_second: u32, name: &str, rounds: &[Measured]) {
+    println!(
+        "| {per_second} | {name} | {:.0} | {:.0} | {:.1} |",
+        median(rounds, |one| one.p50),
+        median(rounds, |one| one.p99),
+        median(rounds, |one| one.cpu),
+    );
 }
 
 fn main() {

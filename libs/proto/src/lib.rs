@@ -18,8 +18,8 @@ pub mod time;
 
 mod generated;
 
-pub use generated::{cache, common, embedding, media, search};
 pub use api_key::ApiKeySecret;
+pub use generated::{cache, common, embedding, media, search};
 pub use id::{ApiKeyId, JobId, MediaItemId, TenantId};
 pub use model_key::model_key;
 pub use pbjson_types;

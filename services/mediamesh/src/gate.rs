@@ -3,8 +3,8 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use futures::future::BoxFuture;
 use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use mediamesh_media::keys::Keys;
 use mediamesh_mesh::{
     Authenticator, Channel, Identity, IdentityOptions, LocalAuthenticator, TokenAuthenticator,

@@ -19,6 +19,7 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use tower::{Layer, Service};
 
+use super::breaker::Signal;
 use super::call::Call;
 use super::pool::Pool;
 use super::verdict::{Repeat, Verdict};
@@ -92,7 +93,9 @@ impl RetryLayer {
             let response = inner.call(call).await?;
             let verdict = Verdict::of(&response);
             if verdict.repeat == Repeat::No {
-                self.pool.throttle.succeeded();
+                if verdict.signal == Signal::Success {
+                    self.pool.throttle.succeeded();
+                }
                 return Ok(response);
             }
             self.pool.throttle.failed();

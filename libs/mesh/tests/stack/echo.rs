@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream, StreamExt as _};
-use mediamesh_mesh::{Channel, Deadline, Priority, Request as HttpRequest, Response as HttpResponse};
+use mediamesh_mesh::{
+    Channel, Deadline, Priority, Request as HttpRequest, Response as HttpResponse,
+};
 use prost::Message as _;
 use prost_types::{
     DescriptorProto, FileDescriptorProto, FileDescriptorSet, MethodDescriptorProto,

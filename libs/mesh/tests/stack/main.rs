@@ -2,8 +2,8 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod behaviour;
-mod drain;
 mod direct;
+mod drain;
 mod echo;
 #[cfg(feature = "fault")]
 mod faults;

@@ -75,7 +75,9 @@ async fn without_a_key_only_probes_descriptions_and_the_console_answer() -> Resu
         assert_eq!(refused.status, 401, "{path}");
         assert_eq!(refused.reason(), "ERROR_REASON_UNAUTHENTICATED", "{path}");
         assert!(
-            refused.header("www-authenticate").starts_with("Bearer realm"),
+            refused
+                .header("www-authenticate")
+                .starts_with("Bearer realm"),
             "{path}"
         );
     }
