@@ -111,15 +111,26 @@ async fn nothing_acknowledged_is_lost_when_the_process_is_killed_again_and_again
     Ok(())
 }
 
+/// Whether a server of the mesh runs a call of `method` now.
+async fn runs(http: &Http, method: &str) -> Result<bool> {
+    let metrics = http.get("/metrics").await?.text();
+    Ok(metrics.lines().any(|line| {
+        line.starts_with("mediamesh_rpc_in_flight{")
+            && line.contains(&format!("\"{method}\""))
+            && line.contains("\"server\"")
+            && !line.ends_with(" 0")
+    }))
+}
+
 #[tokio::test]
 async fn sigterm_finishes_the_calls_that_run() -> Result<()> {
     let mut launcher = launcher();
     let mesh = launcher.start().await?;
     let http = mesh.http().clone();
+    let head = fixture::jpeg(1, 2000, 1500);
+    let tail = head[head.len() / 2..].to_vec();
+    let head = head[..head.len() / 2].to_vec();
     let upload = tokio::spawn(async move {
-        let bytes = fixture::jpeg(1, 2000, 1500);
-        let middle = bytes.len() / 2;
-        let (head, tail) = (bytes[..middle].to_vec(), bytes[middle..].to_vec());
         // a body that takes a second to arrive
         let stream = futures::stream::unfold(0, move |step| {
             let (head, tail) = (head.clone(), tail.clone());
@@ -137,7 +148,9 @@ async fn sigterm_finishes_the_calls_that_run() -> Result<()> {
         http.upload("slow.jpg", "", reqwest::Body::wrap_stream(stream))
             .await
     });
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    while !runs(mesh.http(), "UploadMedia").await? {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     let (status, log) = mesh.stop().await?;
     assert!(status.success(), "{status}; log:\n{log}");
     assert_eq!(
