@@ -6,10 +6,12 @@
 //! - [`Http`]: a client of its HTTP interface that speaks JSON
 //! - [`Collector`]: receives traces by OTLP
 //! - [`Jaeger`]: a real Jaeger as a process: traces in by OTLP, out by its query API
+//! - [`redis`]: a real Redis, single or a cluster, as processes that may be paused and killed
 //! - `address`: a loopback address of a test's own
 //! - [`corpus`]: where real photographs are
 //! - [`fixture`]: pictures made up from a seed, and files that are broken in one known way
 //! - [`variant`]: shrunk, re-encoded, turned and cropped copies of a picture
+//! - `watcher`: ends such processes when this one is gone
 //! - [`require`]: what a machine may lack, and when that is a failure
 
 mod address;
@@ -23,8 +25,10 @@ mod mesh;
 mod process;
 pub mod proxy;
 mod ready;
+pub mod redis;
 pub mod require;
 pub mod variant;
+mod watcher;
 
 pub use cluster::{Cluster, ClusterBuilder, Replica};
 pub use collector::{Collector, Span};
@@ -32,3 +36,4 @@ pub use http::{Answer, Http};
 pub use jaeger::Jaeger;
 pub use mesh::{Launcher, Mesh, Starting};
 pub use proxy::Proxy;
+pub use redis::{Redis, RedisCluster, RedisTls};

@@ -1,0 +1,16 @@
+//! Cache entries in a process's own memory: the first tier of the cache service.
+//!
+//! - [`entry`]: entries, their names, and how full a tier is
+//! - [`memory`]: entries in memory, weighed by bytes, with tags and a time to live each
+//! - [`stripes`]: whether something was changed since a moment, so that a late answer from
+//!   elsewhere never undoes an invalidation
+//! - `tags`: which keys of a tenant carry a tag
+
+pub mod entry;
+pub mod memory;
+pub mod stripes;
+mod tags;
+
+pub use entry::{Key, Stored, Usage};
+pub use memory::{Memory, MemoryMetrics};
+pub use stripes::Mark;
