@@ -11,7 +11,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 readonly HELM=v3.20.2 KUBECONFORM=v0.7.0 COMPOSE=v2.16.2
-readonly KUBERNETES=v1.35.4 KUBERNETES_SUM='h1:o/8dBC/pHVpYoGV4OIAytlNPZbdYVTXJHoYvXC4qzM='
+readonly KUBERNETES=v1.35.4 KUBERNETES_SUM='h1:o/8dBC/pHVpYoGV4OAIytAlNPZbdYVTXJHoYvXC4qzM='
 readonly OPERATOR=v0.85.0 OPERATOR_SUM='h1:M5xLCLEoaW2IJfnuCwFzzpL+jSVQu3KGT84Pye+fW8s='
 readonly DIR="$PWD/.cache/helm"
 
