@@ -1,0 +1,114 @@
+{{- define "mediamesh.fullname" -}}
+{{- if contains .Chart.Name .Release.Name -}}
+{{ .Release.Name | trunc 50 | trimSuffix "-" }}
+{{- else -}}
+{{ printf "%s-%s" .Release.Name .Chart.Name | trunc 50 | trimSuffix "-" }}
+{{- end -}}
+{{- end -}}
+
+{{/* Labels that never change: selectors are made of them. */}}
+{{- define "mediamesh.selector" -}}
+app.kubernetes.io/name: {{ .Chart.Name }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{- define "mediamesh.labels" -}}
+{{ include "mediamesh.selector" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
+{{- end -}}
+
+{{- define "mediamesh.image" -}}
+{{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
+{{- end -}}
+
+{{- define "mediamesh.serviceAccount" -}}
+{{ .Values.serviceAccount.name | default (include "mediamesh.fullname" .) }}
+{{- end -}}
+
+{{/* Whom a service calls: docs/architecture.md. All of them ask media whose API key it is. */}}
+{{- define "mediamesh.callees" -}}
+edge: [cache, embedding, media, search]
+media: [embedding, search]
+search: [cache, embedding, media]
+embedding: [cache, media]
+cache: [media]
+{{- end -}}
+
+{{/* Services that have a part of the data folder. */}}
+{{- define "mediamesh.stateful" -}}
+[media, search]
+{{- end -}}
+
+{{/* Bytes of a quantity such as 512Mi or 2Gi. */}}
+{{- define "mediamesh.bytes" -}}
+{{- $units := dict "" 1 "Ki" 1024 "Mi" 1048576 "Gi" 1073741824 "Ti" 1099511627776 "k" 1000 "M" 1000000 "G" 1000000000 "T" 1000000000000 -}}
+{{- $quantity := toString . -}}
+{{- $unit := regexFind "[A-Za-z]*$" $quantity -}}
+{{- if not (hasKey $units $unit) -}}{{ fail (printf "%s is no quantity of memory that this chart reads" $quantity) }}{{- end -}}
+{{- mulf (float64 (trimSuffix $unit $quantity)) (get $units $unit) | int64 -}}
+{{- end -}}
+
+{{/* Variables of every process. */}}
+{{- define "mediamesh.env" -}}
+{{- $name := include "mediamesh.fullname" . -}}
+{{- range $service := list "cache" "embedding" "media" "search" }}
+- name: MEDIAMESH_MESH__ENDPOINTS__{{ upper $service }}
+  value: '["dns:///{{ $name }}-{{ $service }}.{{ $.Release.Namespace }}.svc:50051"]'
+{{- end }}
+- name: MEDIAMESH_IDENTITY__SIGNING_KEYS
+  valueFrom:
+    secretKeyRef:
+      name: {{ required "signingKeys.secret must name a Secret" .Values.signingKeys.secret }}
+      key: {{ .Values.signingKeys.key }}
+{{- if .Values.config }}
+- name: MEDIAMESH_CONFIG
+  value: /etc/mediamesh/mediamesh.toml
+{{- end }}
+- name: MEDIAMESH_TELEMETRY__LOG_FILTER
+  value: {{ .Values.telemetry.logFilter | quote }}
+{{- with .Values.telemetry.otlpEndpoint }}
+- name: MEDIAMESH_TELEMETRY__OTLP_ENDPOINT
+  value: {{ . | quote }}
+{{- end }}
+- name: MEDIAMESH_TELEMETRY__SAMPLE_RATIO
+  value: {{ .Values.telemetry.sampleRatio | float64 | printf "%.4f" | quote }}
+{{- if .Values.tls.secret }}
+- name: MEDIAMESH_MESH__TLS__CA
+  value: /etc/mediamesh-tls/ca.crt
+- name: MEDIAMESH_MESH__TLS__CERT
+  value: /etc/mediamesh-tls/tls.crt
+- name: MEDIAMESH_MESH__TLS__KEY
+  value: /etc/mediamesh-tls/tls.key
+{{- end }}
+{{- with .Values.env }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{- define "mediamesh.containerSecurity" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities:
+  drop: [ALL]
+{{- end -}}
+
+{{- define "mediamesh.podSecurity" -}}
+runAsNonRoot: true
+runAsUser: 65532
+runAsGroup: 65532
+fsGroup: 65532
+fsGroupChangePolicy: OnRootMismatch
+seccompProfile:
+  type: RuntimeDefault
+{{- end -}}
+
+{{/* A probe: the kubelet speaks gRPC, but not TLS with a certificate of its own. */}}
+{{- define "mediamesh.probe" -}}
+{{- if .tls -}}
+httpGet: {path: {{ .path }}, port: http}
+{{- else -}}
+grpc: {port: 50051}
+{{- end -}}
+{{- end -}}
