@@ -1,0 +1,120 @@
+#!/usr/bin/env bash
+# Checks compose/, helm/ and the Dockerfile with the tools that read them in earnest: promtool on rules and
+# their tests, compose's own loader, helm, kubeconform, the settings in our own program, a real Prometheus on
+# a real mesh for every query of the dashboards, and the image where a container builder runs.
+#
+#   scripts/deploy.sh            everything (the mesh: target/debug/mediamesh, built if it is not there)
+#   scripts/deploy.sh STEP...    rules, compose, chart, dashboards, image
+#
+# Needs no root. What is fetched and built goes into .cache: scripts/promtool.sh, scripts/helm.sh.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+readonly MEDIAMESH="${MEDIAMESH_BINARY:-$PWD/target/debug/mediamesh}" RULES=helm/mediamesh/files/rules.yaml
+# a version that the chart must fit; helm itself would take that of its own library
+readonly KUBE_VERSION=1.35.0
+scratch="$(mktemp -d)"
+trap 'rm -rf "$scratch"' EXIT
+
+say() { echo "deploy: $*"; }
+fail() { echo "deploy: $*" >&2; exit 1; }
+
+rules() {
+  local promtool alert fired=0
+  promtool="$(scripts/promtool.sh)/promtool"
+  "$promtool" check rules --lint=all --lint-fatal "$RULES" compose/prometheus/limits.yml >"$scratch/out" || { cat "$scratch/out"; return 1; }
+  # the key of the edge is there only where a mesh runs
+  "$promtool" check config --syntax-only compose/prometheus/prometheus.yml >"$scratch/out" || { cat "$scratch/out"; return 1; }
+  (cd compose/prometheus/tests && "$promtool" test rules ./*.yaml) >"$scratch/out" 2>&1 || { cat "$scratch/out"; return 1; }
+  for alert in $(sed -n 's/^ *- alert: \([A-Za-z]*\).*/\1/p' "$RULES"); do
+    grep -A3 "alertname: $alert\$" compose/prometheus/tests/*.yaml | grep -q 'exp_labels:' ||
+      fail "no test fires the alert $alert"
+    fired=$((fired + 1))
+  done
+  say "rules: $fired alerts, each fired by a test; a healthy mesh fires none"
+}
+
+# settings WHAT < NAME=VALUE...: our program must know every variable and take its value.
+settings() {
+  local what="$1"
+  shift
+  env -i HOME="$scratch" "$@" "$MEDIAMESH" config print >"$scratch/out" 2>&1 ||
+    { cat "$scratch/out"; fail "$what has a setting that the program refuses"; }
+}
+
+binary() { [ -x "$MEDIAMESH" ] || cargo build --workspace --quiet --bin mediamesh; }
+
+compose() {
+  local tools service limit variables
+  tools="$(scripts/helm.sh)"
+  (cd compose && "$tools/compose-spec" compose.yaml) >"$scratch/compose.yaml" || fail "compose.yaml is not valid"
+  ! docker compose version >/dev/null 2>&1 || docker compose --file compose/compose.yaml config --quiet
+  for service in cache embedding search media edge; do
+    limit="$(awk -v s="  $service:" '$0 == s { f = 1 } f && /mem_limit:/ { print $2; exit }' compose/compose.yaml)"
+    limit="$(numfmt --from=iec "${limit^^}")"
+    grep -B3 "component: $service\$" compose/prometheus/limits.yml | grep -qF "vector($limit)" ||
+      fail "prometheus/limits.yml does not say that $service may take $limit bytes"
+  done
+  binary
+  mapfile -t variables < <(sed -n 's/^\(ENV\|   \) \(MEDIAMESH_[A-Z_]*=[^ ]*\).*/\2/p' Dockerfile)
+  [ "${#variables[@]}" -ge 5 ] || fail "the Dockerfile's settings were not found"
+  settings "the image with compose/mediamesh.toml" "${variables[@]}" MEDIAMESH_CONFIG=compose/mediamesh.toml
+  say "compose: valid; our program takes its settings"
+}
+
+chart() {
+  local tools kinds values number=0 variables resources=0
+  tools="$(scripts/helm.sh)"
+  "$tools/helm" lint --strict --quiet --kube-version "$KUBE_VERSION" helm/mediamesh || fail "helm lint"
+  binary
+  for values in scripts/reference/chart-values/*.yaml; do
+    number=$((number + 1))
+    "$tools/helm" template test helm/mediamesh --namespace media --kube-version "$KUBE_VERSION" \
+      --values "$values" >"$scratch/$number.yaml" || fail "helm template with $values"
+    "$tools/kubeconform" -strict -schema-location "$tools/schemas/{{.ResourceKind}}{{.KindSuffix}}.json" \
+      "$scratch/$number.yaml" || fail "what the chart makes with $values is no Kubernetes"
+    resources=$((resources + $(grep -c '^kind: ' "$scratch/$number.yaml")))
+    # names and literal values; a reference to a Secret stands for a value of its kind
+    mapfile -t variables < <(awk '
+      $1 == "-" && $2 == "name:" && $3 ~ /^MEDIAMESH_/ { name = $3; next }
+      name != "" && $1 == "value:" { sub(/^ *value: /, ""); gsub(/^["'\'']|["'\'']$/, ""); print name "=" $0 }
+      name == "MEDIAMESH_IDENTITY__SIGNING_KEYS" { print name "=['\''test:MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE='\'']" }
+      { name = "" }' "$scratch/$number.yaml" | grep -v '^MEDIAMESH_CONFIG=' | sort -u)
+    [ "${#variables[@]}" -ge 6 ] || fail "the chart's settings were not found"
+    settings "the chart with $values" "${variables[@]}"
+  done
+  # what must be refused, is
+  sed 's/^  replicas: 1$/  replica: 1/' "$scratch/1.yaml" >"$scratch/wrong.yaml"
+  ! "$tools/kubeconform" -strict -schema-location "$tools/schemas/{{.ResourceKind}}{{.KindSuffix}}.json" \
+    "$scratch/wrong.yaml" >/dev/null || fail "kubeconform lets a field pass that there is not"
+  ! "$tools/helm" template test helm/mediamesh --kube-version "$KUBE_VERSION" --set edge.replcas=3 >/dev/null 2>&1 ||
+    fail "values.schema.json lets a value pass that there is not"
+  # the rules as the chart hands them on
+  cat "$scratch"/[0-9]*.yaml | awk '/^---/ { on = rule = 0 } /^kind: PrometheusRule/ { rule = 1 }
+    on { print substr($0, 3) } rule && /^spec:/ { on = 1 }' >"$scratch/rules.yaml"
+  "$(scripts/promtool.sh)/promtool" check rules "$scratch/rules.yaml" >"$scratch/out" || { cat "$scratch/out"; return 1; }
+  say "chart: $number sets of values, $resources resources, all valid; our program takes their settings"
+}
+
+dashboards() {
+  local photos="${MEDIAMESH_TEST_CORPUS:-$PWD/.cache/corpus-small}"
+  [ -d "$photos" ] || make --no-print-directory corpus
+  binary
+  python3 scripts/dashboards.py "$MEDIAMESH" "$(scripts/promtool.sh)/prometheus" "$photos"
+}
+
+image() {
+  if docker version >/dev/null 2>&1; then
+    docker build --quiet --tag mediamesh:dev .
+    say "image: built as mediamesh:dev"
+  else
+    say "SKIPPED: the image is not built, no Docker daemon answers"
+  fi
+}
+
+[ $# -gt 0 ] || set -- rules compose chart dashboards image
+for step in "$@"; do
+  case "$step" in
+    rules | compose | chart | dashboards | image) "$step" ;;
+    *) fail "usage: scripts/deploy.sh [rules|compose|chart|dashboards|image]..." ;;
+  esac
+done
