@@ -15,7 +15,7 @@ COUNT ?= 500
 export MEDIAMESH_TEST_CORPUS ?= $(SMALL_CORPUS)
 
 .PHONY: help up test lint fmt bench clean tools fmt-check clippy docs proto proto-breaking \
-	unit e2e e2e-jaeger e2e-mesh examples browser corpus corpus-large deny
+	unit e2e e2e-jaeger e2e-mesh examples browser corpus corpus-large deny deploy-check
 
 ## up        start everything and import a folder: make up DIR=~/Pictures [ARGS="--listen ..."]
 up:
@@ -60,6 +60,10 @@ examples: corpus
 ## browser   the console in real Chromium
 browser:
 	@scripts/browser.sh
+
+## deploy-check  compose, chart, alert rules and dashboards, with the tools that read them; needs Go
+deploy-check:
+	@scripts/deploy.sh
 
 ## bench     import rate, memory, search latency and recall on $(COUNT) real photographs
 bench: corpus-large
