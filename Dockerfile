@@ -10,12 +10,14 @@ RUN install -D target/release/mediamesh /out/mediamesh && mkdir /out/data
 
 # asks grpc.health.v1 where no kubelet does
 FROM golang:1.26-bookworm AS probe
-RUN CGO_ENABLED=0 go install -trimpath -ldflags="-s -w" \
-    github.com/grpc-ecosystem/grpc-health-probe@v0.4.42
+ARG PROBE=github.com/grpc-ecosystem/grpc-health-probe@v0.4.42
+# built where it lies: its own go.sum names the hash of everything it needs
+RUN go mod download "$PROBE" && cd "$(go env GOMODCACHE)/$PROBE" && \
+    CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags="-s -w" -o /out/grpc-health-probe .
 
 # glibc, libstdc++ and certificates; no shell, no package manager
 FROM gcr.io/distroless/cc-debian12:nonroot
-COPY --from=probe /go/bin/grpc-health-probe /usr/local/bin/grpc-health-probe
+COPY --from=probe /out/grpc-health-probe /usr/local/bin/grpc-health-probe
 COPY --from=build /out/mediamesh /usr/local/bin/mediamesh
 COPY --from=build --chown=65532:65532 /out/data /data
 # Containers are called from outside, so an API key is asked for: see docs/deploy.md.
