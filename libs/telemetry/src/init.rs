@@ -7,7 +7,7 @@ use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_otlp::WithExportConfig as _;
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
-use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::filter::{FilterExt as _, LevelFilter, Targets, filter_fn};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _, Registry, reload};
@@ -118,11 +118,15 @@ pub fn init(options: &TelemetryOptions) -> Result<TelemetryGuard, Error> {
         .with_filter(trace_filter(options.otlp_endpoint.is_some()));
 
     tracing_subscriber::registry()
-        .with(logs.with_filter(filter))
+        // The mesh's spans would be in each line or not as sampling has it: logs carry its ids.
+        .with(logs.with_filter(filter.and(filter_fn(|metadata| {
+            metadata.is_event() || !metadata.target().starts_with("mediamesh_mesh")
+        }))))
         .with(traces)
         .try_init()
         .map_err(Error::AlreadyInstalled)?;
     propagation::install();
+    propagation::set_received(options.otlp_endpoint.is_some());
     opentelemetry::global::set_tracer_provider(provider.clone());
     Ok(TelemetryGuard {
         provider,

@@ -3,13 +3,18 @@
 //! The current context is read from OpenTelemetry's own thread-local, which the subscriber keeps
 //! in step with the entered span; it costs no lock and works inside a log formatter.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use http::{HeaderMap, HeaderName, HeaderValue};
 use opentelemetry::propagation::{
     Extractor, Injector, TextMapCompositePropagator, TextMapPropagator as _,
 };
-use opentelemetry::trace::{SpanId, TraceContextExt as _, TraceId};
+use opentelemetry::trace::{
+    SpanContext, SpanId, TraceContextExt as _, TraceFlags, TraceId, TraceState,
+};
 use opentelemetry::{Context, global};
 use opentelemetry_sdk::propagation::{BaggagePropagator, TraceContextPropagator};
+use opentelemetry_sdk::trace::{IdGenerator as _, RandomIdGenerator};
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
@@ -57,17 +62,46 @@ pub fn set_parent(span: &Span, parent: Context) {
     }
 }
 
-/// Makes `span` a child of a `traceparent` string, e.g. one kept in a job row.
+/// Reads a `traceparent` string, e.g. one kept in a job row.
 ///
-/// A string that does not parse leaves the span as it is: a bad row must not stop the job.
-pub fn set_parent_from_traceparent(span: &Span, traceparent: &str) {
+/// One that does not parse is an empty context: a bad row must not stop the job.
+pub fn from_traceparent(traceparent: &str) -> Context {
     let mut headers = HeaderMap::new();
-    if let Ok(value) = HeaderValue::from_str(traceparent) {
-        headers.insert("traceparent", value);
-        let context = TraceContextPropagator::new()
-            .extract_with_context(&Context::new(), &HeaderExtractor(&headers));
-        set_parent(span, context);
+    let Ok(value) = HeaderValue::from_str(traceparent) else {
+        return Context::new();
+    };
+    headers.insert("traceparent", value);
+    TraceContextPropagator::new().extract_with_context(&Context::new(), &HeaderExtractor(&headers))
+}
+
+/// Whether anybody receives spans; `init` knows, who brings a subscriber of their own receives them.
+static RECEIVED: AtomicBool = AtomicBool::new(true);
+
+pub(crate) fn set_received(received: bool) {
+    RECEIVED.store(received, Ordering::Relaxed);
+}
+
+/// Returns whether spans below `parent` reach anybody; a trace that begins here is decided by the
+/// sampler.
+pub(crate) fn is_recorded(parent: &Context) -> bool {
+    let span = parent.span();
+    let span = span.span_context();
+    RECEIVED.load(Ordering::Relaxed) && (!span.is_valid() || span.is_sampled())
+}
+
+/// Gives a context ids of a trace that is not recorded, unless it has some.
+pub(crate) fn with_ids(context: Context) -> Context {
+    if context.span().span_context().is_valid() {
+        return context;
     }
+    let ids = RandomIdGenerator::default();
+    context.with_remote_span_context(SpanContext::new(
+        ids.new_trace_id(),
+        ids.new_span_id(),
+        TraceFlags::default(),
+        false,
+        TraceState::default(),
+    ))
 }
 
 /// Returns the current trace id, 32 hexadecimal digits.
@@ -128,7 +162,7 @@ impl Extractor for HeaderExtractor<'_> {
 /// Gives a span that has begun its final name, e.g. once the route of a request is known.
 ///
 /// A field `otel.name` that is recorded late has no effect: the name is taken when the span begins.
-pub fn rename(span: &tracing::Span, name: String) {
+pub(crate) fn rename(span: &Span, name: String) {
     span.context().span().update_name(name);
 }
 
@@ -189,10 +223,10 @@ mod tests {
                 .in_scope(traceparent)
                 .unwrap();
             let job = tracing::info_span!(parent: None, "job");
-            set_parent_from_traceparent(&job, &row);
+            set_parent(&job, from_traceparent(&row));
             assert_eq!(job.in_scope(current_trace_id).unwrap(), row[3..35]);
             let other = tracing::info_span!(parent: None, "other");
-            set_parent_from_traceparent(&other, "garbage");
+            set_parent(&other, from_traceparent("garbage"));
             assert_ne!(other.in_scope(current_trace_id).unwrap(), row[3..35]);
         });
     }

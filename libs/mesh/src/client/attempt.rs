@@ -6,9 +6,9 @@ use std::task::{Context, Poll};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use http::{HeaderName, HeaderValue};
-use mediamesh_telemetry::propagation;
+use mediamesh_telemetry::{TraceScope, propagation};
 use tower::{Layer, Service};
-use tracing::{Instrument as _, field};
+use tracing::{Instrument as _, Span, field};
 
 use super::balance::broken;
 use super::call::Call;
@@ -53,19 +53,24 @@ where
     }
 
     fn call(&mut self, mut call: Call) -> Self::Future {
-        let span = tracing::info_span!(
-            "rpc.attempt",
-            otel.kind = "client",
-            otel.status_code = field::Empty,
-            rpc.system = "grpc",
-            rpc.grpc.status_code = field::Empty,
-            server.address = field::Empty,
-            server.port = field::Empty,
-            mediamesh.attempt = call.previous_attempts + 1,
-            mediamesh.breaker = field::Empty,
-            mediamesh.outcome = field::Empty,
-        );
-        propagation::inject_span(&span, &mut call.head.headers);
+        let span = TraceScope::local(|| {
+            tracing::info_span!(
+                "rpc.attempt",
+                otel.kind = "client",
+                otel.status_code = field::Empty,
+                rpc.system = "grpc",
+                rpc.grpc.status_code = field::Empty,
+                server.address = field::Empty,
+                server.port = field::Empty,
+                mediamesh.attempt = call.previous_attempts + 1,
+                mediamesh.hedge = call.hedge,
+                mediamesh.breaker = field::Empty,
+                mediamesh.outcome = field::Empty,
+            )
+        });
+        if let Some(span) = &span {
+            propagation::inject_span(span, &mut call.head.headers);
+        }
         if call.previous_attempts > 0 {
             call.head.headers.insert(
                 PREVIOUS_ATTEMPTS.clone(),
@@ -86,39 +91,53 @@ where
                 .headers
                 .insert(GRPC_TIMEOUT, format_timeout(deadline.remaining()));
         }
+        call.expires = limit.or(call.deadline);
         let path = limit.map(|_| call.path().to_owned());
+        let held = async move |running: S::Future| match limit {
+            None => running.await,
+            Some(limit) => match tokio::time::timeout_at(limit.at(), running).await {
+                Ok(response) => response,
+                Err(_) => Ok(broken(
+                    status::deadline_exceeded(&path.unwrap_or_default()),
+                    Broken::TimedOut,
+                )),
+            },
+        };
+        let Some(span) = span else {
+            return held(self.inner.call(call)).boxed();
+        };
         let running = span.in_scope(|| self.inner.call(call));
         let recorded = span.clone();
         async move {
-            let response = match limit {
-                None => running.await?,
-                Some(limit) => match tokio::time::timeout_at(limit.at(), running).await {
-                    Ok(response) => response?,
-                    Err(_) => broken(
-                        status::deadline_exceeded(&path.unwrap_or_default()),
-                        Broken::TimedOut,
-                    ),
-                },
-            };
-            if let Some(code) = head_code(&response) {
-                recorded.record("rpc.grpc.status_code", code as i32);
-                if code != tonic::Code::Ok {
-                    recorded.record("otel.status_code", "ERROR");
-                }
-                let outcome = match response.extensions().get::<Broken>() {
-                    None => code_name(code),
-                    Some(Broken::NotStarted) => "refused",
-                    Some(Broken::Lost) => "connection lost",
-                    Some(Broken::TimedOut) => "attempt timed out",
-                    Some(Broken::NoEndpoint) => "no endpoint",
-                };
-                recorded.record("mediamesh.outcome", outcome);
-            } else {
-                recorded.record("mediamesh.outcome", "answered");
-            }
+            let response = held(running).await?;
+            note(&recorded, &response);
             Ok(response)
         }
         .instrument(span)
         .boxed()
     }
 }
+
+/// Notes on the span how the attempt ended.
+fn note(span: &Span, response: &Response) {
+    let Some(code) = head_code(response) else {
+        span.record("mediamesh.outcome", "answered");
+        return;
+    };
+    span.record("rpc.grpc.status_code", code as i32);
+    if code != tonic::Code::Ok {
+        span.record("otel.status_code", "ERROR");
+    }
+    let outcome = match response.extensions().get::<Broken>() {
+        None => code_name(code),
+        Some(Broken::NotStarted) => "refused",
+        Some(Broken::Lost) => "connection lost",
+        Some(Broken::TimedOut) => "attempt timed out",
+        Some(Broken::Reset) => "stream reset",
+        Some(Broken::Unreachable | Broken::NoEndpoint) => "no endpoint",
+    };
+    span.record("mediamesh.outcome", outcome);
+}
+
+#[cfg(test)]
+mod tests;

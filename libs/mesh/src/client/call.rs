@@ -21,6 +21,10 @@ pub(crate) struct Call {
     pub(crate) deadline: Option<Deadline>,
     /// Attempts before this one.
     pub(crate) previous_attempts: u32,
+    /// When the attempt that is under way is given up.
+    pub(crate) expires: Option<Deadline>,
+    /// Whether this is the second attempt of a hedged call.
+    pub(crate) hedge: bool,
     /// Endpoints that attempts of this call went to, the others' running now included.
     pub(crate) tried: Tried,
 }
@@ -60,6 +64,8 @@ impl Call {
             policy,
             deadline,
             previous_attempts: 0,
+            expires: None,
+            hedge: false,
             tried: Tried::default(),
         })
     }
@@ -75,6 +81,8 @@ impl Call {
             policy: self.policy,
             deadline: self.deadline,
             previous_attempts: self.previous_attempts,
+            expires: None,
+            hedge: false,
             tried: self.tried.clone(),
         })
     }
@@ -100,6 +108,8 @@ impl Call {
             policy: self.policy,
             deadline: self.deadline,
             previous_attempts: self.previous_attempts,
+            expires: self.expires,
+            hedge: self.hedge,
             tried: self.tried,
         };
         (shell, Request::from_parts(self.head, body))
@@ -112,6 +122,8 @@ pub(crate) struct Shell {
     policy: MethodPolicy,
     deadline: Option<Deadline>,
     previous_attempts: u32,
+    expires: Option<Deadline>,
+    hedge: bool,
     tried: Tried,
 }
 
@@ -128,6 +140,8 @@ impl Shell {
             policy: self.policy,
             deadline: self.deadline,
             previous_attempts: self.previous_attempts,
+            expires: self.expires,
+            hedge: self.hedge,
             tried: self.tried,
         }
     }

@@ -1,11 +1,11 @@
-//! One span per call; its context goes into the request's headers.
+//! One span per call of a recorded trace; its context goes into the request's headers.
 
 use std::convert::Infallible;
 use std::task::{Context, Poll};
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use mediamesh_telemetry::propagation;
+use mediamesh_telemetry::{TraceScope, propagation};
 use tonic::Code;
 use tower::{Layer, Service};
 use tracing::{Instrument as _, Span, field};
@@ -48,17 +48,23 @@ where
 
     fn call(&mut self, mut request: Request) -> Self::Future {
         let path = request.uri().path();
-        let (service, method) = split_path(path);
-        let span = tracing::info_span!(
-            "rpc.client",
-            otel.name = path.trim_start_matches('/'),
-            otel.kind = "client",
-            otel.status_code = field::Empty,
-            rpc.system = "grpc",
-            rpc.service = service,
-            rpc.method = method,
-            rpc.grpc.status_code = field::Empty,
-        );
+        let span = TraceScope::local(|| {
+            let (service, method) = split_path(path);
+            tracing::info_span!(
+                "rpc.client",
+                otel.name = path.trim_start_matches('/'),
+                otel.kind = "client",
+                otel.status_code = field::Empty,
+                rpc.system = "grpc",
+                rpc.service = service,
+                rpc.method = method,
+                rpc.grpc.status_code = field::Empty,
+            )
+        });
+        let Some(span) = span else {
+            propagation::inject(request.headers_mut());
+            return self.inner.call(request).boxed();
+        };
         propagation::inject_span(&span, request.headers_mut());
         let call = span.in_scope(|| self.inner.call(request));
         let end = EndSpan { span: span.clone() };

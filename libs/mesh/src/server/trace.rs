@@ -5,10 +5,10 @@ use std::task::{Context, Poll};
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use mediamesh_telemetry::propagation;
+use mediamesh_telemetry::{TraceScope, propagation};
 use tonic::Code;
 use tower::{Layer, Service};
-use tracing::{Instrument as _, Span, field};
+use tracing::field;
 
 use crate::body::{Watch, watch};
 use crate::method::split_path;
@@ -48,38 +48,40 @@ where
     fn call(&mut self, request: Request) -> Self::Future {
         let path = request.uri().path();
         let (service, method) = split_path(path);
-        let span = tracing::info_span!(
-            "rpc.server",
-            otel.name = path.trim_start_matches('/'),
-            otel.kind = "server",
-            otel.status_code = field::Empty,
-            rpc.system = "grpc",
-            rpc.service = service,
-            rpc.method = method,
-            rpc.grpc.status_code = field::Empty,
-        );
-        // Before the span is first entered: later its parent is fixed.
-        propagation::set_parent(&span, propagation::extract(request.headers()));
-        let call = span.in_scope(|| self.inner.call(request));
-        let end = EndSpan { span: span.clone() };
-        async move { Ok(watch(call.await?, end)) }
-            .instrument(span)
+        let scope = TraceScope::remote(propagation::extract(request.headers()), || {
+            tracing::info_span!(
+                "rpc.server",
+                otel.name = path.trim_start_matches('/'),
+                otel.kind = "server",
+                otel.status_code = field::Empty,
+                rpc.system = "grpc",
+                rpc.service = service,
+                rpc.method = method,
+                rpc.grpc.status_code = field::Empty,
+            )
+        });
+        let call = scope.enter(|| self.inner.call(request));
+        let end = End {
+            scope: scope.clone(),
+        };
+        scope
+            .run(async move { Ok(watch(call.await?, end)) })
             .boxed()
     }
 }
 
-/// Keeps the span until the response has ended and notes how.
-struct EndSpan {
-    span: Span,
+/// Keeps the scope until the response has ended and notes how.
+struct End {
+    scope: TraceScope,
 }
 
-impl Watch for EndSpan {
+impl Watch for End {
     fn around<R>(&mut self, poll: impl FnOnce() -> R) -> R {
-        self.span.in_scope(poll)
+        self.scope.enter(poll)
     }
 
     fn end(self, code: Code) {
-        self.span.record("rpc.grpc.status_code", code as i32);
+        self.scope.record("rpc.grpc.status_code", code as i32);
         // The caller's own mistakes are not errors of the server.
         // Source: OpenTelemetry semantic conventions for gRPC, server status.
         if matches!(
@@ -91,7 +93,7 @@ impl Watch for EndSpan {
                 | Code::Unavailable
                 | Code::DataLoss
         ) {
-            self.span.record("otel.status_code", "ERROR");
+            self.scope.record("otel.status_code", "ERROR");
         }
     }
 }

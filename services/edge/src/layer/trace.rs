@@ -6,9 +6,9 @@ use axum::{
     response::Response,
 };
 use http::{HeaderName, HeaderValue};
-use mediamesh_telemetry::propagation;
+use mediamesh_telemetry::{TraceScope, propagation};
 use mediamesh_transcode::runtime::Matched;
-use tracing::{Instrument as _, field};
+use tracing::field;
 
 use super::request_id::X_REQUEST_ID;
 
@@ -19,7 +19,7 @@ const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 #[derive(Clone, Debug)]
 pub(crate) struct TraceId(pub(crate) String);
 
-/// Runs the request in a span and answers its context as `traceparent`.
+/// Runs the request in its scope and answers its context as `traceparent`.
 ///
 /// Names follow the OpenTelemetry semantic conventions for HTTP servers 1.23.
 pub(crate) async fn apply(mut request: Request, next: Next) -> Response {
@@ -27,35 +27,35 @@ pub(crate) async fn apply(mut request: Request, next: Next) -> Response {
         .headers()
         .get(X_REQUEST_ID)
         .and_then(|id| id.to_str().ok());
-    let span = tracing::info_span!(
-        "http.server",
-        otel.kind = "server",
-        otel.status_code = field::Empty,
-        http.request.method = %request.method(),
-        http.route = field::Empty,
-        http.response.status_code = field::Empty,
-        url.path = request.uri().path(),
-        request_id,
-        enduser.id = field::Empty,
-    );
-    // before the span is first entered; later it would have no effect
-    propagation::set_parent(&span, propagation::extract(request.headers()));
-    let traceparent = span.in_scope(propagation::traceparent);
-    if let Some(id) = span.in_scope(propagation::current_trace_id) {
+    let scope = TraceScope::remote(propagation::extract(request.headers()), || {
+        tracing::info_span!(
+            "http.server",
+            otel.kind = "server",
+            otel.status_code = field::Empty,
+            http.request.method = %request.method(),
+            http.route = field::Empty,
+            http.response.status_code = field::Empty,
+            url.path = request.uri().path(),
+            request_id,
+            enduser.id = field::Empty,
+        )
+    });
+    let traceparent = scope.enter(propagation::traceparent);
+    if let Some(id) = scope.enter(propagation::current_trace_id) {
         request.extensions_mut().insert(TraceId(id));
     }
     let method = request.method().clone();
     let route = route_name(&request);
-    let mut response = next.run(request).instrument(span.clone()).await;
+    let mut response = scope.run(next.run(request)).await;
     let route = response
         .extensions()
         .get::<Matched>()
         .map_or(route.as_str(), |it| it.template);
-    propagation::rename(&span, format!("{method} {route}"));
-    span.record("http.route", route);
-    span.record("http.response.status_code", response.status().as_u16());
+    scope.rename(|| format!("{method} {route}"));
+    scope.record("http.route", route);
+    scope.record("http.response.status_code", response.status().as_u16());
     if response.status().is_server_error() {
-        span.record("otel.status_code", "ERROR");
+        scope.record("otel.status_code", "ERROR");
     }
     if let Some(value) = traceparent.and_then(|value| HeaderValue::try_from(value).ok()) {
         response.headers_mut().insert(TRACEPARENT, value);

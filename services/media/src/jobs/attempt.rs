@@ -32,7 +32,7 @@ pub(super) async fn attempt(
         job.attempt = job.attempts,
         media_item_id = job.media_item_id.map(tracing::field::display),
     );
-    propagation::set_parent_from_traceparent(&span, &job.traceparent);
+    propagation::set_parent(&span, propagation::from_traceparent(&job.traceparent));
     attempt_in_span(context, heartbeat, stop, job)
         .instrument(span)
         .await;
