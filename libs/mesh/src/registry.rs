@@ -27,7 +27,7 @@ pub(crate) type Slot = Arc<ArcSwapOption<Target>>;
 /// A registered service.
 pub(crate) enum Target {
     /// In this process.
-    Local(BoxService),
+    Local(Box<Routes>),
     /// Elsewhere.
     Remote(Remote),
 }
@@ -44,7 +44,7 @@ impl fmt::Debug for Target {
 impl Target {
     pub(crate) fn service(&self) -> &BoxService {
         match self {
-            Self::Local(service) => service,
+            Self::Local(routes) => routes.local(),
             Self::Remote(remote) => &remote.service,
         }
     }
@@ -94,7 +94,7 @@ impl Registry {
 
     /// Makes `name` a server in this process; replaces what was registered before.
     pub fn register_local(&self, name: ServiceName, routes: Routes) {
-        let target = Target::Local(routes.into_local());
+        let target = Target::Local(Box::new(routes));
         self.slot(name).store(Some(Arc::new(target)));
     }
 
@@ -138,7 +138,7 @@ impl Registry {
             .filter_map(|name| self.slot(name).load_full().map(|target| (name, target)));
         registered
             .map(|(name, target)| match &*target {
-                Target::Local(_) => ServiceState::local(name.as_str()),
+                Target::Local(routes) => ServiceState::local(name.as_str(), routes),
                 Target::Remote(remote) => ServiceState::remote(&remote.pool),
             })
             .collect()

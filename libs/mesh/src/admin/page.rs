@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::client::snapshot::{EndpointState, ServiceState};
+use crate::server::load::ServiceLoad;
 
 const HEAD: &str = "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\">\
 <meta http-equiv=\"refresh\" content=\"2\"><title>mediamesh: the mesh</title><style>\
@@ -19,6 +20,9 @@ pub(super) fn render(services: &[ServiceState]) -> String {
         let _ = write!(page, "<h2>{}</h2>", escape(service.service));
         if service.local {
             page.push_str("<p>runs in this process</p>");
+            if let Some(load) = &service.load {
+                load_table(&mut page, load);
+            }
             continue;
         }
         let _ = write!(
@@ -39,6 +43,26 @@ pub(super) fn render(services: &[ServiceState]) -> String {
     }
     page.push_str("</body></html>");
     page
+}
+
+fn load_table(page: &mut String, load: &ServiceLoad) {
+    let _ = write!(
+        page,
+        "<table><tr><th>may work<th>working<th>of them background<th>streaming<th>waiting\
+         <th>background waiting<th>refused since the start</tr><tr><td class=\"n\">{} ({} to {})\
+         <td class=\"n\">{}<td class=\"n\">{}<td class=\"n\">{}<td class=\"n\">{}<td class=\"n\">{}\
+         <td class=\"n {}\">{}</tr></table>",
+        load.limit,
+        load.min_limit,
+        load.max_limit,
+        load.working,
+        load.working_in_background,
+        load.streaming,
+        load.waiting,
+        load.waiting_in_background,
+        if load.refused == 0 { "good" } else { "bad" },
+        load.refused,
+    );
 }
 
 fn row(page: &mut String, endpoint: &EndpointState) {

@@ -5,14 +5,19 @@ use serde::Serialize;
 use super::breaker::BreakerState;
 use super::endpoint::{Connectivity, Endpoint};
 use super::pool::Pool;
+use crate::Routes;
+use crate::server::load::ServiceLoad;
 
 /// One service.
 #[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct ServiceState {
     /// Its name.
     pub service: &'static str,
     /// Whether it runs in this process.
     pub local: bool,
+    /// Its load, if it is local.
+    pub load: Option<ServiceLoad>,
     /// Its servers; none if it is local.
     pub endpoints: Vec<EndpointState>,
     /// Tokens of the retry budget that are left.
@@ -23,6 +28,7 @@ pub struct ServiceState {
 
 /// One server.
 #[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct EndpointState {
     /// Host and port.
     pub address: String,
@@ -45,10 +51,12 @@ pub struct EndpointState {
 }
 
 impl ServiceState {
-    pub(crate) fn local(service: &'static str) -> Self {
+    pub(crate) fn local(service: &'static str, routes: &Routes) -> Self {
+        let mut loads = routes.loads().into_iter();
         Self {
             service,
             local: true,
+            load: loads.find(|load| load.service == service),
             endpoints: Vec::new(),
             retry_tokens: 0.0,
             retry_tokens_max: 0.0,
@@ -60,6 +68,7 @@ impl ServiceState {
         Self {
             service: pool.shared.service,
             local: false,
+            load: None,
             endpoints: pool
                 .endpoints()
                 .iter()

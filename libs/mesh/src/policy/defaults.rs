@@ -69,6 +69,9 @@ pub const HTTP2_KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 pub const TCP_KEEP_ALIVE: Duration = Duration::from_secs(30);
 /// Largest HTTP/2 frame, bytes: upload chunks of 256 KiB in four frames instead of sixteen.
 pub const MAX_FRAME_BYTES: u32 = 64 * 1024;
+/// Largest header list or trailers either side takes, bytes, as RFC 9113 counts them: above anything
+/// that the mesh sends, on both sides alike, since too long a list ends a stream or even a connection.
+pub const MAX_HEADER_LIST_BYTES: u32 = 64 * 1024;
 /// Largest message, bytes: a batch of 1000 vectors of 1024 f32, with room; files are streamed.
 /// Services set it on their generated servers and clients (tonic's own default is 4 MiB).
 pub const MAX_MESSAGE_BYTES: usize = 16 * 1024 * 1024;
@@ -121,6 +124,8 @@ pub const RETRY_THROTTLING: RetryThrottling = RetryThrottling {
     max_tokens: 100,
     token_ratio: 0.1,
 };
+/// Tokens that come back each second whatever happens: half the bucket in ten seconds.
+pub const RETRY_TOKENS_PER_SECOND: f64 = 5.0;
 /// Hedging: after the observed 95th percentile, never before 2 ms, for at most one call in twenty.
 pub const HEDGING: HedgingPolicy = HedgingPolicy {
     max_attempts: 2,
@@ -175,6 +180,11 @@ pub const CLIENT: ClientPolicy = ClientPolicy {
         resolve_interval: Duration::from_secs(2),
     },
 };
+/// How often a connected endpoint is asked whether it is serving: once a second is nothing to it, and
+/// a peer that lost what it depends on is avoided before many calls have failed.
+pub const HEALTH_INTERVAL: Duration = Duration::from_secs(1);
+/// Longest a name may take to resolve: as long as its addresses may be old without harm.
+pub const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often endpoints are looked at for silence.
 pub const WATCH_INTERVAL: Duration = Duration::from_millis(100);
 

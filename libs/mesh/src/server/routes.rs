@@ -66,8 +66,8 @@ impl Routes {
     }
 
     /// Returns the stack itself, to be called in this process.
-    pub fn into_local(self) -> BoxService {
-        self.stack
+    pub(crate) fn local(&self) -> &BoxService {
+        &self.stack
     }
 
     /// Serves HTTP/2 on `listener` until `shutdown` completes and running calls have ended.
@@ -90,7 +90,8 @@ impl Routes {
             .initial_stream_window_size(defaults::STREAM_WINDOW_BYTES)
             .initial_connection_window_size(defaults::CONNECTION_WINDOW_BYTES)
             .max_concurrent_streams(defaults::MAX_STREAMS_PER_CONNECTION)
-            .max_frame_size(defaults::MAX_FRAME_BYTES);
+            .max_frame_size(defaults::MAX_FRAME_BYTES)
+            .http2_max_header_list_size(defaults::MAX_HEADER_LIST_BYTES);
         let (draining, drain_started) = tokio::sync::oneshot::channel();
         let health = self.health;
         let signal = async move {

@@ -4,6 +4,7 @@ use std::io::IsTerminal as _;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use comfy_table::Table;
 use serde::Deserialize;
 
 use super::table::table;
@@ -16,21 +17,36 @@ const REDRAW: &str = "\x1b[H\x1b[J";
 
 /// What `/admin/mesh` answers.
 #[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Seen {
     pid: u32,
     services: Vec<Service>,
 }
 
 #[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Service {
     service: String,
-    local: bool,
+    load: Option<Load>,
     endpoints: Vec<Endpoint>,
     retry_tokens: f64,
     retry_tokens_max: f64,
 }
 
+/// Of a service in the process itself.
 #[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Load {
+    limit: usize,
+    working: usize,
+    streaming: usize,
+    waiting: usize,
+    waiting_in_background: usize,
+    refused: u64,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Endpoint {
     address: String,
     connectivity: String,
@@ -93,45 +109,12 @@ async fn look(http: &reqwest::Client, address: &str, key: Option<&str>) -> Resul
 
 fn draw(address: &str, seen: &Seen) -> String {
     let mut text = format!("{address} (pid {})\n", seen.pid);
-    let mut rows = table([
-        "service",
-        "endpoint",
-        "connectivity",
-        "breaker",
-        "in flight",
-        "latency",
-        "failed connects",
-        "retry budget",
-    ]);
-    for service in &seen.services {
-        if service.local {
-            rows.add_row([service.service.as_str(), "in this process"]);
-        }
-        for endpoint in &service.endpoints {
-            let connectivity = match (&*endpoint.connectivity, endpoint.serving) {
-                ("ready", false) => "not serving",
-                (other, _) => other,
-            };
-            let breaker = match endpoint.open_for_ms {
-                0 => endpoint.breaker.clone(),
-                ms => format!("{}, {ms} ms", endpoint.breaker),
-            };
-            rows.add_row([
-                service.service.clone(),
-                endpoint.address.clone(),
-                connectivity.to_owned(),
-                breaker,
-                endpoint.in_flight.to_string(),
-                format!("{:.1} ms", endpoint.latency_ms),
-                endpoint.failed_connects.to_string(),
-                format!(
-                    "{:.0} of {:.0}",
-                    service.retry_tokens, service.retry_tokens_max
-                ),
-            ]);
-        }
+    if let Some(served) = served(&seen.services) {
+        text.push_str(&format!("{served}\n"));
     }
-    text.push_str(&format!("{rows}\n"));
+    if let Some(called) = called(&seen.services) {
+        text.push_str(&format!("{called}\n"));
+    }
     let errors = seen
         .services
         .iter()
@@ -142,4 +125,75 @@ fn draw(address: &str, seen: &Seen) -> String {
     }
     text.push('\n');
     text
+}
+
+/// The services in the process.
+fn served(services: &[Service]) -> Option<Table> {
+    let loads: Vec<_> = services
+        .iter()
+        .filter_map(|service| Some((service, service.load.as_ref()?)))
+        .collect();
+    let mut rows = table([
+        "service here",
+        "working",
+        "may work",
+        "streaming",
+        "waiting",
+        "background waiting",
+        "refused",
+    ]);
+    for (service, load) in &loads {
+        rows.add_row([
+            service.service.clone(),
+            load.working.to_string(),
+            load.limit.to_string(),
+            load.streaming.to_string(),
+            load.waiting.to_string(),
+            load.waiting_in_background.to_string(),
+            load.refused.to_string(),
+        ]);
+    }
+    (!loads.is_empty()).then_some(rows)
+}
+
+/// The services elsewhere, as the process sees them.
+fn called(services: &[Service]) -> Option<Table> {
+    let mut rows = table([
+        "service elsewhere",
+        "endpoint",
+        "connectivity",
+        "breaker",
+        "in flight",
+        "latency",
+        "failed connects",
+        "retry budget",
+    ]);
+    let endpoints: Vec<_> = services
+        .iter()
+        .flat_map(|service| service.endpoints.iter().map(move |one| (service, one)))
+        .collect();
+    for (service, endpoint) in &endpoints {
+        let connectivity = match (&*endpoint.connectivity, endpoint.serving) {
+            ("ready", false) => "not serving",
+            (other, _) => other,
+        };
+        let breaker = match endpoint.open_for_ms {
+            0 => endpoint.breaker.clone(),
+            ms => format!("{}, {ms} ms", endpoint.breaker),
+        };
+        rows.add_row([
+            service.service.clone(),
+            endpoint.address.clone(),
+            connectivity.to_owned(),
+            breaker,
+            endpoint.in_flight.to_string(),
+            format!("{:.1} ms", endpoint.latency_ms),
+            endpoint.failed_connects.to_string(),
+            format!(
+                "{:.0} of {:.0}",
+                service.retry_tokens, service.retry_tokens_max
+            ),
+        ]);
+    }
+    (!endpoints.is_empty()).then_some(rows)
 }
