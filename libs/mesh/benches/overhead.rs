@@ -3,9 +3,12 @@
 //! nginx (`grpc_pass`) and HAProxy stand beside it if they are installed, as a sidecar would between
 //! client and server.
 //!
-//! Open loop: calls are sent on a grid of 1 ms whatever becomes of those before, and a call's time
+//! Open loop: a thread sends calls on a grid of 1 ms whatever becomes of those before, and a call's time
 //! counts from its moment on the grid (no coordinated omission). Client and server share the process,
 //! so CPU is of both. Rounds alternate; the medians of the rounds are printed.
+//!
+//! `cargo bench -p mediamesh-mesh --bench overhead -- stack 1000` sends 1000 calls/s through the stack
+//! alone until it is stopped, for a profiler; `bare` likewise.
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs)]
 
 use std::convert::Infallible;
@@ -23,7 +26,8 @@ use mediamesh_mesh::{
 use mediamesh_telemetry::{HealthRegistry, Metrics, TelemetryOptions};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tonic::body::Body;
 use tonic::client::GrpcService;
 use tonic::transport::server::TcpIncoming;
@@ -34,6 +38,10 @@ const PATH: &str = "/mediamesh.cache.v1.CacheService/GetEntry";
 const WARM_UP: Duration = Duration::from_secs(1);
 const ROUND: Duration = Duration::from_secs(4);
 const ROUNDS: usize = 5;
+
+// As the product has it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 #[derive(Clone, PartialEq, prost::Message)]
 struct Echo {
@@ -211,6 +219,22 @@ struct Measured {
     cpu: Duration,
 }
 
+/// Tells each moment of the grid. A thread does, as the runtime's timers are a millisecond wide.
+fn pace(lasts: Duration) -> mpsc::Receiver<Instant> {
+    let (sender, ticks) = mpsc::channel(100_000);
+    std::thread::spawn(move || {
+        let (mut due, end) = (Instant::now(), Instant::now() + lasts);
+        while due < end {
+            std::thread::sleep(due.saturating_duration_since(Instant::now()));
+            if sender.blocking_send(due).is_err() {
+                return;
+            }
+            due += Duration::from_millis(1);
+        }
+    });
+    ticks
+}
+
 /// One round; the CPU of `sidecar` counts too.
 async fn round<C>(channel: C, per_second: u32, lasts: Duration, sidecar: Option<u32>) -> Measured
 where
@@ -219,13 +243,11 @@ where
     <C::ResponseBody as http_body::Body>::Error: Into<tonic::codegen::StdError> + Send,
 {
     let burst = per_second / 1000;
-    let mut ticks = tokio::time::interval(Duration::from_millis(1));
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
+    let mut ticks = pace(lasts);
     let used = || cpu(std::process::id()) + sidecar.map(cpu).unwrap_or_default();
-    let (began, before) = (Instant::now(), used());
+    let before = used();
     let mut calls = Vec::new();
-    while began.elapsed() < lasts {
-        let due = ticks.tick().await;
+    while let Some(due) = ticks.recv().await {
         for _ in 0..burst {
             let channel = channel.clone();
             calls.push(tokio::spawn(async move {
@@ -272,6 +294,18 @@ async fn run() {
     let registry = Registry::new(Policy::default(), &metrics);
     let server = bare().await;
     let (bare, stacked) = (channel(server), stacked(&registry, &metrics).await);
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [only, rate, ..] = arguments.as_slice()
+        && let Ok(per_second) = rate.parse()
+    {
+        loop {
+            let measured = match only.as_str() {
+                "bare" => round(bare.clone(), per_second, ROUND, None).await,
+                _ => round(stacked.clone(), per_second, ROUND, None).await,
+            };
+            row(per_second, only, &[measured]);
+        }
+    }
     let mut sidecars = Vec::new();
     for name in ["nginx", "haproxy"] {
         sidecars.extend(Sidecar::start(name, server).await);

@@ -11,6 +11,7 @@
 //! - `pool`: the endpoints of a service and the choice among them; `discovery`: where they come from
 //! - `endpoint`: one server: `keeper` keeps its connection, `connector` makes it, `breaker`,
 //!   `success_rate` and `load` say whether it should get calls
+//! - [`circuit`]: that breaker, for what is called but is no service of the mesh
 //! - `snapshot`, `metrics`, `gauges`: what operators see; `address`, `clock`: what the name says
 
 mod address;
@@ -18,6 +19,7 @@ mod attempt;
 mod balance;
 mod breaker;
 mod call;
+pub mod circuit;
 mod clock;
 mod connector;
 pub mod credentials;
@@ -35,6 +37,8 @@ mod priority;
 pub(crate) mod remote;
 pub(crate) mod resolve;
 mod retry;
+#[cfg(test)]
+mod script;
 mod settle;
 pub mod snapshot;
 pub(crate) mod stack;

@@ -2,6 +2,7 @@
 //!
 //! - [`options`]: what a person may write
 //! - [`client`]: what the client stack of a service does
+//! - `validate`: what is wrong with it
 //! - [`defaults`]: the only file with numbers
 //!
 //! [`Policy`] is all of that and the descriptors worked into one table.
@@ -9,6 +10,7 @@
 pub mod client;
 pub mod defaults;
 pub mod options;
+mod validate;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -187,7 +189,7 @@ fn resolve(options: &PolicyOptions, path: &str, method: Method) -> MethodPolicy 
     let service_deadline = of_service.and_then(|service| service.deadline_ms);
     let deadline = match (own_deadline, method.kind, service_deadline) {
         (Some(millis), _, _) => positive(millis),
-        (None, MethodKind::Unary, Some(millis)) => Some(Duration::from_millis(millis)),
+        (None, MethodKind::Unary, Some(millis)) => positive(millis),
         _ => defaults::deadline(name, method.kind, limited),
     };
     let mut retry = defaults::RETRY;
@@ -198,13 +200,11 @@ fn resolve(options: &PolicyOptions, path: &str, method: Method) -> MethodPolicy 
         retry = own.retry_policy.over(retry);
     }
     // A method with side effects is never sent twice, whatever a file says.
-    let may_hedge = method.idempotency == Idempotency::NoSideEffects
-        && matches!(method.kind, MethodKind::Unary);
     let marked = defaults::HEDGED
         .contains(&path)
         .then_some(defaults::HEDGING);
     let hedging = match own {
-        _ if !may_hedge => None,
+        _ if !may_hedge(method) => None,
         Some(own) => own.hedging_policy.over(defaults::HEDGING, marked),
         None => marked,
     };
@@ -218,6 +218,10 @@ fn resolve(options: &PolicyOptions, path: &str, method: Method) -> MethodPolicy 
         hedging,
         limited,
     }
+}
+
+fn may_hedge(method: Method) -> bool {
+    method.idempotency == Idempotency::NoSideEffects && matches!(method.kind, MethodKind::Unary)
 }
 
 fn positive(millis: u64) -> Option<Duration> {
@@ -256,6 +260,16 @@ mod tests {
             deadline("/mediamesh.media.v1.MediaService/Get"),
             Some(defaults::UNARY_DEADLINE)
         );
+        options.services.insert(
+            ServiceName::Search,
+            ServicePolicyOptions {
+                deadline_ms: Some(0),
+                ..Default::default()
+            },
+        );
+        let unlimited = Policy::new(&options, &MethodTable::default());
+        let search = "/mediamesh.search.v1.SearchService/Search";
+        assert_eq!(unlimited.method(search).deadline, None);
         assert!(!policy.method("/grpc.health.v1.Health/Watch").limited);
         assert_eq!(deadline("/grpc.health.v1.Health/Watch"), None);
     }

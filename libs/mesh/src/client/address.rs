@@ -16,6 +16,15 @@ pub struct EndpointError {
     why: &'static str,
 }
 
+impl EndpointError {
+    /// Reads an endpoint as it is read when it is registered; `tls` is whether `mesh.tls` is set.
+    ///
+    /// Errors: what is wrong with it, without what is secret in it.
+    pub(crate) fn check(endpoint: &str, tls: bool) -> Result<(), Self> {
+        Target::parse(endpoint, tls).map(drop)
+    }
+}
+
 /// Where one server listens.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Address {
@@ -38,12 +47,15 @@ pub(crate) enum Target {
 impl Target {
     /// Reads `http://host:port`, `https://host:port` or `dns:///host:port`.
     ///
-    /// `tls` says how endpoints of a name are spoken to.
+    /// `tls` says how endpoints of a name are spoken to; all others must say the same.
     pub(crate) fn parse(endpoint: &str, tls: bool) -> Result<Self, EndpointError> {
         let fail = |why| EndpointError {
-            endpoint: endpoint.to_owned(),
+            endpoint: without_user(endpoint),
             why,
         };
+        if endpoint.contains('@') {
+            return Err(fail("it must not have a user or password"));
+        }
         if let Some(name) = endpoint.strip_prefix("dns:") {
             let name = name.strip_prefix("///").unwrap_or(name);
             let authority: Authority = name.parse().map_err(|_| fail("it is no host and port"))?;
@@ -61,6 +73,11 @@ impl Target {
         let scheme = parts.scheme.ok_or_else(|| fail("the scheme is missing"))?;
         if scheme != Scheme::HTTP && scheme != Scheme::HTTPS {
             return Err(fail("the scheme must be http, https or dns"));
+        }
+        match (scheme == Scheme::HTTPS, tls) {
+            (false, true) => return Err(fail("mesh.tls is set, so it must be https or dns")),
+            (true, false) => return Err(fail("https needs mesh.tls")),
+            _ => {}
         }
         if parts
             .path_and_query
@@ -80,6 +97,15 @@ impl Target {
     }
 }
 
+/// The endpoint as it may be shown.
+fn without_user(endpoint: &str) -> String {
+    let Some((before, host)) = endpoint.rsplit_once('@') else {
+        return endpoint.to_owned();
+    };
+    let scheme = before.find("//").map_or("", |at| &before[..at + 2]);
+    format!("{scheme}***@{host}")
+}
+
 impl Address {
     /// Returns the address of a socket that `name` stands for.
     pub(crate) fn of_socket(socket: std::net::SocketAddr, name: &str, tls: bool) -> Self {
@@ -90,6 +116,11 @@ impl Address {
             port: socket.port(),
             name: Some(name.into()),
         }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn numbered(number: usize) -> Self {
+        Self::of_socket(([192, 0, 2, number as u8], 1).into(), "test", false)
     }
 
     pub(crate) fn is_tls(&self) -> bool {
@@ -133,7 +164,7 @@ mod tests {
 
     #[test]
     fn targets_are_read_or_named_with_their_fault() {
-        let fixed = |text| match Target::parse(text, false) {
+        let fixed = |text: &str| match Target::parse(text, text.starts_with("https")) {
             Ok(Target::Fixed(address)) => (address.to_string(), address.is_tls(), address.port),
             other => panic!("{other:?}"),
         };
@@ -148,6 +179,15 @@ mod tests {
                 tls: true
             })
         );
+        for (text, tls) in [("http://a:1", true), ("https://a:1", false)] {
+            let error = Target::parse(text, tls).unwrap_err().to_string();
+            assert!(error.contains("mesh.tls"), "{error}");
+        }
+        for text in ["http://me:secret@a:1", "me:secret@a:1", "dns:///secret@a:1"] {
+            let error = Target::parse(text, false).unwrap_err().to_string();
+            assert!(error.contains("***@a:1"), "{error}");
+            assert!(!error.contains("secret"), "{error}");
+        }
         for text in ["", "a", "ftp://a:1", "http://a:1/x", "dns:///a", "http://"] {
             let error = Target::parse(text, false).unwrap_err().to_string();
             assert!(error.contains(&format!("`{text}`")), "{error}");

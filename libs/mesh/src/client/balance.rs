@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
@@ -19,6 +20,7 @@ use super::pool::{Nowhere, Pick, Pool};
 use super::settle::settle;
 use super::verdict::{Broken, Verdict};
 use crate::body::{Watch, head_code, watch};
+use crate::deadline::Deadline;
 use crate::method::MethodKind;
 use crate::{Response, status};
 
@@ -66,7 +68,11 @@ fn nowhere(pool: &Pool, why: Nowhere) -> Response {
             status::endpoints_full(service, pool.shared.policy.connection.max_in_flight)
         }
     };
-    broken(status, Broken::NoEndpoint)
+    let broke = match why {
+        Nowhere::Unreachable => Broken::Unreachable,
+        Nowhere::Open(_) | Nowhere::Full => Broken::NoEndpoint,
+    };
+    broken(status, broke)
 }
 
 async fn send(pool: &Pool, mut call: Call) -> Response {
@@ -127,8 +133,8 @@ async fn attempt(pool: &Pool, endpoint: Arc<Endpoint>, permit: Permit, call: Cal
     };
     let kind = call.policy.method.kind;
     let repeatable = call.is_repeatable();
+    let mut flight = Flight::start(endpoint, permit, call.expires);
     let (shell, request) = call.open();
-    let flight = Flight::start(endpoint, permit);
     let endpoint = Arc::clone(&flight.endpoint);
     let mut sender = live.sender.clone();
     let sent = sender.try_send_request(address_to(request, &endpoint.address));
@@ -140,19 +146,13 @@ async fn attempt(pool: &Pool, endpoint: Arc<Endpoint>, permit: Permit, call: Cal
                     Some(request) => Err(Some(request)),
                     None => {
                         let error = error.into_error();
-                        let refused = refused(&error);
+                        let how = how(&error);
                         tracing::debug!(
-                            refused,
+                            ?how,
                             error = &error as &dyn std::error::Error,
                             "attempt broke"
                         );
-                        Ok(broken(
-                            status::unreachable(pool.shared.service),
-                            match refused {
-                                true => Broken::NotStarted,
-                                false => Broken::Lost,
-                            },
-                        ))
+                        Ok(broken(status::unreachable(pool.shared.service), how))
                     }
                 };
             }
@@ -171,8 +171,12 @@ async fn attempt(pool: &Pool, endpoint: Arc<Endpoint>, permit: Permit, call: Cal
         // The peer hangs: what may be repeated is, if there is somebody else to ask.
         () = async {
             live.silent.cancelled().await;
-            if !repeatable || !pool.has_other(endpoint.id) {
+            if !repeatable {
                 std::future::pending::<()>().await;
+            }
+            let mut changed = pool.shared.changed.subscribe();
+            while !pool.has_other(endpoint.id) && !endpoint.has_newer_than(&live) {
+                let _ = changed.changed().await;
             }
         } => Ok(broken(status::unreachable(pool.shared.service), Broken::Lost)),
     };
@@ -187,18 +191,25 @@ async fn attempt(pool: &Pool, endpoint: Arc<Endpoint>, permit: Permit, call: Cal
     }
 }
 
-/// Returns whether the peer says that it has not looked at the request.
+/// Says how an attempt ended that got no answer.
 ///
-/// Source: RFC 9113, section 8.7, REFUSED_STREAM.
-fn refused(error: &hyper::Error) -> bool {
+/// Source: RFC 9113, sections 6.8 and 8.7: a refused stream, and one above the last of a GOAWAY, was
+/// not looked at.
+fn how(error: &hyper::Error) -> Broken {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(error) = cause {
         if let Some(h2) = error.downcast_ref::<h2::Error>() {
-            return h2.is_reset() && h2.reason() == Some(h2::Reason::REFUSED_STREAM);
+            let reason = h2.reason();
+            return match (h2.is_reset(), h2.is_go_away()) {
+                (true, _) if reason == Some(h2::Reason::REFUSED_STREAM) => Broken::NotStarted,
+                (true, _) => Broken::Reset,
+                (_, true) if reason == Some(h2::Reason::NO_ERROR) => Broken::NotStarted,
+                _ => Broken::Lost,
+            };
         }
         cause = error.source();
     }
-    false
+    Broken::Lost
 }
 
 /// A call that is out at an endpoint. Dropped, it was cancelled.
@@ -206,21 +217,28 @@ struct Flight {
     endpoint: Arc<Endpoint>,
     permit: Option<Permit>,
     started: Instant,
+    /// When it is given up.
+    expires: Option<Deadline>,
+    /// How long the response took to begin.
+    took: Option<Duration>,
 }
 
 impl Flight {
-    fn start(endpoint: Arc<Endpoint>, permit: Permit) -> Self {
+    fn start(endpoint: Arc<Endpoint>, permit: Permit, expires: Option<Deadline>) -> Self {
         endpoint.load.start();
         Self {
             endpoint,
             permit: Some(permit),
             started: Instant::now(),
+            expires,
+            took: None,
         }
     }
 
     /// Notes that the response has begun.
-    fn heard(&self) {
-        self.endpoint.load.observe(self.started.elapsed());
+    fn heard(&mut self) {
+        self.took = Some(self.started.elapsed());
+        self.endpoint.load.heard();
     }
 
     /// Takes back a call that was not made.
@@ -232,11 +250,21 @@ impl Flight {
     /// Judges the answer, and its end if that is still to come.
     fn land(mut self, response: Response) -> Response {
         let verdict = Verdict::of(&response);
+        // Failing fast must not look like being fast.
+        if verdict.signal == Signal::Success
+            && let Some(took) = self.took
+        {
+            self.endpoint.load.observe(took);
+        }
         let shared = &self.endpoint.shared;
         if head_code(&response).is_some() {
             shared.metrics.attempt(shared.service, verdict.code);
             self.signal(verdict.signal);
             return response;
+        }
+        // A stream may last for an hour; nobody else gets in until a probe is judged.
+        if self.permit.as_ref().is_some_and(Permit::is_probe) {
+            self.signal(verdict.signal);
         }
         watch(response, self)
     }
@@ -260,9 +288,22 @@ impl Watch for Flight {
 impl Drop for Flight {
     fn drop(&mut self) {
         self.endpoint.load.end();
-        if self.permit.is_some() {
-            // Cancelled while it waited: the answer would have taken at least this long.
-            self.endpoint.load.waited(self.started.elapsed());
+        if self.permit.is_none() || self.took.is_some() {
+            return;
+        }
+        // Given up while it waited: the answer would have taken at least this long.
+        let waited = self.started.elapsed();
+        self.endpoint.load.waited(waited);
+        let shared = &self.endpoint.shared;
+        let timed_out = self.expires.is_some_and(Deadline::has_passed);
+        let code = match timed_out {
+            true => Code::DeadlineExceeded,
+            false => Code::Cancelled,
+        };
+        shared.metrics.attempt(shared.service, code);
+        // A deadline that is short says more about the caller.
+        if timed_out && waited >= shared.policy.connection.silence {
+            self.signal(Signal::SoftFailure);
         }
     }
 }

@@ -6,12 +6,14 @@
 //! |---|---|---|
 //! | closed | all | a signal trips it: open |
 //! | open | none | its time is up and a call asks to be the probe: half-open |
-//! | half-open | one, the probe | the probe succeeds: closed; it fails: open, for longer |
+//! | half-open | one, the probe | the probe succeeds: closed; it fails: open, for longer; it says nothing for `max_open`: another call is the probe |
 //!
 //! **Signals.** (1) `consecutive_failures` hard failures in a row. (2) A success rate below
 //! `success_rate_floor` over the last `minimum_calls`, once there were as many.
 //! What counts as which is decided in [`super::verdict`]: client mistakes are successes, shed and
-//! cancelled calls are nothing, RESOURCE_EXHAUSTED and deadlines count for signal 2 only.
+//! cancelled calls are nothing. Only a peer that does not answer, or says that it cannot, fails hard;
+//! an answer that is an error counts for signal 2 only, as one bad request must not take a peer away
+//! from everybody.
 //!
 //! **Ejection cap.** Signal 2 compares an endpoint with what is normal, so it may take out at most
 //! `max_ejection_percent` of a service's endpoints: a bad rollout must not eject everything.
@@ -20,12 +22,15 @@
 //! **Open time** starts at `base_open` and doubles with each trip in a row up to `max_open`; half a
 //! jitter keeps many clients from probing together. Staying closed for `max_open` forgets the trips.
 //!
+//! **Whose verdicts count.** Those of the state that let the call in: verdicts of calls that began
+//! before a trip or before a reset change nothing after it.
+//!
 //! **Cold start** is closed with no calls counted. A new connection to a peer that was lost is a cold
 //! start: it is another process.
 //!
-//! **The probe** is a call that may be repeated elsewhere if it fails, unless there is no other
-//! endpoint to ask. A probe that ends without a verdict (its caller went away) gives its turn back.
-//! Verdicts of calls that were let in before the trip change nothing after it.
+//! **The probe** is a unary call that may be repeated elsewhere if it fails, unless there is no other
+//! endpoint to ask. A probe that ends without a verdict (its caller went away) gives its turn back;
+//! a stream has succeeded as a probe once it has begun.
 //!
 //! State is three atomics; no lock is held on the way of a call.
 //!
@@ -119,7 +124,7 @@ pub(crate) struct Breaker {
     policy: BreakerPolicy,
     clock: Clock,
     ejections: Arc<Ejections>,
-    /// State and flags, and above them: when open, until when; when closed, since when.
+    /// State and flags, and above them: when open, until when; else since when.
     word: AtomicU64,
     consecutive: AtomicU32,
     /// Trips in a row.
@@ -131,7 +136,8 @@ pub(crate) struct Breaker {
 #[derive(Debug)]
 pub(crate) struct Permit {
     breaker: Arc<Breaker>,
-    probe: bool,
+    /// The state that let the call in.
+    word: u64,
     done: bool,
 }
 
@@ -164,61 +170,72 @@ impl Breaker {
     /// Returns whether a call would be let in as the probe.
     pub(crate) fn wants_probe(&self) -> bool {
         let word = self.word.load(Ordering::Acquire);
-        word & 3 == OPEN && self.clock.micros() >= word >> SHIFT
+        word & 3 != CLOSED && self.clock.micros() >= self.probe_at(word)
     }
 
-    /// Returns how long it stays open, in microseconds; zero if it is not.
+    /// Returns when the next call may be the probe.
+    fn probe_at(&self, word: u64) -> u64 {
+        let time = word >> SHIFT;
+        match word & 3 {
+            HALF_OPEN => time + micros(self.policy.max_open),
+            _ => time,
+        }
+    }
+
+    /// Returns how long it is until a call may be the probe, in microseconds; zero if it is closed.
     pub(crate) fn open_for_micros(&self) -> u64 {
         let word = self.word.load(Ordering::Acquire);
         match word & 3 {
-            OPEN => (word >> SHIFT).saturating_sub(self.clock.micros()),
-            _ => 0,
+            CLOSED => 0,
+            _ => self.probe_at(word).saturating_sub(self.clock.micros()),
         }
     }
 
     /// Lets a call in, as the probe if it is time for one; `None` when it may not.
     pub(crate) fn try_acquire(self: &Arc<Self>) -> Option<(Permit, Option<Transition>)> {
         let word = self.word.load(Ordering::Acquire);
-        let permit = |probe| Permit {
+        let permit = |word| Permit {
             breaker: Arc::clone(self),
-            probe,
+            word,
             done: false,
         };
         if word & 3 == CLOSED {
-            return Some((permit(false), None));
+            return Some((permit(word), None));
         }
-        if word & 3 != OPEN || self.clock.micros() < word >> SHIFT {
+        let now = self.clock.micros();
+        if now < self.probe_at(word) {
             return None;
         }
         // One of the callers that see the time is up wins, and is the probe.
+        let half_open = HALF_OPEN | (word & EJECTED) | (now << SHIFT);
         self.word
-            .compare_exchange(
-                word,
-                HALF_OPEN | (word & EJECTED),
-                Ordering::AcqRel,
-                Ordering::Acquire,
-            )
+            .compare_exchange(word, half_open, Ordering::AcqRel, Ordering::Acquire)
             .ok()?;
-        let transition = Transition {
+        let transition = (word & 3 == OPEN).then_some(Transition {
             to: BreakerState::HalfOpen,
             why: "open time is up",
-        };
-        Some((permit(true), Some(transition)))
+        });
+        Some((permit(half_open), transition))
     }
 
     /// Forgets everything: the endpoint was connected to anew.
     pub(crate) fn reset(&self) -> Option<Transition> {
+        // Before it closes: what is counted after belongs to the new state.
+        self.clear();
+        self.trips.store(0, Ordering::Release);
         let before = self
             .word
             .swap(CLOSED | (self.clock.micros() << SHIFT), Ordering::AcqRel);
         self.settle_ejection(before);
-        self.consecutive.store(0, Ordering::Release);
-        self.trips.store(0, Ordering::Release);
-        self.success_rate.clear();
         (before & 3 != CLOSED).then_some(Transition {
             to: BreakerState::Closed,
             why: "connected anew",
         })
+    }
+
+    fn clear(&self) {
+        self.consecutive.store(0, Ordering::Release);
+        self.success_rate.clear();
     }
 
     fn settle_ejection(&self, before: u64) {
@@ -227,7 +244,10 @@ impl Breaker {
         }
     }
 
-    fn record(&self, signal: Signal) -> Option<Transition> {
+    fn record(&self, word: u64, signal: Signal) -> Option<Transition> {
+        if self.word.load(Ordering::Acquire) != word {
+            return None;
+        }
         match signal {
             Signal::Neutral => return None,
             Signal::Success => self.consecutive.store(0, Ordering::Release),
@@ -238,10 +258,6 @@ impl Breaker {
         }
         self.success_rate.record(signal == Signal::Success);
         if signal == Signal::Success {
-            return None;
-        }
-        let word = self.word.load(Ordering::Acquire);
-        if word & 3 != CLOSED {
             return None;
         }
         if self.consecutive.load(Ordering::Acquire) >= self.policy.consecutive_failures {
@@ -292,21 +308,19 @@ impl Breaker {
         })
     }
 
-    fn probed(&self, signal: Signal) -> Option<Transition> {
-        let seen = self.word.load(Ordering::Acquire);
-        if seen & 3 != HALF_OPEN {
-            // It was reset meanwhile.
+    fn probed(&self, seen: u64, signal: Signal) -> Option<Transition> {
+        if self.word.load(Ordering::Acquire) != seen {
+            // It was reset meanwhile, or another call is the probe.
             return None;
         }
         match signal {
             Signal::Success => {
+                self.clear();
                 let closed = CLOSED | (self.clock.micros() << SHIFT);
                 self.word
                     .compare_exchange(seen, closed, Ordering::AcqRel, Ordering::Acquire)
                     .ok()?;
                 self.settle_ejection(seen);
-                self.consecutive.store(0, Ordering::Release);
-                self.success_rate.clear();
                 Some(Transition {
                     to: BreakerState::Closed,
                     why: "the probe succeeded",
@@ -337,23 +351,23 @@ impl Drop for Breaker {
 impl Permit {
     /// Returns whether this call is the probe of a half-open breaker.
     pub(crate) fn is_probe(&self) -> bool {
-        self.probe
+        self.word & 3 == HALF_OPEN
     }
 
     /// Says how the call ended.
     pub(crate) fn record(mut self, signal: Signal) -> Option<Transition> {
         self.done = true;
-        match self.probe {
-            true => self.breaker.probed(signal),
-            false => self.breaker.record(signal),
+        match self.is_probe() {
+            true => self.breaker.probed(self.word, signal),
+            false => self.breaker.record(self.word, signal),
         }
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        if self.probe && !self.done {
-            self.breaker.probed(Signal::Neutral);
+        if self.is_probe() && !self.done {
+            self.breaker.probed(self.word, Signal::Neutral);
         }
     }
 }

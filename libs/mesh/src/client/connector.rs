@@ -76,6 +76,7 @@ where
         .initial_stream_window_size(defaults::STREAM_WINDOW_BYTES)
         .initial_connection_window_size(defaults::CONNECTION_WINDOW_BYTES)
         .max_frame_size(defaults::MAX_FRAME_BYTES)
+        .max_header_list_size(defaults::MAX_HEADER_LIST_BYTES)
         .handshake(TokioIo::new(io))
         .await?;
     let closed = CancellationToken::new();

@@ -98,3 +98,6 @@ where
         .boxed()
     }
 }
+
+#[cfg(test)]
+mod tests;

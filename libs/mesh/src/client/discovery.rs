@@ -3,9 +3,11 @@
 use std::sync::{Arc, Weak};
 
 use tokio::net::lookup_host;
+use tokio::time::timeout;
 
 use super::address::{Address, EndpointError, Target};
 use super::pool::Pool;
+use crate::policy::defaults::RESOLVE_TIMEOUT;
 
 /// Points `pool` at `endpoints`; names are resolved now and then again and again, by a task that ends
 /// with the pool.
@@ -50,13 +52,19 @@ async fn resolve(pool: Weak<Pool>, targets: Vec<Target>) {
             match target {
                 Target::Fixed(address) => *known = vec![address.clone()],
                 Target::Dns { host, port, tls } => {
-                    match lookup_host((host.as_str(), *port)).await {
+                    let looked_up = lookup_host((host.as_str(), *port));
+                    let found = match timeout(RESOLVE_TIMEOUT, looked_up).await {
+                        Ok(found) => found,
+                        Err(slow) => Err(slow.into()),
+                    };
+                    match found {
                         Ok(sockets) => {
                             let mut addresses: Vec<Address> = sockets
                                 .map(|socket| Address::of_socket(socket, host, *tls))
                                 .collect();
-                            // Resolvers rotate their answers.
+                            // Resolvers rotate their answers, and say some twice.
                             addresses.sort_by_key(ToString::to_string);
+                            addresses.dedup();
                             *known = addresses;
                             complaints = 0;
                         }

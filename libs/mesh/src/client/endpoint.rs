@@ -132,6 +132,12 @@ impl Endpoint {
         self.live.load_full()
     }
 
+    /// Returns whether a connection has taken the place of `old`.
+    pub(crate) fn has_newer_than(&self, old: &Arc<Live>) -> bool {
+        let live = self.live.load();
+        live.as_ref().is_some_and(|live| !Arc::ptr_eq(live, old))
+    }
+
     pub(crate) fn is_ready(&self) -> bool {
         self.connectivity() == Connectivity::Ready
     }
@@ -169,7 +175,7 @@ impl Endpoint {
         self.set(Connectivity::Connecting);
     }
 
-    pub(super) fn signed(&self, sign: Sign) {
+    pub(crate) fn signed(&self, sign: Sign) {
         self.serving.store(sign == Sign::Serving, Ordering::Release);
     }
 
@@ -190,6 +196,12 @@ impl Endpoint {
         *self.last_error.lock() = Some(why);
         self.failures.fetch_add(1, Ordering::AcqRel);
         self.set(Connectivity::TransientFailure);
+    }
+
+    #[cfg(test)]
+    pub(super) fn seem_ready(&self) {
+        self.signed(Sign::Serving);
+        self.set(Connectivity::Ready);
     }
 
     fn set(&self, connectivity: Connectivity) {

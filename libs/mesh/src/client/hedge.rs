@@ -18,6 +18,7 @@ use futures::future::{BoxFuture, Either, select};
 use tokio::time::Instant;
 use tower::{Layer, Service};
 
+use super::breaker::Signal;
 use super::call::Call;
 use super::latency::Latency;
 use super::pool::Pool;
@@ -96,9 +97,10 @@ where
             .policy
             .hedging
             .zip(call.again())
-            .and_then(|(policy, second)| {
+            .and_then(|(policy, mut second)| {
                 let observed = self.layer.methods.get(call.path())?;
                 observed.earn(policy);
+                second.hedge = true;
                 Some((observed.delay(policy), second))
             });
         let started = Instant::now();
@@ -114,7 +116,10 @@ where
                 Some(delay) => race(inner, &layer.pool, observed, first, second, delay).await?,
                 None => first.await?,
             };
-            observed.latency.observe(started.elapsed());
+            // How long failures take says nothing about when an answer is late.
+            if Verdict::of(&response).signal == Signal::Success {
+                observed.latency.observe(started.elapsed());
+            }
             Ok(response)
         }
         .boxed()
@@ -145,12 +150,12 @@ where
         Either::Left((answer, other)) => (answer?, "first", other),
         Either::Right((answer, other)) => (answer?, "second", other),
     };
-    pool.shared.metrics.hedged(pool.shared.service, winner);
     // One failure does not end the race: the other may still answer.
-    match Verdict::of(&answer).may_repeat(true) {
-        true => other.await,
-        false => Ok(answer),
+    if Verdict::of(&answer).may_repeat(true) {
+        return other.await;
     }
+    pool.shared.metrics.hedged(pool.shared.service, winner);
+    Ok(answer)
 }
 
 impl Observed {
@@ -177,3 +182,6 @@ impl Observed {
             .is_ok()
     }
 }
+
+#[cfg(test)]
+mod tests;

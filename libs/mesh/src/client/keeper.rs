@@ -2,7 +2,8 @@
 //!
 //! - **Connecting** ends with an answer of the peer to a health check, not with an accepted socket:
 //!   the kernel accepts for a process that is stopped.
-//! - **Failing** to connect is repeated with growing waits, sooner if a call has no other endpoint.
+//! - **Failing** to connect is repeated with growing waits, after a quarter of them if a call has no
+//!   other endpoint.
 //! - **Connected**, the peer is watched: if it has calls in flight and says nothing for
 //!   `silence`, it is asked for a sign of life; without one within `probe_timeout` it is given up.
 //!   The connection itself is left to the calls that may not be repeated; HTTP/2 keep-alive ends it.
@@ -16,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::connector::{self, ConnectError, Connection, Sender, Sign};
 use super::endpoint::{Endpoint, Live};
-use crate::policy::defaults::WATCH_INTERVAL;
+use crate::policy::defaults::{HEALTH_INTERVAL, WATCH_INTERVAL};
 
 /// Least wait between two attempts to connect, however much it is wanted.
 const LEAST_PAUSE: Duration = Duration::from_millis(20);
@@ -91,7 +92,8 @@ async fn pause(endpoint: &Endpoint, failures: u32) -> bool {
         .min(policy.max_backoff);
     // Between half and all of it: clients of one peer must not come back together.
     let wait = bound.mul_f64(0.5 + fastrand::f64() / 2.0).max(LEAST_PAUSE);
-    let least = Instant::now() + LEAST_PAUSE;
+    // However many calls want it: a peer that is down must not be stormed.
+    let least = Instant::now() + (wait / 4).max(LEAST_PAUSE);
     tokio::select! {
         () = tokio::time::sleep(wait) => true,
         () = async {
@@ -147,8 +149,9 @@ async fn listen(endpoint: &Endpoint, sender: Sender) {
         let starved = now.duration_since(last) > WATCH_INTERVAL * 3;
         last = now;
         let silent = !starved && endpoint.load.silence() >= policy.silence;
-        let not_serving = !endpoint.is_serving() && asked.elapsed() >= policy.max_backoff;
-        if !silent && !not_serving {
+        // A peer may begin or cease to serve while its connection stands.
+        let due = asked.elapsed() >= HEALTH_INTERVAL;
+        if !silent && !due {
             continue;
         }
         asked = Instant::now();

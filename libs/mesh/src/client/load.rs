@@ -86,10 +86,10 @@ impl Load {
 
     fn take_in(&self, took: Duration) {
         let took = micros(took) as f32;
-        let stamp = self.stamp();
         let _ = self
             .average
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, |word| {
+                let stamp = self.stamp();
                 let (average, weight) = self.decayed(word, stamp);
                 let next = match took > average {
                     true => took,
@@ -125,6 +125,8 @@ impl Load {
     fn decayed(&self, word: u64, stamp: u32) -> (f32, f32) {
         let average = f32::from_bits((word >> 32) as u32);
         let age = stamp.wrapping_sub(word as u32);
+        // Another thread's stamp may be newer than this one's.
+        let age = if age > u32::MAX / 2 { 0 } else { age };
         let elapsed = u64::from(age) * STAMP_MICROS;
         let weight = (-(elapsed as f32) / self.decay_micros).exp();
         (average * weight, weight)

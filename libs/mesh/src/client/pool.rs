@@ -2,7 +2,8 @@
 //!
 //! Power of two choices on [`Load::cost`](super::load::Load::cost), among the endpoints that are
 //! ready, whose breaker is closed, and that this call was not yet sent to. A breaker whose time is up
-//! gets its probe first, from a call that may be repeated elsewhere.
+//! gets its probe first, from a unary call that may be repeated elsewhere. Endpoints that say they are
+//! not serving get calls only if no other would take them.
 //!
 //! Source: Mitzenmacher, The Power of Two Choices in Randomized Load Balancing, 2001.
 
@@ -21,6 +22,7 @@ use super::clock::Clock;
 use super::endpoint::{Connectivity, Endpoint, Shared};
 use super::metrics::MeshMetrics;
 use super::throttle::Throttle;
+use crate::method::MethodKind;
 use crate::policy::ClientPolicy;
 use crate::tls::ClientTls;
 
@@ -73,7 +75,7 @@ impl Pool {
                 metrics: MeshMetrics::new(metrics),
                 changed: watch::Sender::new(()),
             }),
-            throttle: Throttle::new(policy.throttling),
+            throttle: Throttle::new(policy.throttling, Clock::new()),
             endpoints: ArcSwap::default(),
             known: AtomicBool::new(false),
             next_id: AtomicU64::new(0),
@@ -160,39 +162,36 @@ impl Pool {
         if !endpoints.iter().any(|endpoint| reachable(&endpoint)) {
             return self.pick_none(&endpoints, seen);
         }
-        let repeatable = call.is_repeatable();
-        for fresh in [true, false] {
+        let may_probe = call.is_repeatable() && call.policy.method.kind == MethodKind::Unary;
+        for (serving, fresh) in [(true, true), (true, false), (false, true), (false, false)] {
             let candidates = || {
                 endpoints
                     .iter()
                     .filter(reachable)
                     .filter(|endpoint| endpoint.has_room())
+                    .filter(move |endpoint| !serving || endpoint.is_serving())
                     .filter(move |endpoint| !fresh || !call.tried.has(endpoint.id))
             };
-            if repeatable && let Some(probe) = candidates().find_map(probe) {
+            if may_probe && let Some(probe) = candidates().find_map(probe) {
                 return probe;
             }
             if let Some(chosen) = choose(candidates) {
                 return chosen;
             }
         }
+        let closed = |endpoint: &Arc<Endpoint>| endpoint.breaker.is_closed();
+        if endpoints.iter().filter(reachable).any(closed) {
+            return Pick::Nowhere(Nowhere::Full);
+        }
         // None is closed: now any call may be the probe.
         if let Some(probe) = endpoints.iter().filter(reachable).find_map(probe) {
             return probe;
         }
-        let closed = |endpoint: &Arc<Endpoint>| endpoint.breaker.is_closed();
-        let full = endpoints.iter().filter(reachable).any(closed);
-        Pick::Nowhere(match full {
-            true => Nowhere::Full,
-            false => Nowhere::Open(Duration::from_micros(
-                endpoints
-                    .iter()
-                    .filter(reachable)
-                    .map(|endpoint| endpoint.breaker.open_for_micros())
-                    .min()
-                    .unwrap_or_default(),
-            )),
-        })
+        let waits = endpoints.iter().filter(reachable);
+        let wait = waits.map(|endpoint| endpoint.breaker.open_for_micros());
+        Pick::Nowhere(Nowhere::Open(Duration::from_micros(
+            wait.min().unwrap_or_default(),
+        )))
     }
 
     /// No endpoint is ready: has each one connect now, and waits until one has or all have failed.
@@ -235,6 +234,18 @@ impl Pool {
         self.endpoints.load().iter().any(|endpoint| {
             !call.tried.has(endpoint.id) && endpoint.is_ready() && endpoint.breaker.is_closed()
         })
+    }
+}
+
+#[cfg(test)]
+impl Pool {
+    /// Makes `count` endpoints the set that seem ready and are never connected to.
+    pub(crate) fn set_ready(&self, count: usize) {
+        let addresses: Vec<_> = (0..count).map(Address::numbered).collect();
+        self.set(&addresses);
+        for endpoint in self.endpoints.load().iter() {
+            endpoint.seem_ready();
+        }
     }
 }
 
@@ -281,3 +292,6 @@ where
     };
     admit(chosen)
 }
+
+#[cfg(test)]
+mod tests;

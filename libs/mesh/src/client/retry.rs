@@ -22,7 +22,7 @@ use tower::{Layer, Service};
 use super::breaker::Signal;
 use super::call::Call;
 use super::pool::Pool;
-use super::verdict::{Repeat, Verdict};
+use super::verdict::{Broken, Repeat, Verdict};
 use crate::policy::Policy;
 use crate::{Request, Response};
 
@@ -98,7 +98,10 @@ impl RetryLayer {
                 }
                 return Ok(response);
             }
-            self.pool.throttle.failed();
+            // What was never sent is no load, and says nothing of how much the service can take.
+            if response.extensions().get::<Broken>() != Some(&Broken::Unreachable) {
+                self.pool.throttle.failed();
+            }
             let Some(mut next) = next else {
                 return Ok(response);
             };
@@ -133,3 +136,6 @@ impl RetryLayer {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

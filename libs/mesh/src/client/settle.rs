@@ -16,6 +16,10 @@ use tonic::{Status, body::Body};
 use crate::Response;
 use crate::body::head_code;
 use crate::method::MethodKind;
+use crate::policy::defaults::MAX_MESSAGE_BYTES;
+
+/// Of a message on the wire: a flag and its length.
+const PREFIX_BYTES: usize = 5;
 
 /// What came before the answer broke off.
 pub(crate) struct Broke;
@@ -30,11 +34,14 @@ pub(crate) async fn settle(response: Response, kind: MethodKind) -> Result<Respo
     let (mut head, mut body) = response.into_parts();
     let mut frames = VecDeque::new();
     let one_message = matches!(kind, MethodKind::Unary | MethodKind::ClientStream);
+    let mut bytes = 0;
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|_| Broke)?;
         let Some(trailers) = frame.trailers_ref() else {
+            bytes += frame.data_ref().map_or(0, Bytes::len);
             frames.push_back(frame);
-            if one_message {
+            // More than a message may have: the decoder above refuses it without all of it.
+            if one_message && bytes <= MAX_MESSAGE_BYTES + PREFIX_BYTES {
                 continue;
             }
             return Ok(restore(head, frames, Some(body)));
@@ -91,16 +98,9 @@ impl http_body::Body for Settled {
                 .is_none_or(http_body::Body::is_end_stream)
     }
 
+    // Never exact: who forwards the answer would make it a `content-length`, and cut off what follows
+    // the last byte, the trailers.
     fn size_hint(&self) -> SizeHint {
-        match self.rest {
-            Some(_) => SizeHint::default(),
-            None => SizeHint::with_exact(
-                self.frames
-                    .iter()
-                    .filter_map(Frame::data_ref)
-                    .map(|data| data.len() as u64)
-                    .sum(),
-            ),
-        }
+        SizeHint::default()
     }
 }

@@ -4,12 +4,15 @@
 //! |---|---|---|
 //! | OK, or a mistake of the caller | success | no |
 //! | never left this process, refused stream, shed, peer shuts down | nothing | any method |
-//! | UNAVAILABLE because *its* dependency is down | nothing | no: its own stack has retried |
+//! | UNAVAILABLE because *its* dependency is down | soft failure | idempotent methods: another may reach it |
 //! | UNAVAILABLE otherwise, connection lost | hard failure | idempotent methods |
-//! | INTERNAL, UNKNOWN, DATA_LOSS | hard failure | no |
+//! | the one stream was reset | soft failure | idempotent methods |
+//! | INTERNAL, UNKNOWN, DATA_LOSS | soft failure | no |
 //! | RESOURCE_EXHAUSTED | soft failure | idempotent methods, if the peer says when |
 //! | DEADLINE_EXCEEDED | soft failure | idempotent methods, if only the attempt's time was up |
 //! | CANCELLED | nothing | no |
+//! | no endpoint can be reached | nothing | any method, without taking from the budget |
+//! | every breaker is open, every endpoint is full | nothing | no: the caller is told when |
 
 use std::time::Duration;
 
@@ -28,9 +31,13 @@ pub(crate) enum Broken {
     NotStarted,
     /// The connection was lost on the way.
     Lost,
+    /// The peer, or this side, ended this one stream; the connection stands.
+    Reset,
     /// The attempt's own time was up, the call's is not.
     TimedOut,
-    /// There is no endpoint that would take it.
+    /// No endpoint can be reached.
+    Unreachable,
+    /// There are endpoints, and none may be asked now.
     NoEndpoint,
 }
 
@@ -81,9 +88,10 @@ impl Verdict {
             .and_then(|status| status.get_details_retry_info())
             .and_then(|info| info.retry_delay);
         let (signal, repeat) = match broken {
-            Some(Broken::NotStarted | Broken::NoEndpoint) => (Signal::Neutral, Repeat::Always),
+            Some(Broken::NotStarted | Broken::Unreachable) => (Signal::Neutral, Repeat::Always),
+            Some(Broken::NoEndpoint) => (Signal::Neutral, Repeat::No),
             Some(Broken::Lost) => (Signal::HardFailure, Repeat::Idempotent),
-            Some(Broken::TimedOut) => (Signal::SoftFailure, Repeat::Idempotent),
+            Some(Broken::TimedOut | Broken::Reset) => (Signal::SoftFailure, Repeat::Idempotent),
             None => judge(code, status.and_then(reason_of), pushback.is_some()),
         };
         Self {
@@ -117,10 +125,10 @@ fn judge(code: Code, reason: Option<ErrorReason>, pushback: bool) -> (Signal, Re
             (Signal::Neutral, Repeat::Always)
         }
         (Code::Unavailable, Some(ErrorReason::DependencyDown | ErrorReason::CircuitOpen)) => {
-            (Signal::Neutral, Repeat::No)
+            (Signal::SoftFailure, Repeat::Idempotent)
         }
         (Code::Unavailable, _) => (Signal::HardFailure, Repeat::Idempotent),
-        (Code::Internal | Code::Unknown | Code::DataLoss, _) => (Signal::HardFailure, Repeat::No),
+        (Code::Internal | Code::Unknown | Code::DataLoss, _) => (Signal::SoftFailure, Repeat::No),
         (Code::ResourceExhausted, _) if pushback => (Signal::SoftFailure, Repeat::Idempotent),
         (Code::ResourceExhausted | Code::DeadlineExceeded, _) => (Signal::SoftFailure, Repeat::No),
         (Code::Cancelled, _) => (Signal::Neutral, Repeat::No),
@@ -168,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn a_peers_dead_dependency_is_not_its_own_fault_nor_ours_to_repeat() {
+    fn a_peers_dead_dependency_may_be_alive_for_another() {
         let down = Error::new(
             ErrorKind::DependencyDown,
             ErrorReason::DependencyDown,
@@ -177,8 +185,16 @@ mod tests {
         let verdict = verdict(down.into());
         assert_eq!(
             (verdict.signal, verdict.repeat),
-            (Signal::Neutral, Repeat::No)
+            (Signal::SoftFailure, Repeat::Idempotent)
         );
+    }
+
+    #[test]
+    fn an_answer_that_is_an_error_never_fails_hard() {
+        for code in [Code::Internal, Code::Unknown, Code::DataLoss] {
+            let verdict = verdict(Status::new(code, "x"));
+            assert_eq!(verdict.signal, Signal::SoftFailure, "{code:?}");
+        }
     }
 
     #[test]

@@ -18,13 +18,14 @@ use crate::tls::TlsOptions;
 #[serde(default, deny_unknown_fields)]
 pub struct PolicyOptions {
     /// Where services are that do not run in this process, by service name: a list of
-    /// `http://host:port`, or `dns:///host:port` for every address of a name.
+    /// `http://host:port`, or `dns:///host:port` for every address of a name. With `tls` it is
+    /// `https://`.
     pub endpoints: BTreeMap<ServiceName, Vec<String>>,
     /// Certificates of connections between services.
     pub tls: TlsOptions,
     /// By service name, e.g. `search`.
     pub services: BTreeMap<ServiceName, ServicePolicyOptions>,
-    /// By method path without the leading slash, e.g. `mediamesh.search.v1.SearchService/Search`.
+    /// By method path without the leading slash, e.g. `mediamesh.search.v1.SearchService/SearchMedia`.
     pub methods: BTreeMap<String, MethodPolicyOptions>,
     /// How long a server may take to finish running calls at shutdown, milliseconds.
     pub drain_ms: Option<u64>,
@@ -36,7 +37,7 @@ pub struct PolicyOptions {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ServicePolicyOptions {
-    /// Deadline of unary methods, milliseconds.
+    /// Deadline of unary methods, milliseconds; 0 means none.
     pub deadline_ms: Option<u64>,
     /// Most calls that run at once; the adaptive limit moves below it.
     pub max_running: Option<usize>,

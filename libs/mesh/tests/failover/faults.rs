@@ -4,18 +4,18 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tokio::sync::Mutex;
 use tonic::Code;
 
 use crate::fleet::{Fleet, Outcome};
+use crate::measured::measured;
 
 const RATE: u32 = 300;
 
-fn failures(outcomes: &[Outcome]) -> Vec<&Outcome> {
-    outcomes
-        .iter()
-        .filter(|outcome| outcome.result.is_err())
-        .collect()
+fn none_failed(outcomes: &[Outcome]) {
+    let failed = || outcomes.iter().filter(|outcome| outcome.result.is_err());
+    let first = failed().next();
+    let (failed, all) = (failed().count(), outcomes.len());
+    assert!(failed == 0, "{failed} of {all}, the first: {first:?}");
 }
 
 /// Reads sent within a span of time that a server answered.
@@ -29,108 +29,115 @@ fn share(outcomes: &[Outcome], from: Duration, until: Duration, server: u64) -> 
     own.count() as f64 / within().count().max(1) as f64
 }
 
-/// One at a time: each measures, and all share the machine's few cores.
-static ALONE: Mutex<()> = Mutex::const_new(());
-
 const S: Duration = Duration::from_secs(1);
 const MS: Duration = Duration::from_millis(1);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_server_costs_no_read_and_shares_again_once_it_is_back() {
-    let _alone = ALONE.lock().await;
-    for count in [2, 3] {
-        let mut fleet = Fleet::start(count).await;
-        fleet.warm_up().await;
-        let load = fleet.load(RATE, 4 * S);
-        tokio::time::sleep(S).await;
-        fleet.replicas[0].kill();
-        tokio::time::sleep(S).await;
-        fleet.replicas[0].restart();
-        let outcomes = load.await.unwrap();
-        assert!(failures(&outcomes).is_empty(), "{:?}", failures(&outcomes));
-        assert_eq!(share(&outcomes, 1200 * MS, 2 * S, 0), 0.0);
-        // It has its share again within a second; two choices make it even but for chance.
-        let back = share(&outcomes, 3 * S, 4 * S, 0);
-        let even = 1.0 / count as f64;
-        assert!(back > even / 2.0, "{back} of {even}");
-    }
+    measured(async || {
+        for count in [2, 3] {
+            let mut fleet = Fleet::start(count).await;
+            fleet.warm_up().await;
+            let load = fleet.load(RATE, 4 * S);
+            tokio::time::sleep(S).await;
+            fleet.replicas[0].kill();
+            tokio::time::sleep(S).await;
+            fleet.replicas[0].restart();
+            let outcomes = load.await.unwrap();
+            none_failed(&outcomes);
+            assert_eq!(share(&outcomes, 1200 * MS, 2 * S, 0), 0.0);
+            // It has its share again within a second; two choices make it even but for chance.
+            let back = share(&outcomes, 3 * S, 4 * S, 0);
+            let even = 1.0 / count as f64;
+            assert!(back > even / 2.0, "{back} of {even}");
+        }
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_frozen_server_costs_no_read_and_is_avoided_at_once() {
-    let _alone = ALONE.lock().await;
-    for count in [2, 3] {
-        let fleet = Fleet::start(count).await;
-        fleet.warm_up().await;
-        let load = fleet.load(RATE, 5 * S);
-        tokio::time::sleep(S).await;
-        fleet.replicas[0].freeze(2 * S);
-        let outcomes = load.await.unwrap();
-        assert!(failures(&outcomes).is_empty(), "{:?}", failures(&outcomes));
-        // Few calls are caught, because silence makes a server dear; those are sent elsewhere in
-        // under a second.
-        let slow = outcomes.iter().filter(|one| one.took > 300 * MS).count();
-        assert!(slow < outcomes.len() / 20, "{slow} reads were caught");
-        let slowest = outcomes.iter().map(|one| one.took).max().unwrap();
-        assert!(slowest < 1500 * MS, "{slowest:?}");
-        let back = share(&outcomes, 4 * S, 5 * S, 0);
-        let even = 1.0 / count as f64;
-        assert!(back > even / 2.0, "{back} of {even}");
-    }
+    measured(async || {
+        for count in [2, 3] {
+            let fleet = Fleet::start(count).await;
+            fleet.warm_up().await;
+            let load = fleet.load(RATE, 5 * S);
+            tokio::time::sleep(S).await;
+            fleet.replicas[0].freeze(2 * S);
+            let outcomes = load.await.unwrap();
+            none_failed(&outcomes);
+            // Few calls are caught, because silence makes a server dear; those are sent elsewhere in
+            // under a second.
+            let slow = outcomes.iter().filter(|one| one.took > 300 * MS).count();
+            assert!(slow < outcomes.len() / 20, "{slow} reads were caught");
+            let slowest = outcomes.iter().map(|one| one.took).max().unwrap();
+            assert!(slowest < 1500 * MS, "{slowest:?}");
+            let back = share(&outcomes, 4 * S, 5 * S, 0);
+            let even = 1.0 / count as f64;
+            assert!(back > even / 2.0, "{back} of {even}");
+        }
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_fails_is_ejected_and_tried_again() {
-    let _alone = ALONE.lock().await;
-    for percent in [100, 50] {
-        let fleet = Fleet::start(2).await;
-        fleet.warm_up().await;
-        let load = fleet.load(RATE, 5 * S);
-        tokio::time::sleep(S).await;
-        fleet.replicas[0].conduct.fail(Code::Unavailable, percent);
-        tokio::time::sleep(2 * S).await;
-        fleet.replicas[0].conduct.fail(Code::Ok, 0);
-        let outcomes = load.await.unwrap();
-        assert!(failures(&outcomes).is_empty(), "{:?}", failures(&outcomes));
-        let during = share(&outcomes, 2 * S, 3 * S, 0);
-        assert!(during < 0.4, "{percent} %: {during}");
-        let back = share(&outcomes, 4200 * MS, 5 * S, 0);
-        assert!(back > 0.25, "{percent} %: {back}");
-    }
+    measured(async || {
+        for percent in [100, 50] {
+            let fleet = Fleet::start(2).await;
+            fleet.warm_up().await;
+            let load = fleet.load(RATE, 5 * S);
+            tokio::time::sleep(S).await;
+            fleet.replicas[0].conduct.fail(Code::Unavailable, percent);
+            tokio::time::sleep(2 * S).await;
+            fleet.replicas[0].conduct.fail(Code::Ok, 0);
+            let outcomes = load.await.unwrap();
+            none_failed(&outcomes);
+            let during = share(&outcomes, 2 * S, 3 * S, 0);
+            assert!(during < 0.4, "{percent} %: {during}");
+            let back = share(&outcomes, 4200 * MS, 5 * S, 0);
+            assert!(back > 0.25, "{percent} %: {back}");
+        }
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_server_is_avoided() {
-    let _alone = ALONE.lock().await;
-    let fleet = Fleet::start(2).await;
-    fleet.warm_up().await;
-    let load = fleet.load(RATE, 4 * S);
-    tokio::time::sleep(S).await;
-    let delay = &fleet.replicas[0].conduct.delay_ms;
-    delay.store(2000, Ordering::SeqCst);
-    tokio::time::sleep(2 * S).await;
-    delay.store(0, Ordering::SeqCst);
-    let outcomes = load.await.unwrap();
-    assert!(failures(&outcomes).is_empty(), "{:?}", failures(&outcomes));
-    let slow = outcomes.iter().filter(|one| one.took > S).count();
-    assert!(slow * 20 < outcomes.len(), "{slow} of {}", outcomes.len());
+    measured(async || {
+        let fleet = Fleet::start(2).await;
+        fleet.warm_up().await;
+        let load = fleet.load(RATE, 4 * S);
+        tokio::time::sleep(S).await;
+        let delay = &fleet.replicas[0].conduct.delay_ms;
+        delay.store(2000, Ordering::SeqCst);
+        tokio::time::sleep(2 * S).await;
+        delay.store(0, Ordering::SeqCst);
+        let outcomes = load.await.unwrap();
+        none_failed(&outcomes);
+        let slow = outcomes.iter().filter(|one| one.took > S).count();
+        assert!(slow * 20 < outcomes.len(), "{slow} of {}", outcomes.len());
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_roll_costs_no_read() {
-    let _alone = ALONE.lock().await;
-    for count in [2, 3] {
-        let mut fleet = Fleet::start(count).await;
-        fleet.warm_up().await;
-        let load = fleet.load(RATE, Duration::from_millis(700) * count as u32 + S);
-        for replica in &mut fleet.replicas {
-            tokio::time::sleep(300 * MS).await;
-            replica.drain().await;
-            tokio::time::sleep(100 * MS).await;
-            replica.restart();
-            tokio::time::sleep(300 * MS).await;
+    measured(async || {
+        for count in [2, 3] {
+            let mut fleet = Fleet::start(count).await;
+            fleet.warm_up().await;
+            let load = fleet.load(RATE, Duration::from_millis(700) * count as u32 + S);
+            for replica in &mut fleet.replicas {
+                tokio::time::sleep(300 * MS).await;
+                replica.drain().await;
+                tokio::time::sleep(100 * MS).await;
+                replica.restart();
+                tokio::time::sleep(300 * MS).await;
+            }
+            let outcomes = load.await.unwrap();
+            none_failed(&outcomes);
         }
-        let outcomes = load.await.unwrap();
-        assert!(failures(&outcomes).is_empty(), "{:?}", failures(&outcomes));
-    }
+    })
+    .await;
 }

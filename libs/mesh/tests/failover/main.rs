@@ -3,4 +3,5 @@
 
 mod faults;
 mod fleet;
+mod measured;
 mod rules;

@@ -202,3 +202,61 @@ async fn retries_can_be_turned_off() {
     fleet.read().await.unwrap_err();
     assert_eq!(conduct.calls() - before, 1);
 }
+
+#[tokio::test]
+async fn errors_of_one_method_do_not_cut_off_the_rest() {
+    let fleet = Fleet::start(1).await;
+    fleet.warm_up().await;
+    fleet.replicas[0].conduct.fail(Code::Internal, 100);
+    for _ in 0..60 {
+        assert_eq!(fleet.read().await.unwrap_err().code(), Code::Internal);
+    }
+    fleet.replicas[0].conduct.fail(Code::Ok, 0);
+    for _ in 0..20 {
+        fleet.read().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_fails_fast_does_not_attract_calls() {
+    let fleet = Fleet::start(2).await;
+    fleet.warm_up().await;
+    fleet.replicas[0].conduct.fail(Code::Internal, 100);
+    fleet.replicas[1]
+        .conduct
+        .delay_ms
+        .store(10, Ordering::SeqCst);
+    let mut failed = 0;
+    for _ in 0..200 {
+        failed += usize::from(fleet.read().await.is_err());
+    }
+    assert!(
+        failed < 60,
+        "{failed} of 200 reads went to the server that fails"
+    );
+}
+
+#[tokio::test]
+async fn a_server_whose_handlers_hang_is_ejected_by_its_time_outs() {
+    let fleet = Fleet::start(2).await;
+    fleet.warm_up().await;
+    let hangs = &fleet.replicas[0].conduct;
+    hangs.delay_ms.store(60_000, Ordering::SeqCst);
+    let fleet = &fleet;
+    let calls = async |count: usize| {
+        let calls = (0..count).map(|_| fleet.read_within(400 * MS));
+        let answers = futures::future::join_all(calls).await;
+        answers.iter().filter(|answer| answer.is_err()).count()
+    };
+    let mut failed = 0;
+    for _ in 0..10 {
+        failed += calls(10).await;
+    }
+    assert!(failed > 0, "no call went to the server that hangs");
+    let opened =
+        fleet.metric(r#"mediamesh_mesh_breaker_transitions_total{service="media",to="open"}"#);
+    assert!(opened > 0.0, "its breaker never opened");
+    let timed_out =
+        fleet.metric(r#"mediamesh_mesh_attempts_total{service="media",code="DEADLINE_EXCEEDED"}"#);
+    assert!(timed_out > 0.0, "time-outs are counted");
+}

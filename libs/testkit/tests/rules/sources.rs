@@ -99,3 +99,15 @@ fn every_crate_takes_the_lints_of_the_workspace() {
         .collect();
     assert_none("lacks `[lints] workspace = true`", &wrong);
 }
+
+#[test]
+fn unsafe_code_is_in_the_reviewed_module_only() {
+    const REVIEWED: &str = "libs/store/src/database/interrupt.rs";
+    let word = ["unsafe", "_code"].concat();
+    let wrong: Vec<String> = files(&["rs"])
+        .iter()
+        .filter(|path| !path.ends_with(REVIEWED) && read(path).contains(&format!("({word})")))
+        .map(|path| path.display().to_string())
+        .collect();
+    assert_none("lets in unsafe code", &wrong);
+}

@@ -152,3 +152,51 @@ async fn neutral_calls_are_not_counted() {
     assert_eq!(breaker.success_rate.get(), None);
     assert!(breaker.is_closed());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_probe_that_says_nothing_loses_its_turn_to_another() {
+    let breaker = breaker();
+    trip(&breaker);
+    tokio::time::advance(Duration::from_secs(1)).await;
+    let (silent, _) = breaker.try_acquire().unwrap();
+    assert!(silent.is_probe() && breaker.try_acquire().is_none());
+    assert!(breaker.open_for_micros() > 0, "callers are told when");
+    tokio::time::advance(Duration::from_secs(4)).await;
+    let (second, transition) = breaker.try_acquire().unwrap();
+    assert!(second.is_probe() && transition.is_none());
+    assert_eq!(
+        silent.record(Signal::HardFailure),
+        None,
+        "the first probe has nothing to say any more"
+    );
+    let transition = second.record(Signal::Success).unwrap();
+    assert_eq!(transition.to, BreakerState::Closed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn verdicts_of_calls_from_before_a_reset_do_not_count() {
+    let breaker = breaker();
+    let old: Vec<_> = (0..5).map(|_| breaker.try_acquire().unwrap().0).collect();
+    tokio::time::advance(Duration::from_millis(1)).await;
+    breaker.reset();
+    for permit in old {
+        assert_eq!(permit.record(Signal::HardFailure), None);
+    }
+    assert!(breaker.is_closed());
+    call(&breaker, Signal::HardFailure);
+    assert!(breaker.is_closed(), "one failure of the new process is one");
+}
+
+#[tokio::test(start_paused = true)]
+async fn errors_that_are_answers_never_take_the_last_endpoint_away() {
+    let two = breakers(2);
+    for breaker in &two {
+        for _ in 0..200 {
+            if let Some((permit, _)) = breaker.try_acquire() {
+                permit.record(Signal::SoftFailure);
+            }
+        }
+    }
+    let closed = two.iter().filter(|breaker| breaker.is_closed()).count();
+    assert_eq!(closed, 1);
+}
