@@ -7,12 +7,15 @@
 //! | `/health/live`, `/health/ready`, `/health/startup` | the three probes |
 //! | `/admin/mesh` | the services this process calls: endpoints, breakers, calls in flight, budgets; a page for browsers, JSON for others |
 //!
-//! Probes answer 200 when the answer is yes, else 503.
+//! Probes answer 200 when the answer is yes, else 503. Builds with the feature `fault` answer
+//! `/admin/faults` too. Who may see `/metrics`, `/admin` and details is up to [`guard`].
 
+pub mod guard;
 mod page;
 
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::from_fn_with_state;
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
@@ -22,13 +25,27 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::Registry;
+use crate::fault::{self, Faults};
 
-/// Returns a router with all routes of this module, ready to be served or merged.
-pub fn router(metrics: Metrics, health: HealthRegistry, registry: Registry) -> Router {
+pub use guard::{AdminOptions, Guard};
+
+/// Returns a router with all routes of this module, to be merged behind a guard.
+pub fn router(
+    metrics: Metrics,
+    health: HealthRegistry,
+    registry: Registry,
+    faults: Faults,
+) -> Router {
     Router::new()
         .merge(metrics_router(metrics))
         .merge(health_router(health))
         .merge(mesh_router(registry))
+        .merge(fault::router(faults))
+}
+
+/// Returns what a process without edge serves: all routes, and `guard` before them.
+pub fn guarded(router: Router, guard: Guard) -> Router {
+    router.layer(from_fn_with_state(guard, guard::apply))
 }
 
 /// Returns a router with `/admin/mesh` only.

@@ -49,6 +49,8 @@ pub struct Limits {
     pub max_running: usize,
     /// Calls that run or wait; more are refused.
     pub max_in_flight: usize,
+    /// Calls with a stream that may be open at once; more are refused.
+    pub max_streams: usize,
     /// The adaptive limit never falls below this.
     pub min_running: usize,
     /// The adaptive limit at the start of the process.
@@ -147,6 +149,9 @@ impl Policy {
             max_running,
             // A queue shorter than the room to run would refuse calls that could run.
             max_in_flight: max_in_flight.max(max_running),
+            max_streams: set(|options| options.max_streams)
+                .unwrap_or(defaults.max_streams)
+                .max(1),
             min_running,
             initial_running,
             background_percent: options

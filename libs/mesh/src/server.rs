@@ -14,6 +14,7 @@ pub mod builder;
 mod deadline;
 mod gate;
 mod health;
+mod idle;
 pub mod introspection;
 mod limit;
 mod limits;

@@ -16,6 +16,7 @@ pub(crate) fn load_shed(service: &str, priority: &str, refusal: &str) -> Status 
     let why = match refusal {
         "full" => "as many calls run and wait as may",
         "late" => "the call waited for its turn as long as a call may",
+        "streams" => "as many streams are open as may",
         _ => "the call was made in the background and gave way",
     };
     let message = format!("{service} is overloaded: {why}");
@@ -36,6 +37,18 @@ pub(crate) fn deadline_exceeded(path: &str) -> Status {
         message,
     )
     .meta("method", method)
+    .into()
+}
+
+/// The client of a stream neither read nor sent anything for `limit`.
+pub(crate) fn stream_idle(limit: Duration) -> Status {
+    let message = format!("the stream was idle for {} s, the limit", limit.as_secs());
+    Error::new(
+        ErrorKind::DeadlineExceeded,
+        ErrorReason::DeadlineExceeded,
+        message,
+    )
+    .meta("limit", limit.as_secs())
     .into()
 }
 
@@ -147,6 +160,9 @@ pub fn refused(error: &AuthError) -> Status {
         AuthError::ScopeMissing { required, method } => denied(ErrorReason::ScopeMissing)
             .meta("requiredScope", required)
             .meta("method", method)
+            .into(),
+        AuthError::OperatorsOnly { path } => denied(ErrorReason::PermissionDenied)
+            .meta("path", path)
             .into(),
         AuthError::MeshOnly { method } => denied(ErrorReason::PermissionDenied)
             .meta("method", method)

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use futures::{Stream, StreamExt as _, TryStreamExt as _};
+use futures::Stream;
 use ring::digest;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -26,6 +26,8 @@ use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
 
 use crate::policy::defaults::{TLS_HANDSHAKE_TIMEOUT, TLS_MAX_HANDSHAKES};
+
+mod handshakes;
 
 /// Certificates of this process; all three files or none.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -226,26 +228,13 @@ impl ServerTls {
     }
 
     /// Shakes hands with everybody who connects, many at a time; those who fail are left out.
+    ///
+    /// Must run inside a tokio runtime.
     pub fn incoming(
         self,
-        tcp: impl Stream<Item = io::Result<TcpStream>>,
+        tcp: impl Stream<Item = io::Result<TcpStream>> + Send + 'static,
     ) -> impl Stream<Item = io::Result<server::TlsStream<TcpStream>>> {
-        tcp.map(move |accepted| {
-            let tls = self.clone();
-            async move {
-                let tcp = accepted?;
-                let peer = tcp.peer_addr().ok();
-                match tls.accept(tcp).await {
-                    Ok(stream) => Ok(Some(stream)),
-                    Err(error) => {
-                        tracing::debug!(%error, ?peer, "tls handshake failed");
-                        Ok(None)
-                    }
-                }
-            }
-        })
-        .buffer_unordered(TLS_MAX_HANDSHAKES)
-        .try_filter_map(|stream| async move { Ok(stream) })
+        handshakes::shaken(self, tcp, TLS_MAX_HANDSHAKES)
     }
 }
 

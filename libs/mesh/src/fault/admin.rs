@@ -20,8 +20,8 @@ use super::{FaultOptions, Faults};
 
 /// Returns a router with `/admin/faults`.
 ///
-/// It has no authentication: mount it on a listener bound to loopback. Where the server tells axum
-/// its peer's address, others than loopback are refused as well.
+/// It has no authentication of its own: mount it behind the guard of operators. Where the server
+/// tells axum its peer's address, others than loopback are refused as well.
 pub fn router(faults: Faults) -> Router {
     Router::new()
         .route("/admin/faults", get(read).post(replace).delete(end))

@@ -44,6 +44,15 @@ pub enum AuthError {
         /// The method's path without the leading slash.
         method: String,
     },
+    /// The caller is known but runs nothing here.
+    #[error(
+        "{path} is for operators: send a token of `admin.tokens`, or an API key with the scope \
+         `admin` of the first tenant"
+    )]
+    OperatorsOnly {
+        /// What was asked for.
+        path: String,
+    },
     /// The caller is a client, and the method is for services.
     #[error("{method} is called by services of the mesh only")]
     MeshOnly {

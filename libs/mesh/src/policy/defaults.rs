@@ -28,6 +28,12 @@ pub const STREAM_DEADLINE: Duration = Duration::from_secs(3600);
 pub const MAX_RUNNING: usize = 256;
 /// Calls that run or wait: at 1 ms each the last one still starts within a few milliseconds.
 pub const MAX_IN_FLIGHT: usize = 1024;
+/// Streams that are open at once: each may hold a few MiB for a client that reads slowly, and all of
+/// them together stay below a GiB.
+pub const MAX_STREAMS: usize = 256;
+/// How long a client may read nothing of a stream, or send nothing, before it is given up: longer than
+/// a phone needs to change its network.
+pub const STREAM_IDLE: Duration = Duration::from_secs(60);
 /// Embedding calls that run at once: the batcher merges them, beyond this only memory grows.
 pub const EMBEDDING_MAX_RUNNING: usize = 64;
 /// Cache calls that run at once: they take microseconds and are called by everybody.
@@ -57,9 +63,10 @@ pub const UNAVAILABLE_RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// Connect timeout: one lost SYN (1 s) and its repetition.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// TLS handshake: two round trips and a signature, on a host that is busy.
-pub const TLS_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-/// TLS handshakes at once: a few hundred clients may come back together after a restart.
+/// TLS handshake: two round trips and a signature, on a host that is busy; the client gives up then.
+pub const TLS_HANDSHAKE_TIMEOUT: Duration = CONNECT_TIMEOUT;
+/// TLS handshakes at once: a few hundred clients may come back together after a restart. Beyond, the
+/// oldest makes room.
 pub const TLS_MAX_HANDSHAKES: usize = 512;
 /// HTTP/2 PING interval: well below the 60 s after which NAT boxes forget idle connections.
 pub const HTTP2_KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(20);
@@ -213,6 +220,7 @@ pub(super) fn limits(service: Option<ServiceName>) -> Limits {
     let most = Limits {
         max_running: MAX_RUNNING,
         max_in_flight: MAX_IN_FLIGHT,
+        max_streams: MAX_STREAMS,
         min_running: MIN_RUNNING,
         initial_running: INITIAL_RUNNING,
         background_percent: BACKGROUND_PERCENT,

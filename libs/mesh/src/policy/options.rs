@@ -43,6 +43,8 @@ pub struct ServicePolicyOptions {
     pub max_running: Option<usize>,
     /// Calls that run or wait; more are refused.
     pub max_in_flight: Option<usize>,
+    /// Calls with a stream (uploads, downloads, results one by one) that may be open at once.
+    pub max_streams: Option<usize>,
     /// Calls that may run at once however slow they are; equal to `max_running` = a fixed limit.
     pub min_running: Option<usize>,
     /// The adaptive limit at the start of the process.

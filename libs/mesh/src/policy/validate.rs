@@ -75,6 +75,7 @@ impl ServicePolicyOptions {
         found.within("deadline_ms", self.deadline_ms, 0..=MAX_DEADLINE_MS);
         found.within("max_running", self.max_running, 1..=MAX_CALLS);
         found.within("max_in_flight", self.max_in_flight, 1..=MAX_CALLS);
+        found.within("max_streams", self.max_streams, 1..=MAX_CALLS);
         found.within("min_running", self.min_running, 1..=MAX_CALLS);
         found.within("initial_running", self.initial_running, 1..=MAX_CALLS);
         found.ordered(

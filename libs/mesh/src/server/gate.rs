@@ -4,10 +4,12 @@
 //! |---|---|---|---|
 //! | waits | arrival | admission | `max_in_flight` |
 //! | works | admission | head of the response | the adaptive limit, `max_running`, `max_in_flight` |
-//! | streams | head | end of the response | `max_running`, `max_in_flight` |
+//! | is read | head | end of the response | `max_running`, `max_in_flight` |
+//! | streams | head | end of the response | `max_streams` |
 //!
-//! A call whose request is a stream streams from its admission on: how long it takes is up to its
-//! client. Background calls work in at most their part of the limit, and go in only when no
+//! A call of a method with a stream streams, one whose request is a stream from its admission on: how
+//! long it takes is up to its client. So streams have a bound of their own: clients that read slowly
+//! may keep each other out, never the other calls. Background calls work in at most their part of the limit, and go in only when no
 //! interactive call waits.
 //!
 //! One mutex for each service, held for some tens of nanoseconds and never across an `await`.
@@ -21,6 +23,7 @@ use tokio::time::Instant;
 use super::limit::{AdaptiveLimit, Outcome, Started};
 use super::load::{LoadMetrics, ServiceLoad};
 use super::queue::{Queue, Refusal, Verdict, Waiter};
+use crate::method::MethodKind;
 use crate::policy::Limits;
 use crate::priority::Priority;
 
@@ -42,8 +45,31 @@ struct State {
     queue: Queue,
     /// Calls that work, by priority.
     working: [usize; Priority::ALL.len()],
+    /// Unary calls whose answer is being read.
+    read: usize,
     streaming: usize,
     refused: u64,
+}
+
+/// What of a call is a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Flow {
+    /// Nothing.
+    Unary,
+    /// The answer.
+    Answers,
+    /// The request, and maybe the answer.
+    Sends,
+}
+
+impl Flow {
+    pub(crate) const fn of(kind: MethodKind) -> Self {
+        match kind {
+            MethodKind::Unary => Self::Unary,
+            MethodKind::ServerStream => Self::Answers,
+            MethodKind::ClientStream | MethodKind::Bidi => Self::Sends,
+        }
+    }
 }
 
 /// What a call says of itself at the gate.
@@ -52,8 +78,7 @@ pub(crate) struct Call {
     pub(crate) priority: Priority,
     /// Index of its method within its service.
     pub(crate) method: usize,
-    /// Whether its request is a stream.
-    pub(crate) streams: bool,
+    pub(crate) flow: Flow,
 }
 
 impl Gate {
@@ -67,6 +92,7 @@ impl Gate {
             limit: AdaptiveLimit::new(&limits, methods, Instant::now()),
             queue: Queue::new(limits.max_wait),
             working: Default::default(),
+            read: 0,
             streaming: 0,
             refused: 0,
         };
@@ -99,15 +125,17 @@ impl Gate {
     }
 
     fn arrive(&self, call: Call, now: Instant) -> Arrival {
-        let Call {
-            priority, streams, ..
-        } = call;
+        let Call { priority, flow, .. } = call;
         let mut state = self.state.lock();
         state.queue.expire(now);
         state.admit_waiting(&self.limits, now);
-        let arrival = if self.may_enter(&state, priority) {
-            Arrival::Told(Ok(state.admit(priority, streams, now)))
-        } else if let Err(refusal) = self.make_room(&mut state, priority, now) {
+        let too_many = flow != Flow::Unary && state.streaming >= self.limits.max_streams;
+        let arrival = if !too_many && self.may_enter(&state, priority) {
+            Arrival::Told(Ok(state.admit(priority, flow, now)))
+        } else if let Err(refusal) = match too_many {
+            true => Err(Refusal::Streams),
+            false => self.make_room(&mut state, priority, now),
+        } {
             state.refused += 1;
             self.metrics.refused(priority, refusal);
             Arrival::Told(Err(refusal))
@@ -115,7 +143,7 @@ impl Gate {
             let (tell, verdict) = oneshot::channel();
             let waiter = Waiter {
                 since: now,
-                streams,
+                flow,
                 tell,
             };
             state.queue.push(priority, waiter);
@@ -139,7 +167,7 @@ impl Gate {
         priority: Priority,
         now: Instant,
     ) -> Result<(), Refusal> {
-        if state.working() + state.streaming < self.limits.max_running {
+        if state.working() + state.read < self.limits.max_running {
             state.limit.reached();
         }
         let interactive = priority == Priority::Interactive;
@@ -160,22 +188,22 @@ impl Gate {
     fn head(&self, call: Call, started: Started, outcome: Outcome, goes_on: bool) {
         let now = Instant::now();
         let mut state = self.state.lock();
-        if !call.streams {
+        if call.flow != Flow::Sends {
             state.working[call.priority.index()] -= 1;
             let working = state.working();
             state.limit.end(now, started, call.method, outcome, working);
-            state.streaming += usize::from(goes_on);
+            *state.after_head(call.flow) += usize::from(goes_on);
         } else if !goes_on {
             state.streaming -= 1;
         }
         self.advance(&mut state, now);
     }
 
-    /// Notes that a call that streamed has ended.
-    fn end(&self) {
+    /// Notes that a response has ended that had begun.
+    fn end(&self, call: Call) {
         let now = Instant::now();
         let mut state = self.state.lock();
-        state.streaming -= 1;
+        *state.after_head(call.flow) -= 1;
         self.advance(&mut state, now);
     }
 
@@ -193,7 +221,8 @@ impl Gate {
             self.metrics.refused(priority, refusal);
         }
         self.metrics.limit.set(state.limit.current() as i64);
-        self.metrics.streaming.set(state.streaming as i64);
+        let streaming = state.read + state.streaming;
+        self.metrics.streaming.set(streaming as i64);
         for priority in Priority::ALL {
             let of = &self.metrics.of[priority.index()];
             of.working.set(state.working[priority.index()] as i64);
@@ -210,9 +239,10 @@ impl Gate {
             min_limit: self.limits.min_running,
             max_limit: self.limits.max_running,
             max_in_flight: self.limits.max_in_flight,
+            max_streams: self.limits.max_streams,
             working: state.working(),
             working_in_background: state.working[Priority::Background.index()],
-            streaming: state.streaming,
+            streaming: state.read + state.streaming,
             waiting: state.queue.len(Priority::Interactive),
             waiting_in_background: state.queue.len(Priority::Background),
             refused: state.refused,
@@ -225,17 +255,25 @@ impl State {
         self.working.iter().sum()
     }
 
+    /// Where a call counts once its response has begun.
+    fn after_head(&mut self, flow: Flow) -> &mut usize {
+        match flow {
+            Flow::Unary => &mut self.read,
+            Flow::Answers | Flow::Sends => &mut self.streaming,
+        }
+    }
+
     fn in_flight(&self) -> usize {
         let waiting: usize = Priority::ALL
             .map(|priority| self.queue.len(priority))
             .iter()
             .sum();
-        self.working() + self.streaming + waiting
+        self.working() + self.read + waiting
     }
 
     fn has_place(&self, limits: &Limits, priority: Priority) -> bool {
         let limit = self.limit.current();
-        let free = self.working() < limit && self.working() + self.streaming < limits.max_running;
+        let free = self.working() < limit && self.working() + self.read < limits.max_running;
         free && match priority {
             Priority::Interactive => true,
             Priority::Background => {
@@ -245,8 +283,8 @@ impl State {
         }
     }
 
-    fn admit(&mut self, priority: Priority, streams: bool, now: Instant) -> Started {
-        if streams {
+    fn admit(&mut self, priority: Priority, flow: Flow, now: Instant) -> Started {
+        if flow == Flow::Sends {
             self.streaming += 1;
         } else {
             self.working[priority.index()] += 1;
@@ -259,10 +297,10 @@ impl State {
             while self.has_place(limits, priority)
                 && let Some(waiter) = self.queue.pop(priority, now)
             {
-                let started = self.admit(priority, waiter.streams, now);
+                let started = self.admit(priority, waiter.flow, now);
                 if waiter.tell.send(Ok(started)).is_err() {
                     // Its caller has gone: the place is free again.
-                    self.give_back(priority, waiter.streams);
+                    self.give_back(priority, waiter.flow);
                 }
             }
             if !self.queue.is_empty(priority) {
@@ -271,8 +309,8 @@ impl State {
         }
     }
 
-    fn give_back(&mut self, priority: Priority, streams: bool) {
-        if streams {
+    fn give_back(&mut self, priority: Priority, flow: Flow) {
+        if flow == Flow::Sends {
             self.streaming -= 1;
         } else {
             self.working[priority.index()] -= 1;
@@ -310,7 +348,7 @@ impl Drop for Waiting<'_> {
         self.verdict.close();
         if let Ok(Ok(_)) = self.verdict.try_recv() {
             let mut state = self.gate.state.lock();
-            state.give_back(self.call.priority, self.call.streams);
+            state.give_back(self.call.priority, self.call.flow);
             self.gate.advance(&mut state, Instant::now());
         }
     }
@@ -334,7 +372,7 @@ impl Place {
         }
     }
 
-    /// Notes that the response has begun: from now on the call streams.
+    /// Notes that the response has begun: from now on it is up to its reader.
     pub(crate) fn head(&mut self) {
         if let Some(started) = self.working.take() {
             self.gate.head(self.call, started, Outcome::Answered, true);
@@ -347,7 +385,7 @@ impl Drop for Place {
         match self.working.take() {
             // Dropped, panicked, or answered with an error and no body.
             Some(started) => self.gate.head(self.call, started, Outcome::Failed, false),
-            None => self.gate.end(),
+            None => self.gate.end(self.call),
         }
     }
 }

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use mediamesh_telemetry::Metrics;
 
-use super::gate::Gate;
+use super::gate::{Flow, Gate};
 use super::load::{LoadMetrics, ServiceLoad};
 use crate::ServiceName;
-use crate::method::{MethodKind, split_path};
+use crate::method::split_path;
 use crate::policy::{Policy, defaults};
 
 /// Name of services the mesh has no name for, in metrics and messages.
@@ -34,8 +34,7 @@ pub(crate) struct Target {
     pub(crate) gate: Arc<Gate>,
     /// Index of the method within its service; 0 are all methods nobody knows.
     pub(crate) method: usize,
-    /// Whether the request is a stream.
-    pub(crate) streams: bool,
+    pub(crate) flow: Flow,
 }
 
 impl Limiters {
@@ -65,7 +64,7 @@ impl Limiters {
                     let target = Target {
                         gate: Arc::clone(gate),
                         method: method + 1,
-                        streams: matches!(kind, MethodKind::ClientStream | MethodKind::Bidi),
+                        flow: Flow::of(kind),
                     };
                     (path.to_owned(), target)
                 })
@@ -87,7 +86,7 @@ impl Limiters {
         self.all.gates.get(index(path)).map(|gate| Target {
             gate: Arc::clone(gate),
             method: 0,
-            streams: false,
+            flow: Flow::Unary,
         })
     }
 

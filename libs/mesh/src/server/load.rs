@@ -34,6 +34,8 @@ pub struct ServiceLoad {
     pub max_limit: usize,
     /// Calls that may run or wait; more are refused.
     pub max_in_flight: usize,
+    /// Calls with a stream that may be open; more are refused.
+    pub max_streams: usize,
     /// Calls whose response has not begun.
     pub working: usize,
     /// Those of them that are background calls.

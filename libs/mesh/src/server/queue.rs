@@ -20,6 +20,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::gate::Flow;
 use super::limit::Started;
 use crate::priority::Priority;
 
@@ -35,16 +36,19 @@ pub(crate) enum Refusal {
     Late,
     /// It is a background call and interactive ones need the room.
     GaveWay,
+    /// It has a stream, and as many are open as may be.
+    Streams,
 }
 
 impl Refusal {
-    pub(crate) const ALL: [Self; 3] = [Self::Full, Self::Late, Self::GaveWay];
+    pub(crate) const ALL: [Self; 4] = [Self::Full, Self::Late, Self::GaveWay, Self::Streams];
 
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Full => "full",
             Self::Late => "late",
             Self::GaveWay => "gave_way",
+            Self::Streams => "streams",
         }
     }
 }
@@ -56,8 +60,7 @@ pub(super) type Verdict = Result<Started, Refusal>;
 #[derive(Debug)]
 pub(super) struct Waiter {
     pub(super) since: Instant,
-    /// Whether it holds a place only at its start, see `Gate`.
-    pub(super) streams: bool,
+    pub(super) flow: Flow,
     pub(super) tell: oneshot::Sender<Verdict>,
 }
 

@@ -90,7 +90,7 @@ where
     let call = Call {
         priority,
         method: target.method,
-        streams: target.streams,
+        flow: target.flow,
     };
     let mut place = match target.gate.enter(call).await {
         Ok(place) => place,

@@ -7,6 +7,7 @@ use tower::{Layer, Service, ServiceBuilder};
 use super::auth::AuthLayer;
 use super::builder::ServerDeps;
 use super::deadline::ServerDeadlineLayer;
+use super::idle::IdleLayer;
 use super::limits::Limiters;
 use super::rescue::RescueLayer;
 use super::shed::ShedLayer;
@@ -52,6 +53,8 @@ where
             .layer(RescueLayer)
             // Above the queue: time spent waiting counts, and a late call leaves the queue.
             .layer(ServerDeadlineLayer::new(policy.clone()))
+            // Above shedding, whose place a stream holds as long as it is open.
+            .layer(IdleLayer::new(policy.clone()))
             // Below the deadline, which ends a call that is never answered; above shedding, so that
             // a slow network is no slow handler.
             .layer(fault_layer(policy))

@@ -138,6 +138,7 @@ async fn get(mesh: &Mesh, path: &str) -> (u16, String, String) {
         mesh.metrics.clone(),
         mesh.health.clone(),
         mesh.registry.clone(),
+        Faults::default(),
     );
     let request = http::Request::get(path)
         .body(axum::body::Body::empty())

@@ -27,11 +27,14 @@ pub(super) fn print(options: &PolicyOptions) -> String {
             ),
         };
         let hedging = of.hedging.map_or("none".to_owned(), |hedging| {
-            hedging
+            let after = hedging
                 .hedging_delay
-                .map_or("after the 95th percentile".to_owned(), |delay| {
-                    format!("after {}", time(delay))
-                })
+                .map_or("the 95th percentile".to_owned(), time);
+            format!(
+                "after {after}, never before {}, {:.0} % of calls",
+                time(hedging.min_delay),
+                hedging.max_share * 100.0
+            )
         });
         let attempt = of
             .attempt_timeout
@@ -48,22 +51,33 @@ pub(super) fn print(options: &PolicyOptions) -> String {
         let limits = policy.limits(Some(name));
         text.push_str(&format!(
             "# {name}\n#   retry budget {} tokens, {} back per success; breaker opens after {} \
-             failures in a row or below {:.0} % of {} calls, for {} to {}\n#   connect {}, sign of \
-             life asked for after {} and awaited for {}; server runs {} to {} calls at once, {} in \
-             flight\n",
+             failures in a row, or below {:.0} % of {} calls on at most {} % of the endpoints, for \
+             {} to {} less up to {:.0} %\n#   connect {}, again after {} to {}, sign of life asked \
+             for after {} and awaited for {}; names resolved every {}; {} calls to one endpoint\n\
+             #   server runs {} to {} calls at once, {} in flight, {} streams, {} % of it for \
+             background; a call waits {} at most\n",
             client.throttling.max_tokens,
             client.throttling.token_ratio,
             client.breaker.consecutive_failures,
             client.breaker.success_rate_floor * 100.0,
             client.breaker.minimum_calls,
+            client.breaker.max_ejection_percent,
             time(client.breaker.base_open),
             time(client.breaker.max_open),
+            client.breaker.jitter * 100.0,
             time(client.connection.connect_timeout),
+            time(client.connection.initial_backoff),
+            time(client.connection.max_backoff),
             time(client.connection.silence),
             time(client.connection.probe_timeout),
+            time(client.connection.resolve_interval),
+            client.connection.max_in_flight,
             limits.min_running,
             limits.max_running,
             limits.max_in_flight,
+            limits.max_streams,
+            limits.background_percent,
+            time(limits.max_wait),
         ));
     }
     text

@@ -8,14 +8,19 @@ use super::*;
 const INTERACTIVE: Call = Call {
     priority: Priority::Interactive,
     method: 0,
-    streams: false,
+    flow: Flow::Unary,
 };
 const BACKGROUND: Call = Call {
     priority: Priority::Background,
     ..INTERACTIVE
 };
 const UPLOAD: Call = Call {
-    streams: true,
+    flow: Flow::Sends,
+    ..INTERACTIVE
+};
+
+const DOWNLOAD: Call = Call {
+    flow: Flow::Answers,
     ..INTERACTIVE
 };
 
@@ -23,6 +28,7 @@ fn gate(running: usize, max_running: usize, max_in_flight: usize) -> Arc<Gate> {
     let limits = Limits {
         max_running,
         max_in_flight,
+        max_streams: 2,
         min_running: running,
         initial_running: running,
         background_percent: 50,
@@ -110,20 +116,35 @@ async fn a_waiting_background_call_gives_way_when_there_is_no_room_to_wait() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn streams_leave_their_place_but_count_against_the_bounds() {
-    let gate = gate(1, 3, 3);
+async fn an_answer_that_is_being_read_counts_against_the_bounds() {
+    let gate = gate(1, 2, 2);
     let mut reading = enter(&gate, INTERACTIVE).unwrap();
     reading.head();
-    let _sending = enter(&gate, UPLOAD).unwrap();
     let load = gate.load();
-    assert_eq!((load.working, load.streaming), (0, 2));
+    assert_eq!((load.working, load.streaming), (0, 1));
     let working = enter(&gate, INTERACTIVE).unwrap();
     assert_eq!(enter(&gate, INTERACTIVE).unwrap_err(), Refusal::Full);
     drop((working, reading));
     enter(&gate, INTERACTIVE).unwrap();
-    drop(_sending);
     let load = gate.load();
     assert_eq!((load.working, load.streaming, load.waiting), (0, 0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn streams_keep_each_other_out_and_nobody_else() {
+    let gate = gate(1, 1, 1);
+    let mut download = enter(&gate, DOWNLOAD).unwrap();
+    download.head();
+    let upload = enter(&gate, UPLOAD).unwrap();
+    for late in [DOWNLOAD, UPLOAD] {
+        assert_eq!(enter(&gate, late).unwrap_err(), Refusal::Streams);
+    }
+    let working = enter(&gate, INTERACTIVE).expect("two streams are no bar");
+    assert_eq!(gate.load().streaming, 2);
+    drop((upload, working));
+    enter(&gate, DOWNLOAD).unwrap();
+    drop(download);
+    assert_eq!(gate.load().streaming, 0);
 }
 
 #[tokio::test(start_paused = true)]

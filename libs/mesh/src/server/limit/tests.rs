@@ -29,6 +29,7 @@ fn limits() -> Limits {
     Limits {
         max_running: 256,
         max_in_flight: 1024,
+        max_streams: 256,
         min_running: 4,
         initial_running: 32,
         background_percent: 50,

@@ -25,7 +25,7 @@ impl Waiting {
         let (tell, told) = oneshot::channel();
         let waiter = Waiter {
             since: self.at(millis),
-            streams: false,
+            flow: Flow::Unary,
             tell,
         };
         self.queue.push(priority, waiter);
