@@ -103,6 +103,8 @@ impl Echo {
         let Ask { what, number } = request.into_inner();
         let text = match what.as_str() {
             "bytes" => "x".repeat(usize::try_from(number).unwrap()),
+            // as long as it likes, so that its request is
+            padded if padded.starts_with("pad ") => String::new(),
             "tenant" => tenant.to_string(),
             "panic" => panic!("secret of the handler"),
             "leak" => return Err(Status::unknown("secret of the handler")),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use http_body_util::BodyExt as _;
-use mediamesh_mesh::admin;
+use mediamesh_mesh::{Policy, admin};
 use tonic::Code;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
@@ -138,7 +138,7 @@ async fn get(mesh: &Mesh, path: &str) -> (u16, String, String) {
         mesh.metrics.clone(),
         mesh.health.clone(),
         mesh.registry.clone(),
-        Faults::default(),
+        Policy::default().faults(),
     );
     let request = http::Request::get(path)
         .body(axum::body::Body::empty())
