@@ -2,7 +2,7 @@
 //!
 //! Each crate has one error enum that knows its [`ErrorKind`]; every `Status` leaves through
 //! [`Error`], carries one `google.rpc.ErrorInfo` with a reason of the contract, and holds every
-//! dynamic value of its message in the metadata too.
+//! dynamic value of its message in the metadata too. None is longer than [`bounded`] makes it.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -10,6 +10,10 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt as _};
 
 use crate::ErrorReason;
+
+mod bounds;
+
+pub use bounds::{MAX_TRAILER_BYTES, MAX_VIOLATIONS, bounded};
 
 /// `domain` of every `ErrorInfo`.
 pub const ERROR_DOMAIN: &str = "mediamesh";
@@ -158,7 +162,7 @@ impl From<Error> for Status {
         if let Some(delay) = error.retry_after {
             details.set_retry_info(Some(delay));
         }
-        Status::with_error_details(error.kind.code(), error.message, details)
+        bounded(error.kind.code(), &error.message, details)
     }
 }
 
@@ -180,7 +184,11 @@ pub fn reason_of(status: &Status) -> Option<ErrorReason> {
 
 /// Collects every field violation of a request, so that a caller can mend all at once.
 #[derive(Debug, Default)]
-pub struct Violations(Vec<FieldViolation>);
+pub struct Violations {
+    /// As many as a status carries; a request may break rules without end.
+    first: Vec<FieldViolation>,
+    count: usize,
+}
 
 impl Violations {
     /// Starts with none.
@@ -191,7 +199,10 @@ impl Violations {
 
     /// Adds one.
     pub fn add(&mut self, field: impl Into<String>, description: impl Into<String>) {
-        self.0.push(FieldViolation::new(field, description));
+        self.count += 1;
+        if self.first.len() < MAX_VIOLATIONS {
+            self.first.push(FieldViolation::new(field, description));
+        }
     }
 
     /// Adds one if `broken`.
@@ -214,12 +225,16 @@ impl Violations {
 
     /// Ends the collection.
     ///
-    /// Errors: `InvalidField` with all violations if there is any.
+    /// Errors: `InvalidField` with the first violations and the number of the others.
     pub fn finish(self) -> Result<(), Error> {
-        let Some(first) = self.0.first() else {
+        let Some(first) = self.first.first() else {
             return Ok(());
         };
-        let message = match self.0.len() {
+        let first = FieldViolation::new(
+            bounds::clipped(&first.field, bounds::MAX_NAME_BYTES),
+            bounds::clipped(&first.description, bounds::MAX_TEXT_BYTES),
+        );
+        let message = match self.count {
             1 => format!("{}: {}", first.field, first.description),
             n => format!(
                 "{}: {} (and {} more)",
@@ -233,7 +248,7 @@ impl Violations {
             ErrorReason::InvalidField,
             message,
         );
-        error.violations = self.0;
+        error.violations = bounds::violations(self.first, self.count);
         Err(error)
     }
 }
