@@ -3,10 +3,12 @@
 use std::{
     collections::BTreeMap,
     fmt, fs, io,
-    path::{Path, PathBuf},
+    path::{Path as FilePath, PathBuf},
 };
 
 use serde_json::Value;
+
+use crate::path::Path;
 
 /// Where a value came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,11 +34,11 @@ impl fmt::Display for Source {
     }
 }
 
-/// Values of one source, by dotted path, lowest first when merged.
+/// Values of one source, by path, lowest first when merged.
 #[derive(Debug, Clone, Default)]
 pub struct Layer {
     /// Path, source, and the readings of the value to try in order.
-    pub(crate) values: Vec<(String, Source, Vec<Value>)>,
+    pub(crate) values: Vec<(Path, Source, Vec<Value>)>,
     /// What could not be read at all.
     pub(crate) faults: Vec<String>,
 }
@@ -44,15 +46,10 @@ pub struct Layer {
 impl Layer {
     /// Reads a TOML file. A file that is missing or broken is a fault of the load.
     #[must_use]
-    pub fn file(path: &Path) -> Self {
+    pub fn file(path: &FilePath) -> Self {
         let mut layer = Self::default();
         match fs::read_to_string(path) {
-            Ok(text) => match toml::from_str::<Value>(&text) {
-                Ok(tree) => layer.flatten(String::new(), tree, &Source::File(path.to_owned())),
-                Err(error) => layer
-                    .faults
-                    .push(format!("{}: {}", path.display(), error.message())),
-            },
+            Ok(text) => return Self::text(path, &text),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 layer
                     .faults
@@ -63,8 +60,24 @@ impl Layer {
         layer
     }
 
-    /// Reads variables that begin with `prefix`; `__` separates the parts of a path. A value is
-    /// read as TOML where it is TOML, else as text. Names in `reserved` are not configuration.
+    /// Reads the text of a TOML file.
+    pub(crate) fn text(path: &FilePath, text: &str) -> Self {
+        let mut layer = Self::default();
+        match toml::from_str::<Value>(text) {
+            Ok(tree) => layer.flatten(&Path::default(), tree, &Source::File(path.to_owned())),
+            Err(error) => layer
+                .faults
+                .push(format!("{}: {}", path.display(), error.message())),
+        }
+        layer
+    }
+
+    /// Reads variables that begin with `prefix`; `__` separates the parts of a path, which is lower
+    /// case. A value is read as TOML where it is TOML, else as text. Names in `reserved` are not
+    /// configuration.
+    ///
+    /// A name with dots, slashes or capitals cannot be part of a variable's name; it can be written
+    /// in the value of the table that holds it, as an inline table.
     #[must_use]
     pub fn env(
         prefix: &str,
@@ -80,7 +93,10 @@ impl Layer {
             if reserved.contains(&name.as_str()) {
                 continue;
             }
-            let path = path.to_lowercase().replace("__", ".");
+            let path = path.to_lowercase();
+            let path = path
+                .split("__")
+                .fold(Path::default(), |path, name| path.child(name));
             let mut readings = Vec::new();
             if let Ok(Value::Object(mut tree)) = toml::from_str::<Value>(&format!("v = {text}"))
                 && let Some(value) = tree.remove("v")
@@ -93,12 +109,12 @@ impl Layer {
         layer
     }
 
-    /// Adds the value of a flag, if it was given.
+    /// Adds the value of a flag, if it was given; `path` has dots between names.
     #[must_use]
     pub fn flag(mut self, path: &str, flag: &str, value: Option<impl Into<Value>>) -> Self {
         if let Some(value) = value {
             self.values.push((
-                path.to_owned(),
+                Path::dotted(path),
                 Source::Flag(flag.to_owned()),
                 vec![value.into()],
             ));
@@ -106,19 +122,16 @@ impl Layer {
         self
     }
 
-    fn flatten(&mut self, path: String, value: Value, source: &Source) {
+    fn flatten(&mut self, path: &Path, value: Value, source: &Source) {
         match value {
             Value::Object(fields) => {
                 for (name, value) in fields {
-                    let path = if path.is_empty() {
-                        name
-                    } else {
-                        format!("{path}.{name}")
-                    };
-                    self.flatten(path, value, source);
+                    self.flatten(&path.child(name), value, source);
                 }
             }
-            value => self.values.push((path, source.clone(), vec![value])),
+            value => self
+                .values
+                .push((path.clone(), source.clone(), vec![value])),
         }
     }
 }

@@ -5,15 +5,18 @@ use std::{collections::BTreeMap, fmt};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
-use crate::layer::{Layer, Source};
+use crate::{
+    layer::{Layer, Source},
+    path::Path,
+};
 
 /// A configuration and where its values came from.
 #[derive(Debug, Clone)]
 pub struct Loaded<T> {
     /// The typed value.
     pub value: T,
-    /// Source of each value that is not a default, by dotted path.
-    pub origins: BTreeMap<String, Source>,
+    /// Source of each value that is not a default.
+    pub origins: BTreeMap<Path, Source>,
 }
 
 /// Every fault of a configuration, one sentence each.
@@ -57,7 +60,7 @@ where
         let mut first_fault = None;
         let fitting = readings.iter().find(|reading| {
             let mut probe = defaults.clone();
-            insert(&mut probe, path, (*reading).clone());
+            insert(&mut probe, path.names(), (*reading).clone());
             match serde_json::from_value::<T>(probe) {
                 Ok(_) => true,
                 Err(error) => {
@@ -68,8 +71,8 @@ where
         });
         match fitting {
             Some(reading) => {
-                insert(&mut tree, path, reading.clone());
-                origins.insert(path.clone(), source.clone());
+                insert(&mut tree, path.names(), reading.clone());
+                originate(&mut origins, path.clone(), reading, source);
             }
             None => {
                 let fault = first_fault.unwrap_or_else(|| "has no value".to_owned());
@@ -89,19 +92,35 @@ where
     }
 }
 
-/// Sets the value at a dotted path, making objects on the way.
-fn insert(tree: &mut Value, path: &str, value: Value) {
-    let (name, rest) = path
-        .split_once('.')
-        .map_or((path, None), |(name, rest)| (name, Some(rest)));
-    if !tree.is_object() {
-        *tree = Value::Object(Map::new());
+/// Sets the value at a path, making objects on the way. A table is laid over the one that is there.
+fn insert(tree: &mut Value, path: &[String], value: Value) {
+    match (path, value) {
+        ([name, rest @ ..], value) => {
+            if !tree.is_object() {
+                *tree = Value::Object(Map::new());
+            }
+            let Value::Object(fields) = tree else { return };
+            insert(fields.entry(name).or_insert(Value::Null), rest, value);
+        }
+        ([], Value::Object(fields)) if tree.is_object() => {
+            for (name, value) in fields {
+                insert(tree, &[name], value);
+            }
+        }
+        ([], value) => *tree = value,
     }
-    let Value::Object(fields) = tree else { return };
-    match rest {
-        Some(rest) => insert(fields.entry(name).or_insert(Value::Null), rest, value),
-        None => {
-            fields.insert(name.to_owned(), value);
+}
+
+/// Notes the source of every value of a reading.
+fn originate(origins: &mut BTreeMap<Path, Source>, path: Path, reading: &Value, source: &Source) {
+    match reading {
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                originate(origins, path.child(name), value, source);
+            }
+        }
+        _ => {
+            origins.insert(path, source.clone());
         }
     }
 }
@@ -119,6 +138,7 @@ mod tests {
         name: String,
         limit: u32,
         nested: Nested,
+        methods: BTreeMap<String, Nested>,
     }
 
     #[derive(Debug, Default, Serialize, Deserialize)]
@@ -150,9 +170,48 @@ mod tests {
         assert_eq!(loaded.value.limit, 7);
         assert!(loaded.value.nested.on);
         assert_eq!(loaded.value.name, "12");
-        assert_eq!(loaded.origins["limit"], Source::Flag("--limit".into()));
-        assert_eq!(loaded.origins["name"], Source::Env("APP_NAME".into()));
-        assert!(!loaded.origins.contains_key("nested.path"));
+        let origin = |path| loaded.origins.get(&Path::dotted(path)).cloned();
+        assert_eq!(origin("limit"), Some(Source::Flag("--limit".into())));
+        assert_eq!(origin("name"), Some(Source::Env("APP_NAME".into())));
+        assert_eq!(origin("nested.path"), None);
+    }
+
+    fn file(text: &str) -> Layer {
+        Layer::text(std::path::Path::new("app.toml"), text)
+    }
+
+    #[test]
+    fn names_with_dots_are_read_from_tables_inline_tables_and_the_environment() {
+        const NAME: &str = "a.v1.Service/Get";
+        for text in [
+            "[methods.\"a.v1.Service/Get\"]\npath = \"p\"\n",
+            "methods = { \"a.v1.Service/Get\" = { path = \"p\" } }\n",
+            "methods.\"a.v1.Service/Get\".path = \"p\"\n",
+        ] {
+            let inline = "{ \"a.v1.Service/Get\" = { on = true }, \"b.C/D\" = { on = true } }";
+            let layers = [file(text), env(&[("APP_METHODS", inline)])];
+            let loaded: Loaded<Config> = load(&layers, |_| Vec::new()).unwrap();
+            let method = &loaded.value.methods[NAME];
+            // one is laid over the other
+            assert_eq!((method.path.as_deref(), method.on), (Some("p"), true));
+            assert!(loaded.value.methods["b.C/D"].on);
+            let shown = crate::print::print(&loaded, &[]);
+            let line = shown.lines().find(|line| line.contains(".path = \"p\""));
+            let line = line.unwrap();
+            assert!(
+                line.starts_with("methods.\"a.v1.Service/Get\".path") && line.ends_with("app.toml"),
+                "{line}"
+            );
+            let line = shown.lines().find(|line| line.contains("Get\".on = true"));
+            assert!(line.unwrap().ends_with("# $APP_METHODS"), "{shown}");
+            // what is printed can be read back
+            let again: Loaded<Config> = load(&[file(&shown)], |_| Vec::new()).unwrap();
+            assert!(again.value.methods[NAME].on);
+        }
+        let file = file("[methods.\"a.v1.Service/Get\"]\noff = 1\n");
+        let fault = load::<Config>(&[file], |_| Vec::new()).unwrap_err();
+        let start = "methods.\"a.v1.Service/Get\".off (";
+        assert!(fault.0[0].starts_with(start), "{fault}");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::{layer::Source, load::Loaded};
+use crate::{layer::Source, load::Loaded, path::Path};
 
 /// Writes every value as a line of TOML with its source; values whose path ends in one of
 /// `secrets` are masked.
@@ -11,8 +11,11 @@ use crate::{layer::Source, load::Loaded};
 pub fn print<T: Serialize>(loaded: &Loaded<T>, secrets: &[&str]) -> String {
     let tree = serde_json::to_value(&loaded.value).unwrap_or(Value::Null);
     let mut lines = Vec::new();
-    flatten(String::new(), &tree, &mut lines);
-    let masked = |path: &str| secrets.iter().any(|secret| path.ends_with(secret));
+    flatten(&Path::default(), &tree, &mut lines);
+    let masked = |path: &Path| {
+        let path = path.to_string();
+        secrets.iter().any(|secret| path.ends_with(secret))
+    };
     let rows: Vec<(String, &Source)> = lines
         .iter()
         .map(|(path, value)| {
@@ -35,18 +38,13 @@ pub fn print<T: Serialize>(loaded: &Loaded<T>, secrets: &[&str]) -> String {
         .collect()
 }
 
-fn flatten(path: String, value: &Value, lines: &mut Vec<(String, Value)>) {
+fn flatten(path: &Path, value: &Value, lines: &mut Vec<(Path, Value)>) {
     match value {
         Value::Object(fields) if !fields.is_empty() => {
             for (name, value) in fields {
-                let path = if path.is_empty() {
-                    name.clone()
-                } else {
-                    format!("{path}.{name}")
-                };
-                flatten(path, value, lines);
+                flatten(&path.child(name), value, lines);
             }
         }
-        value => lines.push((path, value.clone())),
+        value => lines.push((path.clone(), value.clone())),
     }
 }
