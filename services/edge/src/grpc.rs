@@ -5,11 +5,13 @@
 //! included. What the edge holds REST to holds here too, since the layers are the same.
 //!
 //! - `admit`: which requests are gRPC at all
+//! - `data_only`: a body without trailers
 //! - `headers`: what of a request's head goes on into the mesh
 //! - `status`: errors of the edge in gRPC's terms
 
-mod admit;
-mod headers;
+pub(crate) mod admit;
+mod data_only;
+pub(crate) mod headers;
 pub(crate) mod status;
 
 use std::{
@@ -23,10 +25,12 @@ use mediamesh_mesh::{
     MethodTable, ServiceName, identity::access::AccessTable, server::introspection,
 };
 use mediamesh_proto::{FILE_DESCRIPTOR_SET, common::v1::Access};
+use tonic::body::Body;
 use tonic_web::GrpcWebLayer;
 use tower::{Layer as _, Service};
 
 use crate::Shared;
+use data_only::DataOnly;
 
 /// Methods of health and reflection; their descriptors are not part of the contract.
 const INTROSPECTION: [&str; 4] = [
@@ -90,7 +94,8 @@ where
     }
 
     fn call(&mut self, request: mediamesh_mesh::Request) -> S::Future {
-        self.0.call(headers::inward(request))
+        let request = headers::inward(request);
+        self.0.call(request.map(|body| Body::new(DataOnly(body))))
     }
 }
 

@@ -7,6 +7,7 @@
 //! - [`security`]: headers that keep browsers from guessing and framing
 //! - [`origin`]: which hosts and origins are answered
 //! - [`rescue`]: a panic is a 500, not a broken connection
+//! - [`metadata`]: a bound on what goes on into the mesh
 //! - [`compress`]: which answers are compressed
 //! - [`shed`]: a bound on requests at once
 //! - [`deadline`]: the time the client gives
@@ -16,6 +17,7 @@ pub(crate) mod auth;
 pub(crate) mod compress;
 pub(crate) mod conditional;
 pub(crate) mod deadline;
+pub(crate) mod metadata;
 pub(crate) mod metrics;
 pub(crate) mod origin;
 pub(crate) mod request_id;

@@ -25,7 +25,9 @@ mod transcode;
 
 use std::sync::Arc;
 
-use mediamesh_mesh::{Authenticator, Channel, MAX_MESSAGE_BYTES, Registry};
+use mediamesh_mesh::{
+    Authenticator, Channel, MAX_MESSAGE_BYTES, Registry, admin::Guard, fault::Faults,
+};
 use mediamesh_proto::{
     media::v1::media_service_client::MediaServiceClient,
     search::v1::search_service_client::SearchServiceClient,
@@ -55,6 +57,10 @@ pub struct Deps {
     pub registry: Registry,
     /// Who finds out who calls.
     pub authenticator: Arc<dyn Authenticator>,
+    /// Who may see `/metrics` and `/admin`.
+    pub guard: Guard,
+    /// What `/admin/faults` changes, in builds that can inject faults.
+    pub faults: Faults,
 }
 
 /// The edge, ready to be served; clones share everything.

@@ -19,6 +19,14 @@ pub struct Options {
     pub idle_timeout_secs: u64,
     /// Requests that run at once; more are answered 503. Health and metrics are not counted.
     pub max_concurrency: usize,
+    /// Most of a request's head that goes on into the mesh, in bytes as HTTP/2 counts them (name,
+    /// value and 32 each): with gRPC every header but those that end at the edge, with REST the few
+    /// that are forwarded, with both the trace context. More is answered 431.
+    pub max_metadata_bytes: usize,
+    /// How long the edge goes on accepting connections after the signal to end, in milliseconds, with
+    /// its readiness off: the time in which a load balancer takes it out. 5000 suits Kubernetes,
+    /// whose `terminationGracePeriodSeconds` must be above this and `mesh.drain_ms` together.
+    pub drain_delay_ms: u64,
     /// Smallest body that is compressed, in bytes (S0-32).
     pub compression_min_bytes: u64,
     /// Host names answered beside localhost, 127.0.0.1 and `[::1]`, without port; `*` answers all.
@@ -27,6 +35,14 @@ pub struct Options {
     /// Origins, such as `https://photos.example`, whose pages may call; none by default.
     pub cors_origins: Vec<String>,
 }
+
+/// Default and upper bound of [`Options::max_metadata_bytes`].
+const MAX_METADATA_BYTES: usize = 8 * 1024;
+/// Lower bound: every client sends some headers.
+const MIN_METADATA_BYTES: usize = 1024;
+
+/// Upper bound of [`Options::drain_delay_ms`]: twice the grace that Kubernetes gives by itself.
+const MAX_DRAIN_DELAY_MS: u64 = 60_000;
 
 impl Default for Options {
     fn default() -> Self {
@@ -41,6 +57,10 @@ impl Default for Options {
             idle_timeout_secs: 60,
             // twice what one service runs or lets wait
             max_concurrency: 2048,
+            // half of the 16 KiB that servers take; the mesh adds about 1.5 KiB of its own
+            max_metadata_bytes: MAX_METADATA_BYTES,
+            // nobody balances loads on a laptop
+            drain_delay_ms: 0,
             compression_min_bytes: 10_000,
             allowed_hosts: Vec::new(),
             cors_origins: Vec::new(),
@@ -73,6 +93,19 @@ impl Options {
                 mediamesh_mesh::MAX_MESSAGE_BYTES
             ));
         }
+        if !(MIN_METADATA_BYTES..=MAX_METADATA_BYTES).contains(&self.max_metadata_bytes) {
+            faults.push(format!(
+                "edge.max_metadata_bytes is {}; it must be {MIN_METADATA_BYTES} to \
+                 {MAX_METADATA_BYTES}",
+                self.max_metadata_bytes
+            ));
+        }
+        if self.drain_delay_ms > MAX_DRAIN_DELAY_MS {
+            faults.push(format!(
+                "edge.drain_delay_ms is {}; it must be 0 to {MAX_DRAIN_DELAY_MS}",
+                self.drain_delay_ms
+            ));
+        }
         for host in &self.allowed_hosts {
             if host.is_empty() || host.contains('/') {
                 faults.push(format!(
@@ -92,6 +125,12 @@ impl Options {
 
     pub(crate) fn max_request_timeout(&self) -> Duration {
         Duration::from_secs(self.max_request_timeout_secs)
+    }
+
+    /// How long connections are accepted after the signal to end.
+    #[must_use]
+    pub fn drain_delay(&self) -> Duration {
+        Duration::from_millis(self.drain_delay_ms)
     }
 
     pub(crate) fn idle_timeout(&self) -> Duration {

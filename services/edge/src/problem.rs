@@ -48,6 +48,18 @@ pub(crate) fn too_large(limit: u64, size: Option<u64>) -> Problem {
     }
 }
 
+/// More of the request's head would go on into the mesh than may.
+pub(crate) fn metadata_too_large(limit: usize, size: usize) -> Problem {
+    let detail = format!("metadata has {size} bytes; limit is {limit} bytes");
+    Problem::new(
+        Code::ResourceExhausted,
+        "ERROR_REASON_METADATA_TOO_LARGE",
+        detail,
+    )
+    .with("maxSizeBytes", limit)
+    .with("sizeBytes", size)
+}
+
 /// The edge has no room; nothing was started.
 pub(crate) fn load_shed(limit: usize) -> Problem {
     let detail = format!("edge is overloaded; limit is {limit} requests at once");

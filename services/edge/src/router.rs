@@ -25,7 +25,7 @@ use crate::{
     bytes::{by_image, download, upload},
     console, error_pages, grpc,
     layer::{
-        auth, compress, conditional, deadline,
+        auth, compress, conditional, deadline, metadata,
         metrics::{self, HttpMetrics},
         origin::{self, Origins},
         request_id, rescue, security,
@@ -62,6 +62,8 @@ pub(crate) fn build(shared: &Arc<Shared>, check_hosts: bool) -> Router {
         .layer(from_fn_with_state(origins, origin::apply))
         // around all code that could panic, inside of what must see the 500
         .layer(from_fn_with_state(Arc::clone(shared), rescue::apply))
+        // before anything that calls the mesh: a stranger's head must not break a shared connection
+        .layer(from_fn_with_state(Arc::clone(shared), metadata::apply))
         // error answers are small, so only handlers are inside
         .layer(from_fn(compress::outside))
         .layer(
@@ -78,16 +80,17 @@ pub(crate) fn build(shared: &Arc<Shared>, check_hosts: bool) -> Router {
         shared.deps.metrics.clone(),
         health.clone(),
         shared.deps.registry.clone(),
+        shared.deps.faults.clone(),
+    )
+    .merge(
+        Router::new()
+            .route("/api/health", get(admin::serve_health))
+            .with_state(health),
     )
     .merge(console::router())
     .layer(from_fn_with_state(Arc::clone(shared), auth::apply));
     api(shared)
         .merge(own)
-        .merge(
-            Router::new()
-                .route("/api/health", get(admin::serve_health))
-                .with_state(health),
-        )
         .merge(error_pages::router(shared))
         .method_not_allowed_fallback({
             let shared = Arc::clone(shared);

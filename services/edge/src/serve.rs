@@ -21,7 +21,8 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 impl Edge {
-    /// Serves HTTP/1.1 and HTTP/2 without TLS until `shutdown`, then lets running requests end.
+    /// Serves HTTP/1.1 and HTTP/2 without TLS until `shutdown`, then turns readiness off, goes on
+    /// for the delay that is configured, accepts no more and lets running requests end.
     ///
     /// Hosts are checked on loopback, and elsewhere if any are configured.
     /// Errors: the listener has no address. Cancel: connections go on; let it return.
@@ -48,7 +49,12 @@ impl Edge {
             .keep_alive_interval(HTTP2_KEEP_ALIVE_INTERVAL)
             .keep_alive_timeout(HTTP2_KEEP_ALIVE_TIMEOUT);
         let graceful = GracefulShutdown::new();
-        let mut shutdown = std::pin::pin!(shutdown);
+        let mut shutdown = std::pin::pin!(async {
+            shutdown.await;
+            // probes must have seen it before the first connection is refused
+            self.shared.deps.health.set_draining();
+            tokio::time::sleep(self.shared.options.drain_delay()).await;
+        });
         loop {
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,

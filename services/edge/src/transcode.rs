@@ -18,7 +18,7 @@ pub const OPENAPI: &str = include_str!(concat!(env!("OUT_DIR"), "/openapi.json")
 
 /// Request headers that become metadata. Trace context is not one of them: the mesh writes its own
 /// span there.
-const FORWARDED: [&str; 3] = ["authorization", "x-request-id", "accept-language"];
+pub(crate) const FORWARDED: [&str; 3] = ["authorization", "x-request-id", "accept-language"];
 
 /// The one path with a generated and a hand-written method: the generated 405 does not know that.
 const UPLOAD_PATH: &str = "/v1/mediaItems";

@@ -5,6 +5,7 @@ mod edge {
     mod downloads;
     mod grpc;
     mod json;
+    mod metadata;
     mod pages;
     mod rig;
     mod serve;

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use mediamesh_config::{Layer, Loaded};
 use mediamesh_inference::{EngineChoice, EngineOptions};
-use mediamesh_mesh::{IdentityOptions, PolicyOptions};
+use mediamesh_mesh::{IdentityOptions, PolicyOptions, admin::AdminOptions};
 use mediamesh_telemetry::TelemetryOptions;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -30,6 +30,8 @@ pub(crate) struct Config {
     pub(crate) mesh: PolicyOptions,
     /// Who may call.
     pub(crate) identity: IdentityOptions,
+    /// Who may see `/metrics`, `/admin` and the details of `/health`.
+    pub(crate) admin: AdminOptions,
     /// The embedded database.
     pub(crate) database: DatabaseConfig,
     /// Local models.
@@ -90,6 +92,7 @@ impl Default for Config {
             telemetry: TelemetryOptions::default(),
             mesh: PolicyOptions::default(),
             identity: IdentityOptions::default(),
+            admin: AdminOptions::default(),
             database: DatabaseConfig::default(),
             models: ModelsConfig::default(),
             cache: mediamesh_cache::Options::default(),
@@ -177,9 +180,9 @@ fn validate(config: &Config) -> Vec<String> {
     faults.extend(config.cache.validate());
     faults.extend(config.embedding.validate());
     faults.extend(config.edge.validate());
-    faults.extend(config.mesh.faults.validate());
-    faults.extend(config.mesh.tls.validate());
+    faults.extend(config.mesh.validate());
     faults.extend(config.identity.validate());
+    faults.extend(config.admin.validate());
     for (name, address) in [
         ("listen", config.listen),
         ("grpc_listen", config.grpc_listen),

@@ -7,7 +7,7 @@ use mediamesh_blob::BlobStore;
 use mediamesh_inference::{LoadedModel, ModelStore};
 use mediamesh_mesh::{
     Authenticator, Channel, Policy, Registry, Routes, ServerBuilder, ServerDeps, ServiceName,
-    tls::Tls,
+    admin::Guard, fault::Faults, tls::Tls,
 };
 use mediamesh_proto::{FILE_DESCRIPTOR_SET, page_token::PageTokens};
 use mediamesh_store::{
@@ -37,6 +37,9 @@ pub(crate) struct Node {
     pub(crate) worker: Option<mediamesh_media::Worker>,
     pub(crate) search: Option<mediamesh_search::Search>,
     pub(crate) edge: Option<mediamesh_edge::Edge>,
+    /// Who may see the pages of operators.
+    pub(crate) guard: Guard,
+    pub(crate) faults: Faults,
 }
 
 struct Parts<'a> {
@@ -48,6 +51,8 @@ struct Parts<'a> {
     page_tokens: PageTokens,
     gate: Gate,
     edge_authenticator: Arc<dyn Authenticator>,
+    guard: Guard,
+    faults: Faults,
 }
 
 /// Builds the services; nothing is served yet.
@@ -74,7 +79,9 @@ pub(crate) async fn build(config: &Config, dir: &DataDir, layout: &Layout) -> Re
         health: HealthRegistry::new(),
         page_tokens: PageTokens::new(&dir.secret()?),
         gate,
+        guard: Guard::new(&config.admin, Arc::clone(&edge_authenticator)),
         edge_authenticator,
+        faults: policy.faults(),
     };
     for (name, endpoints) in &layout.peers {
         parts.registry.register_remote(*name, endpoints)?;
@@ -128,6 +135,8 @@ pub(crate) async fn build(config: &Config, dir: &DataDir, layout: &Layout) -> Re
         worker,
         search,
         edge,
+        guard: parts.guard,
+        faults: parts.faults,
     })
 }
 
@@ -258,6 +267,8 @@ impl Parts<'_> {
             health: self.health.clone(),
             registry: self.registry.clone(),
             authenticator: Arc::clone(&self.edge_authenticator),
+            guard: self.guard.clone(),
+            faults: self.faults.clone(),
         };
         mediamesh_edge::build(self.config.edge.clone(), deps)
     }

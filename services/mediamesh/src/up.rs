@@ -4,7 +4,11 @@ use std::{net::SocketAddr, time::Duration};
 
 use anyhow::{Context as _, Result};
 use mediamesh_config::Loaded;
-use mediamesh_mesh::{Identity, ServiceName, Shutdown, identity};
+use mediamesh_mesh::{
+    Identity, Policy, ServiceName, Shutdown,
+    admin::{self, Guard},
+    identity,
+};
 use mediamesh_telemetry::HealthStatus;
 use tokio::net::TcpListener;
 
@@ -16,9 +20,6 @@ use crate::{
     layout::Layout,
     node::{self, Node},
 };
-
-/// Longest that running calls and jobs may take to end after the first signal.
-const DRAIN: Duration = Duration::from_secs(30);
 
 /// Starts the whole mesh and imports what was asked for.
 pub(crate) async fn up(args: Up, config: Loaded<Config>) -> Result<()> {
@@ -66,6 +67,7 @@ async fn run(
             "gRPC is served beyond this host without mesh.tls: keys and tokens can be read on the way"
         );
     }
+    let drain_limit = drain_limit(&config, &layout);
     let node = node::build(&config, &dir, &layout).await?;
     let registry = node.registry.clone();
     let health = node.health.clone();
@@ -120,7 +122,7 @@ async fn run(
     shutdown.begun().await;
     tracing::info!("draining; a second signal ends at once");
     health.set_draining();
-    let drained = shutdown.drained(DRAIN).await;
+    let drained = shutdown.drained(drain_limit).await;
     registry.close();
     if layout.has(ServiceName::Edge) {
         dir.retract();
@@ -128,11 +130,21 @@ async fn run(
     match drained {
         true => tracing::info!("stopped"),
         false => tracing::warn!(
-            limit_secs = DRAIN.as_secs(),
+            limit_secs = drain_limit.as_secs(),
             "stopped before everything had ended"
         ),
     }
     Ok(())
+}
+
+/// Longest that running calls and jobs may take to end after the first signal: what each server
+/// gives its calls, after the delay in which an edge goes on accepting.
+fn drain_limit(config: &Config, layout: &Layout) -> Duration {
+    let delay = match layout.has(ServiceName::Edge) {
+        true => config.edge.drain_delay(),
+        false => Duration::ZERO,
+    };
+    delay + Policy::from_options(&config.mesh).drain_limit()
 }
 
 /// Starts everything a node has.
@@ -176,8 +188,14 @@ pub(crate) async fn start(
         }
         // Without an edge the address still answers probes and scrapes.
         None => {
-            let admin =
-                mediamesh_mesh::admin::router(node.metrics, node.health.clone(), node.registry);
+            // who reaches a loopback address is on this host
+            let guard = match http.local_addr()?.ip().is_loopback() {
+                true => Guard::open(),
+                false => node.guard,
+            };
+            let health = node.health.clone();
+            let pages = admin::router(node.metrics, health, node.registry, node.faults);
+            let admin = admin::guarded(pages, guard);
             let stop = shutdown.begun();
             shutdown.spawn(async move {
                 if let Err(error) = axum::serve(http, admin).with_graceful_shutdown(stop).await {

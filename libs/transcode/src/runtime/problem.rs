@@ -223,6 +223,7 @@ pub fn http_status(code: Code, reason: &str) -> u16 {
         Code::OutOfRange if name == "RANGE_NOT_SATISFIABLE" => 416,
         Code::OutOfRange => 400,
         Code::ResourceExhausted if name == "STORAGE_FULL" => 507,
+        Code::ResourceExhausted if name == "METADATA_TOO_LARGE" => 431,
         Code::Unauthenticated => 401,
         Code::PermissionDenied => 403,
         Code::NotFound => 404,

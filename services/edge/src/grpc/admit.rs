@@ -64,7 +64,7 @@ fn objection(request: &Request) -> Option<Problem> {
 }
 
 /// The media type of a request, without parameters; empty if it has none.
-pub(super) fn media_type(headers: &HeaderMap) -> &str {
+pub(crate) fn media_type(headers: &HeaderMap) -> &str {
     let value = headers.get(header::CONTENT_TYPE);
     let text = value.and_then(|value| value.to_str().ok());
     text.unwrap_or_default()
@@ -75,7 +75,7 @@ pub(super) fn media_type(headers: &HeaderMap) -> &str {
 }
 
 /// Whether a request speaks any kind of gRPC.
-pub(super) fn is_grpc(media_type: &str) -> bool {
+pub(crate) fn is_grpc(media_type: &str) -> bool {
     let rest = media_type.strip_prefix(PLAIN[0]);
     // `application/grpc`, `application/grpc+json`, `application/grpc-web-text`
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['+', '-']))

@@ -27,6 +27,11 @@ const KEPT: [HeaderName; 20] = [
     HeaderName::from_static("sec-fetch-dest"),
 ];
 
+/// Returns whether a header of this name goes on.
+pub(crate) fn goes_on(name: &str) -> bool {
+    !KEPT.iter().any(|kept| kept == name)
+}
+
 /// Returns the request as a generated client would have made it.
 ///
 /// Extensions stay here: they belong to the layers of the edge.

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use axum::{body::Body, extract::Request, middleware::Next, response::Response};
 use http::{HeaderName, HeaderValue, StatusCode, header};
-use mediamesh_proto::status::ERROR_DOMAIN;
+use mediamesh_proto::status::{ERROR_DOMAIN, bounded};
 use mediamesh_transcode::runtime::{
     Problem,
     problem::{code_name, reason},
 };
 use tonic::{Code, Status};
-use tonic_types::{ErrorDetails, StatusExt as _};
+use tonic_types::ErrorDetails;
 
 use super::admit::{is_grpc, media_type};
 
@@ -81,7 +81,7 @@ fn status(problem: &Problem) -> Status {
     if let Some(trace_id) = &problem.trace_id {
         details.set_request_info(trace_id, "");
     }
-    Status::with_error_details(code(problem), problem.detail.clone(), details)
+    bounded(code(problem), &problem.detail, details)
 }
 
 fn code(problem: &Problem) -> Code {
@@ -106,6 +106,8 @@ fn code_of_http(status: StatusCode) -> Code {
 
 #[cfg(test)]
 mod tests {
+    use tonic_types::StatusExt as _;
+
     use super::*;
 
     #[test]

@@ -10,11 +10,10 @@ use axum::{
     middleware::Next,
     response::Response,
 };
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use mediamesh_mesh::{
-    AuthError, Authentication, Caller,
-    identity::{Scope, authenticator::X_API_KEY},
-    status::refused,
+    AuthError, Authentication, Caller, admin::guard::is_for_operators,
+    identity::authenticator::X_API_KEY, status::refused,
 };
 use mediamesh_transcode::runtime::Problem;
 
@@ -30,11 +29,21 @@ const CHALLENGES: [&str; 2] = [
 /// Answers differ by these.
 const VARY: &str = "authorization, x-api-key";
 
-/// What a path of the edge's own asks for; `None` is open to everybody.
+/// What the edge itself asks for before it answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asks {
+    Nothing,
+    /// A good key; the services hold the caller to more.
+    Key,
+    /// What the guard of the admin pages asks for.
+    Operator,
+}
+
+/// What a path of the edge asks for.
 ///
 /// Open are probes, descriptions, and the files of the console, which hold nobody's data. The
 /// console's page asks for a key so that a browser asks for one once, before the page does.
-fn asked_for(path: &str) -> Option<Scope> {
+fn asked_for(uri: &Uri) -> Asks {
     const OPEN: [&str; 6] = [
         "/health",
         "/api/health",
@@ -43,8 +52,7 @@ fn asked_for(path: &str) -> Option<Scope> {
         "/console",
         "/grpc.",
     ];
-    // numbers of all tenants, addresses of the mesh
-    const OPERATORS: [&str; 2] = ["/metrics", "/admin"];
+    let path = uri.path();
     let below = |prefixes: &[&str]| {
         prefixes.iter().any(|prefix| {
             path.strip_prefix(prefix).is_some_and(|rest| {
@@ -52,12 +60,12 @@ fn asked_for(path: &str) -> Option<Scope> {
             })
         })
     };
-    if below(&OPEN) {
-        None
-    } else if below(&OPERATORS) {
-        Some(Scope::Admin)
+    if is_for_operators(uri) {
+        Asks::Operator
+    } else if below(&OPEN) {
+        Asks::Nothing
     } else {
-        Some(Scope::Read)
+        Asks::Key
     }
 }
 
@@ -67,33 +75,24 @@ pub(crate) async fn apply(
     mut request: Request,
     next: Next,
 ) -> Response {
-    let authenticator = &shared.deps.authenticator;
-    let path = request.uri().path();
-    let Some(required) = asked_for(path).filter(|_| authenticator.required()) else {
-        return next.run(request).await;
-    };
-    let found = match authenticator.authenticate(request.headers()) {
-        Authentication::Done(found) => found,
-        Authentication::Later(found) => found.await,
-    };
-    // the services hold the caller to more than reading
-    let found = found.and_then(|caller| match required {
-        Scope::Read => Ok(caller),
-        _ => held_to(caller, required, path),
-    });
-    let mut response = match found {
-        Ok(caller) => {
-            // the key ends here; calls carry a token of the mesh instead
-            request.headers_mut().remove(header::AUTHORIZATION);
-            request.headers_mut().remove(X_API_KEY);
-            tracing::Span::current().record("enduser.id", caller.identity().subject.as_str());
-            caller.scope(next.run(request)).await
-        }
-        Err(error) => {
-            let (parts, _) = request.into_parts();
-            let problem = Problem::from_status(&refused(&error));
-            shared.answers.answer(problem, &parts)
-        }
+    let guard = &shared.deps.guard;
+    let mut response = match asked_for(request.uri()) {
+        Asks::Nothing => return next.run(request).await,
+        Asks::Operator => match guard.admit(request.uri(), request.headers()).await {
+            Ok(()) => next.run(request).await,
+            Err(error) => refuse(&shared, request, &error),
+        },
+        Asks::Key if !shared.deps.authenticator.required() => return next.run(request).await,
+        Asks::Key => match caller(&shared, request.headers()).await {
+            Ok(caller) => {
+                // the key ends here; calls carry a token of the mesh instead
+                request.headers_mut().remove(header::AUTHORIZATION);
+                request.headers_mut().remove(X_API_KEY);
+                tracing::Span::current().record("enduser.id", caller.identity().subject.as_str());
+                caller.scope(next.run(request)).await
+            }
+            Err(error) => refuse(&shared, request, &error),
+        },
     };
     if response.status() == StatusCode::UNAUTHORIZED {
         // a service's own 401 names one way, these are all
@@ -111,14 +110,17 @@ pub(crate) async fn apply(
     response
 }
 
-fn held_to(caller: Caller, required: Scope, path: &str) -> Result<Caller, AuthError> {
-    match caller.identity().has_scope(required) {
-        true => Ok(caller),
-        false => Err(AuthError::ScopeMissing {
-            required,
-            method: path.to_owned(),
-        }),
+async fn caller(shared: &Shared, headers: &HeaderMap) -> Result<Caller, AuthError> {
+    match shared.deps.authenticator.authenticate(headers) {
+        Authentication::Done(found) => found,
+        Authentication::Later(found) => found.await,
     }
+}
+
+fn refuse(shared: &Shared, request: Request, error: &AuthError) -> Response {
+    let (parts, _) = request.into_parts();
+    let problem = Problem::from_status(&refused(error));
+    shared.answers.answer(problem, &parts)
 }
 
 #[cfg(test)]
@@ -127,6 +129,7 @@ mod tests {
 
     #[test]
     fn only_probes_descriptions_and_the_console_are_open() {
+        let asked = |uri: &'static str| asked_for(&Uri::from_static(uri));
         for path in [
             "/health",
             "/health/ready",
@@ -137,10 +140,16 @@ mod tests {
             "/console/main.js",
             "/grpc.health.v1.Health/Check",
         ] {
-            assert_eq!(asked_for(path), None, "{path}");
+            assert_eq!(asked(path), Asks::Nothing, "{path}");
         }
-        for path in ["/metrics", "/admin/mesh", "/admin"] {
-            assert_eq!(asked_for(path), Some(Scope::Admin), "{path}");
+        for path in [
+            "/metrics",
+            "/admin/mesh",
+            "/admin",
+            "/health?detailed=true",
+            "/api/health?detailed=true",
+        ] {
+            assert_eq!(asked(path), Asks::Operator, "{path}");
         }
         for path in [
             "/",
@@ -150,7 +159,7 @@ mod tests {
             "/consoles",
             "/nowhere",
         ] {
-            assert_eq!(asked_for(path), Some(Scope::Read), "{path}");
+            assert_eq!(asked(path), Asks::Key, "{path}");
         }
     }
 }

@@ -73,6 +73,8 @@ mod tests {
             health: HealthRegistry::new(),
             registry,
             authenticator: Arc::new(mediamesh_mesh::LocalAuthenticator),
+            guard: mediamesh_mesh::admin::Guard::open(),
+            faults: Policy::default().faults(),
         };
         let shared = build(Options::default(), deps).shared;
         let router: Router = Router::new()

@@ -133,3 +133,13 @@ async fn a_problem_leads_to_its_page() {
         StatusCode::NOT_FOUND
     );
 }
+
+#[tokio::test]
+async fn faults_can_be_changed_in_builds_that_have_them() {
+    let rig = Rig::new();
+    let answer = rig.get("/admin/faults", &[]).await;
+    match mediamesh_mesh::fault::ENABLED {
+        true => assert!(answer.json()["rules"].is_array(), "{}", answer.status),
+        false => assert_eq!(answer.status, 404),
+    }
+}

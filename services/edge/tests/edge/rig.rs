@@ -15,6 +15,7 @@ use http_body_util::BodyExt as _;
 use mediamesh_edge::{Deps, Edge, Options};
 use mediamesh_mesh::{
     LocalAuthenticator, Policy, PolicyOptions, Registry, ServerBuilder, ServerDeps, ServiceName,
+    admin::Guard,
 };
 use mediamesh_proto::{
     Error, ErrorKind, ErrorReason, FILE_DESCRIPTOR_SET,
@@ -363,6 +364,7 @@ impl Rig {
         health.set_started();
         let policy = Policy::from_options(&PolicyOptions::default());
         let registry = Registry::new(policy.clone(), &metrics);
+        let faults = policy.faults();
         let deps = ServerDeps {
             policy,
             metrics: metrics.clone(),
@@ -388,6 +390,8 @@ impl Rig {
                 metrics,
                 health,
                 authenticator: Arc::new(LocalAuthenticator),
+                guard: Guard::open(),
+                faults,
             },
         );
         let router = edge.router();

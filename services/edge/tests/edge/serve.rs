@@ -6,6 +6,7 @@ use axum::body::Body;
 use http::{Request, StatusCode, Version};
 use http_body_util::BodyExt as _;
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
+use mediamesh_edge::Options;
 use tokio::{net::TcpListener, sync::oneshot};
 
 use super::rig::Rig;
@@ -59,4 +60,43 @@ async fn both_http_versions_are_served_and_running_requests_end_before_the_serve
         .unwrap()
         .unwrap()
         .unwrap();
+}
+
+#[tokio::test]
+async fn readiness_is_off_before_the_first_connection_is_refused() {
+    let rig = Rig::with(Options {
+        drain_delay_ms: 1_000,
+        ..Options::default()
+    });
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (stop, stopped) = oneshot::channel::<()>();
+    let edge = rig.edge.clone();
+    let server = tokio::spawn(async move {
+        edge.serve(listener, async {
+            stopped.await.ok();
+        })
+        .await
+    });
+    // a connection of its own each time, as a load balancer's client has
+    let ask = async |path: &str| {
+        let client = Client::builder(TokioExecutor::new()).build_http::<Body>();
+        let request = Request::get(format!("http://{address}{path}"));
+        let answer = client.request(request.body(Body::empty()).unwrap()).await;
+        answer.map(|answer| answer.status())
+    };
+    assert_eq!(ask("/health/ready").await.unwrap(), StatusCode::OK);
+    stop.send(()).unwrap();
+    let mut ready = StatusCode::OK;
+    while ready == StatusCode::OK {
+        ready = ask("/health/ready").await.unwrap();
+    }
+    assert_eq!(ready, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(ask("/v1/mediaItems").await.unwrap(), StatusCode::OK);
+    tokio::time::timeout(Duration::from_secs(5), server)
+        .await
+        .unwrap()
+        .unwrap()
+        .unwrap();
+    assert!(ask("/health/ready").await.is_err());
 }

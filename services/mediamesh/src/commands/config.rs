@@ -17,6 +17,9 @@ Made by `mediamesh config reference`; a test holds it to the code.
 
 Defaults < TOML file (`--config`) < environment < flags. A key of a table is a variable with two
 underscores between the names: `MEDIAMESH_MEDIA__WORKER__CONCURRENCY=4`. An unknown key is an error.
+A name with dots, such as a method's, is quoted in a file,
+`[mesh.methods.\"mediamesh.media.v1.MediaService/GetMediaItem\"]`, and stands in the value of a variable:
+`MEDIAMESH_MESH__METHODS='{ \"mediamesh.media.v1.MediaService/GetMediaItem\" = { deadline_ms = 5000 } }'`.
 `mediamesh config print` shows every value in force and where it came from,
 `mediamesh config schema` the JSON Schema for editors.
 ";
@@ -25,7 +28,13 @@ pub(super) fn run(command: &ConfigCommand, global: &Global) -> Result<()> {
     let text = match command {
         ConfigCommand::Print => {
             let loaded = config::load(global, None)?;
-            let secrets = ["token", "secret", "password", "signing_keys"];
+            let secrets = [
+                "token",
+                "admin.tokens",
+                "secret",
+                "password",
+                "signing_keys",
+            ];
             print(&loaded, &secrets) + &policies::print(&loaded.value.mesh)
         }
         ConfigCommand::Reference => {

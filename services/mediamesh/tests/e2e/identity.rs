@@ -7,7 +7,7 @@ use mediamesh_proto::{
     cache::v1::{InvalidateEntriesRequest, cache_service_client::CacheServiceClient},
     media::v1::{ListMediaItemsRequest, media_service_client::MediaServiceClient},
 };
-use mediamesh_testkit::{Answer, Launcher, Mesh, fixture};
+use mediamesh_testkit::{Answer, Http, Launcher, Mesh, fixture};
 use reqwest::Method;
 use serde_json::Value;
 use tonic::{Code, Request, transport::Channel};
@@ -20,6 +20,9 @@ fn guarded() -> Launcher {
         .env("MEDIAMESH_IDENTITY__REQUIRED", "true")
         .env("MEDIAMESH_IDENTITY__KEY_CACHE_SECS", "1")
 }
+
+/// What a scraper of metrics sends.
+const TOKEN: &str = "what-a-scraper-of-metrics-sends-here";
 
 /// Runs `mediamesh keys` and reads its JSON.
 fn keys(launcher: &Launcher, args: &[&str]) -> Result<Value> {
@@ -58,8 +61,11 @@ async fn upload(mesh: &Mesh, key: &str) -> Result<Answer> {
 
 #[tokio::test]
 async fn without_a_key_only_probes_descriptions_and_the_console_answer() -> Result<()> {
-    let mut launcher = guarded();
+    let mut launcher = guarded().env("MEDIAMESH_ADMIN__TOKENS", &format!("[{TOKEN:?}]"));
     let (read, admin) = (key(&launcher, "read")?, key(&launcher, "admin")?);
+    let made = ["create", "other", "--scope", "admin", "--offline"];
+    let made = keys(&launcher, &[&made[..], &["--new-tenant", "other"]].concat())?;
+    let other = made["secret"].as_str().context("no secret")?.to_owned();
     let mesh = launcher.start().await?;
     for path in [
         "/health",
@@ -102,15 +108,73 @@ async fn without_a_key_only_probes_descriptions_and_the_console_answer() -> Resu
             .basic_auth(user, Some(password));
         assert_eq!(mesh.http().send(request).await?.status, 200);
     }
-    // numbers of all tenants are for admins
-    let refused = get(&mesh, "/metrics", &read).await?;
-    assert_eq!(refused.status, 403);
-    assert_eq!(refused.reason(), "ERROR_REASON_SCOPE_MISSING");
-    assert_eq!(get(&mesh, "/metrics", &admin).await?.status, 200);
+    // numbers of all tenants are for operators; the admin of one tenant is none
+    for page in ["/metrics", "/admin/mesh", "/health?detailed=true"] {
+        for key in [&read, &other] {
+            let refused = get(&mesh, page, key).await?;
+            assert_eq!(refused.status, 403, "{page}");
+            assert_eq!(refused.reason(), "ERROR_REASON_PERMISSION_DENIED");
+        }
+        for key in [&admin, TOKEN] {
+            assert_eq!(get(&mesh, page, key).await?.status, 200, "{page}");
+        }
+    }
+    for (key, good) in [(TOKEN, true), (read.as_str(), false)] {
+        let mut top = launcher.command();
+        top.args(["top", "--once", "--api-key", key, mesh.http_address()]);
+        let top = top.output()?;
+        assert_eq!(top.status.success(), good, "{top:?}");
+        let text = String::from_utf8(top.stdout)?;
+        let shown = ["pid", "media", "search", "may work"];
+        let seen = shown.iter().all(|part| text.contains(part));
+        assert_eq!(seen, good, "{text}");
+    }
+    // the token of the scraper opens nothing else
+    assert_eq!(get(&mesh, "/v1/mediaItems", TOKEN).await?.status, 401);
     // nothing secret in the log
     let log = mesh.log();
-    for secret in [&read, &admin, &foreign] {
+    for secret in [&read, &admin, &foreign, TOKEN] {
         assert!(!log.contains(secret.as_str()), "{log}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_process_without_edge_shows_its_numbers_beyond_loopback_to_operators_only() -> Result<()>
+{
+    let launcher = guarded().env("MEDIAMESH_ADMIN__TOKENS", &format!("[{TOKEN:?}]"));
+    let data = launcher.scratch().join("cache");
+    for (address, asked) in [("0.0.0.0:0", true), ("127.0.0.1:0", false)] {
+        let file = launcher.scratch().join(format!("ready-{asked}"));
+        let mut command = tokio::process::Command::from(launcher.command());
+        let _process = command
+            .args(["serve", "cache", "--listen", address])
+            .args(["--grpc-listen", "127.0.0.1:0", "--ready-file"])
+            .arg(&file)
+            .arg("--data-dir")
+            .arg(&data)
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .kill_on_drop(true)
+            .spawn()?;
+        let mut ready = Value::Null;
+        for _ in 0..300 {
+            let text = std::fs::read(&file).unwrap_or_default();
+            ready = serde_json::from_slice(&text).unwrap_or_default();
+            if !ready.is_null() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        let address = ready["http"].as_str().context("not ready")?;
+        let http = Http::new(&address.replace("0.0.0.0", "127.0.0.1"))?;
+        assert_eq!(http.get("/health/ready").await?.status, 200);
+        for page in ["/metrics", "/admin/mesh", "/health?detailed=true"] {
+            let bare = http.get(page).await?;
+            assert_eq!(bare.status, if asked { 401 } else { 200 }, "{page}");
+            let request = http.request(Method::GET, page).bearer_auth(TOKEN);
+            assert_eq!(http.send(request).await?.status, 200, "{page}");
+        }
     }
     Ok(())
 }
