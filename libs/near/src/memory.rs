@@ -120,11 +120,27 @@ impl Memory {
         self.stripes.mark(key)
     }
 
+    /// Whether `key` was last changed so long ago, or never.
+    #[must_use]
+    pub fn is_quiet(&self, key: &Key, time: Duration) -> bool {
+        self.stripes.is_quiet(key, time)
+    }
+
     /// Stores an entry in place of any other under the key.
     pub async fn set(&self, key: Key, entry: Stored) {
-        self.stripes.change(&key);
-        let mark = self.stripes.mark(&key);
+        let (_, mark) = self.stripes.change(&key);
         self.insert(key, entry, mark).await;
+    }
+
+    /// Stores an entry that was written elsewhere after `mark` was taken, unless the key was changed
+    /// since: then it is not known which of the two is there, and none is kept.
+    pub async fn set_written(&self, key: Key, entry: Stored, mark: Mark) {
+        let (before, after) = self.stripes.change(&key);
+        if before == mark {
+            self.insert(key, entry, after).await;
+        } else {
+            self.take(&key).await;
+        }
     }
 
     /// Keeps an entry that was read elsewhere after `mark` was taken, unless the key was changed
@@ -345,6 +361,11 @@ mod tests {
         memory.clear().await;
         memory.keep(cleared.0, cleared.1, cleared.2).await;
         assert!(memory.get(&key("d")).await.is_none());
+        let (first, second) = (memory.mark(&key("f")), memory.mark(&key("f")));
+        memory.set_written(key("f"), entry(1, &[]), first).await;
+        assert!(memory.get(&key("f")).await.is_some());
+        memory.set_written(key("f"), entry(2, &[]), second).await;
+        assert!(memory.get(&key("f")).await.is_none(), "one of two writers");
         let mark = memory.mark(&key("e"));
         memory.keep(key("e"), entry(1, &[]), mark).await;
         assert!(memory.get(&key("e")).await.is_some());

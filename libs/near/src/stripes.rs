@@ -11,52 +11,87 @@
 use std::{
     hash::{BuildHasher as _, RandomState},
     sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
 };
+
+use tokio::time::Instant;
 
 use crate::entry::Key;
 
-/// So many that writers of other keys rarely spoil a read, in 32 KiB.
+/// So many that writers of other keys rarely spoil a read, in 64 KiB.
 const STRIPES: usize = 4096;
 
 /// How often a key may have been changed before a moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Mark(u64);
 
-/// Counters of changes.
+/// Counters of changes, and when the last ones were.
 #[derive(Debug)]
 pub(crate) struct Stripes {
-    counters: Box<[AtomicU64]>,
-    everything: AtomicU64,
+    stripes: Box<[Stripe]>,
+    everything: Stripe,
     hasher: RandomState,
+    began: Instant,
+}
+
+#[derive(Debug, Default)]
+struct Stripe {
+    changes: AtomicU64,
+    /// Milliseconds since `began`, and one more; 0 = never.
+    last: AtomicU64,
+}
+
+impl Stripe {
+    fn is_quiet(&self, now: u64, time: Duration) -> bool {
+        let last = self.last.load(Ordering::SeqCst);
+        last == 0 || u128::from(now.saturating_sub(last)) >= time.as_millis()
+    }
 }
 
 impl Stripes {
     pub(crate) fn new() -> Self {
         Self {
-            counters: (0..STRIPES).map(|_| AtomicU64::new(0)).collect(),
-            everything: AtomicU64::new(0),
+            stripes: (0..STRIPES).map(|_| Stripe::default()).collect(),
+            everything: Stripe::default(),
             hasher: RandomState::new(),
+            began: Instant::now(),
         }
     }
 
-    fn stripe(&self, key: &Key) -> &AtomicU64 {
+    fn stripe(&self, key: &Key) -> &Stripe {
         let hash = self.hasher.hash_one(key);
-        &self.counters[(hash % STRIPES as u64) as usize]
+        &self.stripes[(hash % STRIPES as u64) as usize]
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX - 1) + 1
+    }
+
+    /// Whether `key` was last changed so long ago, or never.
+    pub(crate) fn is_quiet(&self, key: &Key, time: Duration) -> bool {
+        let now = self.now();
+        self.stripe(key).is_quiet(now, time) && self.everything.is_quiet(now, time)
     }
 
     /// The mark of now. Both counters only grow, so that their sum changes whenever one does.
     pub(crate) fn mark(&self, key: &Key) -> Mark {
-        let own = self.stripe(key).load(Ordering::SeqCst);
-        Mark(own.wrapping_add(self.everything.load(Ordering::SeqCst)))
+        let own = self.stripe(key).changes.load(Ordering::SeqCst);
+        Mark(own.wrapping_add(self.everything.changes.load(Ordering::SeqCst)))
     }
 
-    /// Notes a change of `key`.
-    pub(crate) fn change(&self, key: &Key) {
-        self.stripe(key).fetch_add(1, Ordering::SeqCst);
+    /// Notes a change of `key`; answers the marks before and after.
+    pub(crate) fn change(&self, key: &Key) -> (Mark, Mark) {
+        let stripe = self.stripe(key);
+        stripe.last.store(self.now(), Ordering::SeqCst);
+        let own = stripe.changes.fetch_add(1, Ordering::SeqCst);
+        let everything = self.everything.changes.load(Ordering::SeqCst);
+        let before = own.wrapping_add(everything);
+        (Mark(before), Mark(before.wrapping_add(1)))
     }
 
     /// Notes a change that may cover any key.
     pub(crate) fn change_everything(&self) {
-        self.everything.fetch_add(1, Ordering::SeqCst);
+        self.everything.last.store(self.now(), Ordering::SeqCst);
+        self.everything.changes.fetch_add(1, Ordering::SeqCst);
     }
 }

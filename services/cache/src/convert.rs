@@ -3,17 +3,14 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use mediamesh_near::{Key, Stored};
 use mediamesh_proto::{
     Error, TenantId, Violations,
     cache::v1::Entry,
     time::{duration, std_duration},
 };
-use tokio::time::Instant;
 
-use crate::{
-    options::Options,
-    tier::{Key, Stored},
-};
+use crate::options::Options;
 
 /// Collects what is wrong with one request.
 pub(crate) struct Reader<'a> {
@@ -83,6 +80,14 @@ impl<'a> Reader<'a> {
             });
     }
 
+    /// A wish to compute entries anew needs a lease to do so under.
+    pub(crate) fn early_refresh(&mut self, wished: bool, has_lease: bool) {
+        self.violations
+            .check(wished && !has_lease, "early_refresh", || {
+                "needs lease_ttl".to_owned()
+            });
+    }
+
     /// Reads a time that must not be negative, or zero if `positive`.
     pub(crate) fn time(
         &mut self,
@@ -132,13 +137,18 @@ impl<'a> Reader<'a> {
         let ttl = self
             .time(&format!("{field}.ttl"), entry.ttl.as_ref(), true)
             .unwrap_or(self.options.default_ttl());
-        let stored = Stored {
-            // A copy: the message's bytes are part of a larger buffer that they would keep alive.
-            value: value.map(|value| Bytes::copy_from_slice(&value)),
-            tags: entry.tags.into(),
-            expires_at: Instant::now() + ttl.min(self.options.max_ttl()),
-        };
-        (key, stored)
+        let stale = self
+            .time(
+                &format!("{field}.stale_ttl"),
+                entry.stale_ttl.as_ref(),
+                false,
+            )
+            .unwrap_or_default();
+        // A copy: the message's bytes are part of a larger buffer that they would keep alive.
+        let value = value.map(|value| Bytes::copy_from_slice(&value));
+        let longest = self.options.max_ttl();
+        let (ttl, stale) = (ttl.min(longest), stale.min(longest));
+        (key, Stored::new(value, entry.tags.into(), ttl, stale))
     }
 }
 
@@ -147,7 +157,9 @@ pub(crate) fn message(name: &str, entry: Stored) -> Entry {
     Entry {
         key: name.to_owned(),
         negative: entry.value.is_none(),
-        ttl: Some(duration(entry.remaining())),
+        ttl: Some(duration(entry.fresh_for())),
+        stale_ttl: (entry.expires_at > entry.fresh_until)
+            .then(|| duration(entry.remaining().saturating_sub(entry.fresh_for()))),
         tags: entry.tags.to_vec(),
         value: entry.value.unwrap_or_default(),
     }

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
+use futures::stream::BoxStream;
 use mediamesh_mesh::identity;
+use mediamesh_near::Key;
 use mediamesh_proto::{
     TenantId,
     cache::v1::{
@@ -10,19 +12,23 @@ use mediamesh_proto::{
         BatchSetEntriesResponse, GetCacheStatsRequest, GetCacheStatsResponse, GetEntryRequest,
         GetEntryResponse, InvalidateEntriesRequest, InvalidateEntriesResponse, Lookup,
         ReleaseLeaseRequest, ReleaseLeaseResponse, SetEntryRequest, SetEntryResponse,
-        cache_service_server::CacheService, get_entry_response::Outcome,
+        WatchInvalidationsRequest, WatchInvalidationsResponse, cache_service_server::CacheService,
+        get_entry_response::Outcome,
     },
 };
+use mediamesh_telemetry::HealthRegistry;
 use tonic::{Request, Response, Status};
 
 use crate::{
     convert::{Reader, message},
-    service::{Found, Service},
-    tier::Key,
+    service::{Found, Service, Wish},
 };
+
+mod watch;
 
 pub(crate) struct Grpc {
     pub(crate) service: Arc<Service>,
+    pub(crate) health: HealthRegistry,
 }
 
 fn tenant<T>(request: &Request<T>) -> Result<TenantId, Status> {
@@ -46,13 +52,25 @@ impl CacheService for Grpc {
         let key = reader.key("key", &request.key);
         let lease_ttl = reader.time("lease_ttl", request.lease_ttl.as_ref(), true);
         let wait_timeout = reader.time("wait_timeout", request.wait_timeout.as_ref(), false);
+        reader.early_refresh(request.early_refresh, lease_ttl.is_some());
         reader.finish()?;
-        let outcome = match self.service.get(&key, lease_ttl, wait_timeout).await {
-            Found::Entry(entry) => Some(Outcome::Entry(message(&key.name, entry))),
-            Found::Lease(token) => Some(Outcome::LeaseToken(token)),
-            Found::Nothing => None,
+        let wish = Wish {
+            lease_ttl,
+            wait_timeout,
+            early_refresh: request.early_refresh,
         };
-        Ok(Response::new(GetEntryResponse { outcome }))
+        Ok(Response::new(match self.service.get(&key, wish).await {
+            Found::Entry(entry, refresh) => GetEntryResponse {
+                stale: entry.is_stale(),
+                outcome: Some(Outcome::Entry(message(&key.name, entry))),
+                refresh_token: refresh.unwrap_or_default(),
+            },
+            Found::Lease(token) => GetEntryResponse {
+                outcome: Some(Outcome::LeaseToken(token)),
+                ..GetEntryResponse::default()
+            },
+            Found::Nothing => GetEntryResponse::default(),
+        }))
     }
 
     async fn batch_get_entries(
@@ -99,9 +117,7 @@ impl CacheService for Grpc {
             .map(|(index, entry)| reader.entry(&format!("entries[{index}]"), Some(entry)))
             .collect();
         reader.finish()?;
-        for (key, entry) in entries {
-            self.service.set(key, entry, 0).await?;
-        }
+        self.service.set_batch(entries).await;
         Ok(Response::new(BatchSetEntriesResponse {}))
     }
 
@@ -114,7 +130,7 @@ impl CacheService for Grpc {
         let key = reader.key("key", &request.key);
         reader.token(request.lease_token, true);
         reader.finish()?;
-        self.service.release(&key, request.lease_token);
+        self.service.release(&key, request.lease_token).await;
         Ok(Response::new(ReleaseLeaseResponse {}))
     }
 
@@ -135,10 +151,22 @@ impl CacheService for Grpc {
         reader.finish()?;
         let removed = self
             .service
-            .invalidate(tenant, &keys, &request.tags, &request.key_prefix)
+            .invalidate(tenant, keys, request.tags, request.key_prefix)
             .await;
         let removed = i64::try_from(removed).unwrap_or(i64::MAX);
         Ok(Response::new(InvalidateEntriesResponse { removed }))
+    }
+
+    type WatchInvalidationsStream = BoxStream<'static, Result<WatchInvalidationsResponse, Status>>;
+
+    async fn watch_invalidations(
+        &self,
+        request: Request<WatchInvalidationsRequest>,
+    ) -> Result<Response<Self::WatchInvalidationsStream>, Status> {
+        // of every tenant, so the method is for services of the mesh only: see its contract
+        identity(&request)?;
+        let changes = self.service.watch();
+        Ok(Response::new(watch::stream(changes, &self.health)))
     }
 
     async fn get_cache_stats(

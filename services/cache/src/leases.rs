@@ -4,6 +4,10 @@
 //! invalidation, or its time is up. Every end wakes all waiters: with the entry if there is one,
 //! else each asks again, and the first to ask gets the next lease. A waiter is nothing but a
 //! receiver, so one that goes away leaves nothing behind. Tokens only grow.
+//!
+//! With a Redis, the first of a process to ask takes the lease here, then asks for the one in Redis:
+//! it is told the token, which replaces its own, or that another process holds it, and then waits
+//! with everybody else here. Redis decides whether a token is valid; the table here is for waiting.
 
 use std::{
     collections::HashMap,
@@ -11,13 +15,14 @@ use std::{
     time::Duration,
 };
 
+use mediamesh_near::{Key, Stored};
 use parking_lot::Mutex;
 use tokio::{sync::watch, time::Instant};
 
-use crate::tier::{Key, Stored};
-
 /// Leases below which ended ones are not looked for.
 const MIN_SWEEP: usize = 1024;
+/// Token of leases that another process holds.
+const ELSEWHERE: i64 = 0;
 
 /// What a caller that missed gets.
 pub(crate) enum Claim {
@@ -25,6 +30,15 @@ pub(crate) enum Claim {
     Granted(i64),
     /// Somebody else does.
     Wait(Wait),
+}
+
+/// Where a lease is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// In this process only.
+    Process,
+    /// In Redis.
+    Shared,
 }
 
 /// Waiting for the holder of a lease.
@@ -35,6 +49,7 @@ pub(crate) struct Wait {
 
 struct Lease {
     token: i64,
+    reach: Reach,
     ends: Instant,
     filled: watch::Sender<Option<Stored>>,
 }
@@ -81,6 +96,7 @@ impl Leases {
         let token = self.last_token.fetch_add(1, Ordering::Relaxed) + 1;
         let lease = Lease {
             token,
+            reach: Reach::Process,
             ends: now + ttl,
             filled: watch::Sender::new(None),
         };
@@ -88,13 +104,33 @@ impl Leases {
         Claim::Granted(token)
     }
 
-    /// Tells whether `token` is the valid lease on `key`.
-    pub(crate) fn is_valid(&self, key: &Key, token: i64) -> bool {
+    /// Replaces the token of a lease by the one that Redis gave for it.
+    pub(crate) fn share(&self, key: &Key, token: i64, shared: i64) {
+        let mut table = self.table.lock();
+        if let Some(lease) = table.leases.get_mut(key)
+            && lease.token == token
+        {
+            lease.token = shared;
+            lease.reach = Reach::Shared;
+        }
+    }
+
+    /// Turns a lease into one that another process holds, to be looked at again after `time`.
+    pub(crate) fn yield_to_another(&self, key: &Key, token: i64, time: Duration) {
+        let mut table = self.table.lock();
+        if let Some(lease) = table.leases.get_mut(key)
+            && lease.token == token
+        {
+            lease.token = ELSEWHERE;
+            lease.ends = Instant::now() + time;
+        }
+    }
+
+    /// Tells where `token` is known as the valid lease on `key`, if here it is.
+    pub(crate) fn reach(&self, key: &Key, token: i64) -> Option<Reach> {
         let table = self.table.lock();
-        table
-            .leases
-            .get(key)
-            .is_some_and(|lease| lease.token == token && lease.ends > Instant::now())
+        let lease = table.leases.get(key)?;
+        (lease.token == token && lease.ends > Instant::now()).then_some(lease.reach)
     }
 
     /// Ends the lease `token` and hands `entry` to those who wait; answers whether it was held.
@@ -127,11 +163,6 @@ impl Leases {
     /// Ends every lease that `covers` names.
     pub(crate) fn revoke_where(&self, covers: impl Fn(&Key) -> bool) {
         self.table.lock().leases.retain(|key, _| !covers(key));
-    }
-
-    #[cfg(test)]
-    pub(crate) fn len(&self) -> usize {
-        self.table.lock().leases.len()
     }
 }
 

@@ -3,61 +3,128 @@
 //! - [`options`]: settings and their defaults
 //! - `grpc`: the generated trait; converts in, calls, converts out
 //! - `convert`: requests to entries with all validation, entries to messages
-//! - [`tier`]: where entries live: the [`CacheTier`] seam and the words it speaks
-//! - `memory`: the tier in this process's memory
-//! - `tags`: which keys of a tenant carry a tag
-//! - `leases`: who fills a missing key, and who waits for that
 //! - `service`: one function per operation
+//! - `leases`: who fills a missing key, and who waits for that
+//! - `tiers`: memory first, Redis behind it; memory itself is `mediamesh_near`
+//! - [`redis`]: the second tier, shared by all processes, and the feed between them
 //! - `metrics`: every metric of the crate
 
 mod convert;
 mod grpc;
 mod leases;
-mod memory;
 mod metrics;
 pub mod options;
+pub mod redis;
 mod service;
-mod tags;
-pub mod tier;
+mod tiers;
 
 use std::sync::Arc;
 
 use mediamesh_mesh::MAX_MESSAGE_BYTES;
+use mediamesh_near::Memory;
 use mediamesh_proto::cache::v1::cache_service_server::{CacheService, CacheServiceServer};
-use mediamesh_telemetry::Metrics;
+use mediamesh_telemetry::{HealthRegistry, Metrics};
 
-pub use options::Options;
-pub use tier::CacheTier;
+pub use options::{Options, RedisOptions};
 
 /// What the service needs from its process.
 pub struct Deps {
     /// Where metrics are registered.
     pub metrics: Metrics,
+    /// Where it says how its Redis is; streams end when the process goes down.
+    pub health: HealthRegistry,
 }
+
+/// Settings that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("cache.redis cannot be used")]
+pub struct BuildError(#[from] ::redis::RedisError);
 
 /// The service, ready to be added to a server.
 #[derive(Clone)]
 pub struct Cache {
     service: Arc<service::Service>,
+    health: HealthRegistry,
 }
 
-/// Builds the service over a tier in this process's memory.
-#[must_use]
-pub fn build(options: Options, deps: Deps) -> Cache {
+/// Builds the service: memory, and behind it the Redis that is configured, if one is.
+///
+/// Errors: the settings of Redis cannot be used. A Redis that is away is no error. Must run inside a
+/// tokio runtime.
+pub fn build(options: Options, deps: Deps) -> Result<Cache, BuildError> {
     let metrics = metrics::CacheMetrics::new(&deps.metrics);
-    let memory = memory::MemoryTier::new(options.max_bytes, metrics.clone());
-    Cache {
-        service: Arc::new(service::Service::new(options, Arc::new(memory), metrics)),
-    }
+    let memory = Memory::new(
+        options.max_bytes,
+        options.redis.max_memory_age(),
+        metrics.memory.clone(),
+    );
+    let settings = options.redis.clone();
+    let service = match settings.enabled() {
+        false => service::Service::new(options, tiers::Tiers::new(memory, None), metrics),
+        true => {
+            let connector = redis::Connector::new(&settings)?;
+            let redis = redis::Redis::new(settings, redis::RedisMetrics::new(&deps.metrics));
+            let (feed, queue) = redis::FeedWriter::new(redis.options.timeout());
+            let shared = tiers::Shared {
+                redis: Arc::clone(&redis),
+                feed,
+            };
+            let tiers = tiers::Tiers::new(memory, Some(shared));
+            let service = service::Service::new(options, tiers, metrics);
+            connect(&service, redis, connector, queue, deps.health.clone());
+            service
+        }
+    };
+    Ok(Cache {
+        service,
+        health: deps.health,
+    })
+}
+
+/// Starts what keeps a service and its Redis together.
+fn connect(
+    service: &Arc<service::Service>,
+    redis: Arc<redis::Redis>,
+    connector: redis::Connector,
+    queue: redis::FeedQueue,
+    health: HealthRegistry,
+) {
+    // a process leaves out its own changes when it reads the feed
+    let origin = uuid::Uuid::new_v4().simple().to_string();
+    let (told, mut heard) = tokio::sync::mpsc::channel(256);
+    service.run(redis::write_feed(Arc::clone(&redis), origin.clone(), queue));
+    service.run(redis::read_feed(
+        Arc::clone(&redis),
+        connector.clone(),
+        origin,
+        told,
+    ));
+    service.run(redis::keep(redis, connector, health));
+    // the service owns the task, so the task must not own the service
+    let listener = Arc::downgrade(service);
+    service.run(async move {
+        while let Some(told) = heard.recv().await {
+            let Some(service) = listener.upgrade() else {
+                return;
+            };
+            service.hear(told).await;
+        }
+    });
 }
 
 impl Cache {
+    /// The implementation itself, to be called without a channel.
+    #[must_use]
+    pub fn handler(&self) -> impl CacheService + use<> {
+        grpc::Grpc {
+            service: Arc::clone(&self.service),
+            health: self.health.clone(),
+        }
+    }
+
     /// The generated server.
     #[must_use]
-    pub fn server(&self) -> CacheServiceServer<impl CacheService> {
-        CacheServiceServer::new(grpc::Grpc {
-            service: Arc::clone(&self.service),
-        })
-        .max_decoding_message_size(MAX_MESSAGE_BYTES)
+    pub fn server(&self) -> CacheServiceServer<impl CacheService + use<>> {
+        CacheServiceServer::new(self.handler()).max_decoding_message_size(MAX_MESSAGE_BYTES)
     }
 }

@@ -5,6 +5,8 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use crate::redis::RedisOptions;
+
 /// Settings of the cache service.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -27,6 +29,8 @@ pub struct Options {
     pub max_ttl_secs: u64,
     /// Longest lease in seconds; longer ones are cut to it.
     pub max_lease_secs: u64,
+    /// A Redis behind the memory, shared by all processes of the service.
+    pub redis: RedisOptions,
 }
 
 impl Default for Options {
@@ -42,6 +46,7 @@ impl Default for Options {
             max_ttl_secs: 30 * 24 * 3600,
             // A holder that died is waited for no longer than this.
             max_lease_secs: 300,
+            redis: RedisOptions::default(),
         }
     }
 }
@@ -72,6 +77,13 @@ impl Options {
                 self.max_value_bytes
             ),
         );
+        check(
+            self.max_tag_bytes > 4096,
+            format!(
+                "cache.max_tag_bytes is {}; limit is 4096",
+                self.max_tag_bytes
+            ),
+        );
         for (name, value) in [
             ("max_key_bytes", self.max_key_bytes as u64),
             ("max_value_bytes", self.max_value_bytes as u64),
@@ -92,6 +104,7 @@ impl Options {
                 self.max_ttl_secs, self.default_ttl_secs
             ),
         );
+        faults.extend(self.redis.validate());
         faults
     }
 

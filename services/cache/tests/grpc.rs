@@ -24,8 +24,10 @@ fn client(metrics: &Metrics) -> CacheServiceClient<Channel> {
         Options::default(),
         Deps {
             metrics: metrics.clone(),
+            health: HealthRegistry::new(),
         },
-    );
+    )
+    .unwrap();
     let deps = ServerDeps {
         policy: Policy::default(),
         metrics: metrics.clone(),
@@ -108,6 +110,7 @@ async fn a_lease_is_settled_once() {
         key: "k".to_owned(),
         lease_ttl: Some(duration(Duration::from_secs(5))),
         wait_timeout: None,
+        early_refresh: false,
     };
     let outcome = client.get_entry(get()).await.unwrap().into_inner().outcome;
     let Some(Outcome::LeaseToken(lease_token)) = outcome else {
@@ -135,6 +138,7 @@ async fn every_broken_rule_of_a_request_is_told() {
         negative: false,
         ttl: Some(duration(Duration::ZERO)),
         tags: vec!["t".repeat(129); 33],
+        stale_ttl: None,
     };
     let set = SetEntryRequest {
         entry: Some(bad),

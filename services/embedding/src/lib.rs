@@ -26,7 +26,8 @@ mod vector_cache;
 use std::sync::Arc;
 
 use mediamesh_inference::LoadedModel;
-use mediamesh_mesh::{Channel, MAX_MESSAGE_BYTES};
+use mediamesh_mesh::MAX_MESSAGE_BYTES;
+use mediamesh_near::NearCache;
 use mediamesh_proto::embedding::v1::embedding_service_server::{
     EmbeddingService, EmbeddingServiceServer,
 };
@@ -38,7 +39,7 @@ pub use options::Options;
 /// What the service needs from its process.
 pub struct Deps {
     /// The cache service.
-    pub cache: Channel,
+    pub cache: NearCache,
     /// Where metrics are registered.
     pub metrics: Metrics,
     /// The model beside the built-in descriptor.

@@ -3,12 +3,9 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use mediamesh_mesh::{Channel, MAX_MESSAGE_BYTES};
+use mediamesh_near::NearCache;
 use mediamesh_proto::{
-    cache::v1::{
-        BatchGetEntriesRequest, BatchSetEntriesRequest, Entry,
-        cache_service_client::CacheServiceClient,
-    },
+    cache::v1::{BatchGetEntriesRequest, BatchSetEntriesRequest, Entry},
     time::duration,
 };
 use sha2::{Digest as _, Sha256};
@@ -73,16 +70,16 @@ impl Place {
 
 /// The cache service as this one sees it.
 pub(crate) struct VectorCache {
-    client: CacheServiceClient<Channel>,
+    client: NearCache,
     ttl: Duration,
     timeout: Duration,
     metrics: EmbeddingMetrics,
 }
 
 impl VectorCache {
-    pub(crate) fn new(channel: Channel, options: &Options, metrics: EmbeddingMetrics) -> Self {
+    pub(crate) fn new(client: NearCache, options: &Options, metrics: EmbeddingMetrics) -> Self {
         Self {
-            client: CacheServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES),
+            client,
             ttl: Duration::from_secs(options.cache_ttl_secs),
             timeout: Duration::from_millis(options.cache_timeout_millis),
             metrics,
@@ -102,14 +99,12 @@ impl VectorCache {
         if !self.ttl.is_zero() {
             for batch in places.chunks(BATCH) {
                 let keys = batch.iter().map(|place| place.key.clone()).collect();
-                let mut client = self.client.clone();
-                let call = client.batch_get_entries(BatchGetEntriesRequest { keys });
-                let Ok(Ok(answer)) = timeout(self.timeout, call).await else {
+                let call = self.client.batch_get_entries(BatchGetEntriesRequest { keys });
+                let Ok(Ok(lookups)) = timeout(self.timeout, call).await else {
                     // What does not answer once is not asked again for this call.
                     self.count("error", places.len() - found.len());
                     break;
                 };
-                let lookups = answer.into_inner().lookups;
                 let vectors = std::iter::zip(batch, lookups)
                     .map(|(place, lookup)| place.decode(&lookup.entry?.value))
                     .chain(std::iter::repeat(None))
@@ -137,11 +132,11 @@ impl VectorCache {
                 negative: false,
                 ttl: Some(duration(self.ttl)),
                 tags: vec!["embedding".to_owned()],
+                stale_ttl: None,
             })
             .collect();
         for batch in entries.chunks(BATCH) {
-            let mut client = self.client.clone();
-            let call = client.batch_set_entries(BatchSetEntriesRequest {
+            let call = self.client.batch_set_entries(BatchSetEntriesRequest {
                 entries: batch.to_vec(),
             });
             if !matches!(timeout(self.timeout, call).await, Ok(Ok(_))) {

@@ -7,6 +7,7 @@ use mediamesh_embedding::{Deps, Options, build};
 use mediamesh_mesh::{
     Channel, LocalAuthenticator, Policy, Registry, ServerBuilder, ServerDeps, ServiceName,
 };
+use mediamesh_near::NearCache;
 use mediamesh_proto::{
     ErrorReason,
     cache::v1::{
@@ -14,6 +15,7 @@ use mediamesh_proto::{
         BatchSetEntriesResponse, Entry, GetCacheStatsRequest, GetCacheStatsResponse,
         GetEntryRequest, GetEntryResponse, InvalidateEntriesRequest, InvalidateEntriesResponse,
         Lookup, ReleaseLeaseRequest, ReleaseLeaseResponse, SetEntryRequest, SetEntryResponse,
+        WatchInvalidationsRequest, WatchInvalidationsResponse,
         cache_service_server::{CacheService, CacheServiceServer},
     },
     embedding::v1::{
@@ -89,6 +91,16 @@ impl CacheService for MapCache {
         Err(Status::unimplemented("not called"))
     }
 
+    type WatchInvalidationsStream =
+        futures::stream::Empty<Result<WatchInvalidationsResponse, Status>>;
+
+    async fn watch_invalidations(
+        &self,
+        _: Request<WatchInvalidationsRequest>,
+    ) -> Result<Response<Self::WatchInvalidationsStream>, Status> {
+        Err(Status::unimplemented("not called"))
+    }
+
     async fn get_cache_stats(
         &self,
         _: Request<GetCacheStatsRequest>,
@@ -116,7 +128,7 @@ fn client(cache: Option<MapCache>) -> EmbeddingServiceClient<Channel> {
         registry.register_local(ServiceName::Cache, routes);
     }
     let deps = Deps {
-        cache: registry.channel(ServiceName::Cache),
+        cache: NearCache::without_memory(registry.channel(ServiceName::Cache)),
         metrics: metrics.clone(),
         model: None,
         hint: "run `mediamesh models pull clip`".to_owned(),

@@ -38,6 +38,8 @@ pub(crate) struct Config {
     pub(crate) models: ModelsConfig,
     /// The cache service.
     pub(crate) cache: mediamesh_cache::Options,
+    /// Entries of the cache service in the memory of its callers.
+    pub(crate) near_cache: mediamesh_near::Options,
     /// The embedding service.
     pub(crate) embedding: mediamesh_embedding::Options,
     /// The media service.
@@ -96,6 +98,7 @@ impl Default for Config {
             database: DatabaseConfig::default(),
             models: ModelsConfig::default(),
             cache: mediamesh_cache::Options::default(),
+            near_cache: mediamesh_near::Options::default(),
             embedding: mediamesh_embedding::Options::default(),
             media: mediamesh_media::Options::default(),
             search: mediamesh_search::Options::default(),
@@ -178,6 +181,7 @@ fn validate(config: &Config) -> Vec<String> {
         faults.extend(invalid.0.into_iter().map(|fault| format!("media.{fault}")));
     }
     faults.extend(config.cache.validate());
+    faults.extend(config.near_cache.validate());
     faults.extend(config.embedding.validate());
     faults.extend(config.edge.validate());
     faults.extend(config.mesh.validate());

@@ -9,6 +9,7 @@ use mediamesh_mesh::{
     Authenticator, Channel, Policy, Registry, Routes, ServerBuilder, ServerDeps, ServiceName,
     admin::Guard, fault::Faults, tls::Tls,
 };
+use mediamesh_near::NearCache;
 use mediamesh_proto::{FILE_DESCRIPTOR_SET, page_token::PageTokens};
 use mediamesh_store::{
     Database, DatabaseOptions, JobStore, KeyStore, MediaStore, SearchStore, sqlite::SqliteStore,
@@ -49,6 +50,7 @@ struct Parts<'a> {
     metrics: Metrics,
     health: HealthRegistry,
     page_tokens: PageTokens,
+    near_cache: NearCache,
     gate: Gate,
     edge_authenticator: Arc<dyn Authenticator>,
     guard: Guard,
@@ -71,6 +73,12 @@ pub(crate) async fn build(config: &Config, dir: &DataDir, layout: &Layout) -> Re
         .with_tls(tls.as_ref().map(Tls::client));
     let (authenticator, edge_authenticator) =
         gate.authenticators(registry.channel(ServiceName::Media));
+    let cache = registry.channel(ServiceName::Cache);
+    // the service's own memory is here already
+    let near_cache = match layout.has(ServiceName::Cache) {
+        true => NearCache::without_memory(cache),
+        false => NearCache::new(cache, &config.near_cache, &metrics),
+    };
     let parts = Parts {
         config,
         dir,
@@ -78,6 +86,7 @@ pub(crate) async fn build(config: &Config, dir: &DataDir, layout: &Layout) -> Re
         metrics: metrics.clone(),
         health: HealthRegistry::new(),
         page_tokens: PageTokens::new(&dir.secret()?),
+        near_cache,
         gate,
         guard: Guard::new(&config.admin, Arc::clone(&edge_authenticator)),
         edge_authenticator,
@@ -94,7 +103,7 @@ pub(crate) async fn build(config: &Config, dir: &DataDir, layout: &Layout) -> Re
     };
     let mut server = ServerBuilder::new(deps).descriptors(FILE_DESCRIPTOR_SET);
     if layout.has(ServiceName::Cache) {
-        server = server.add_service(parts.cache().server());
+        server = server.add_service(parts.cache()?.server());
     }
     if layout.has(ServiceName::Embedding) {
         server = server.add_service(parts.embedding().await?.server());
@@ -145,14 +154,15 @@ impl Parts<'_> {
         self.registry.channel(name)
     }
 
-    fn cache(&self) -> mediamesh_cache::Cache {
+    fn cache(&self) -> Result<mediamesh_cache::Cache> {
         self.health.serving("cache");
-        mediamesh_cache::build(
+        Ok(mediamesh_cache::build(
             self.config.cache.clone(),
             mediamesh_cache::Deps {
                 metrics: self.metrics.clone(),
+                health: self.health.clone(),
             },
-        )
+        )?)
     }
 
     async fn embedding(&self) -> Result<mediamesh_embedding::Embedding> {
@@ -176,7 +186,7 @@ impl Parts<'_> {
             }
         }
         let deps = mediamesh_embedding::Deps {
-            cache: self.channel(ServiceName::Cache),
+            cache: self.near_cache.clone(),
             metrics: self.metrics.clone(),
             model,
             hint: HINT.to_owned(),
@@ -230,7 +240,7 @@ impl Parts<'_> {
             store: store as Arc<dyn SearchStore>,
             index_dir: self.dir.vectors(),
             embedding: self.channel(ServiceName::Embedding),
-            cache: self.channel(ServiceName::Cache),
+            cache: self.near_cache.clone(),
             page_tokens: self.page_tokens.clone(),
             metrics: self.metrics.clone(),
         };

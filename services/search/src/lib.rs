@@ -30,6 +30,7 @@ mod spaces;
 use std::{path::PathBuf, sync::Arc};
 
 use mediamesh_mesh::Channel;
+use mediamesh_near::NearCache;
 use mediamesh_proto::{
     page_token::PageTokens, search::v1::search_service_server::SearchServiceServer,
 };
@@ -49,7 +50,7 @@ pub struct Deps {
     /// The embedding service.
     pub embedding: Channel,
     /// The cache service.
-    pub cache: Channel,
+    pub cache: NearCache,
     /// Seals page tokens.
     pub page_tokens: PageTokens,
     /// Where metrics are registered.

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use mediamesh_mesh::{Channel, identity};
+use mediamesh_mesh::identity;
+use mediamesh_near::NearCache;
 use mediamesh_proto::{
     cache::v1::{
-        Entry, GetEntryRequest, ReleaseLeaseRequest, SetEntryRequest,
-        cache_service_client::CacheServiceClient, get_entry_response::Outcome,
+        Entry, GetEntryRequest, ReleaseLeaseRequest, SetEntryRequest, get_entry_response::Outcome,
     },
     search::v1::SearchMediaResponse,
     time::duration,
@@ -35,7 +35,7 @@ pub(crate) enum Lookup {
 /// Dropped unsettled, by an error or because the caller is gone, it is given back at once: those who
 /// wait then go on, rather than when its time is up.
 pub(crate) struct Lease {
-    client: CacheServiceClient<Channel>,
+    client: NearCache,
     /// Key and token; `None` once the answer is stored.
     held: Option<(String, i64)>,
 }
@@ -49,7 +49,7 @@ impl Drop for Lease {
         let Ok(runtime) = tokio::runtime::Handle::try_current() else {
             return;
         };
-        let mut client = self.client.clone();
+        let client = self.client.clone();
         // For whom the entry was looked up, or the cache would look among others' entries.
         runtime.spawn(identity::in_current_scope(async move {
             // An error of the cache: the lease ends by itself.
@@ -62,16 +62,13 @@ impl Drop for Lease {
 
 /// The cache service as search sees it.
 pub(crate) struct ResultCache {
-    client: CacheServiceClient<Channel>,
+    client: NearCache,
     ttl: Duration,
 }
 
 impl ResultCache {
-    pub(crate) fn new(channel: Channel, ttl: Duration) -> Self {
-        Self {
-            client: CacheServiceClient::new(channel),
-            ttl,
-        }
+    pub(crate) fn new(client: NearCache, ttl: Duration) -> Self {
+        Self { client, ttl }
     }
 
     /// Looks up the answer to `query` on this version of the corpus and these models.
@@ -84,13 +81,13 @@ impl ResultCache {
             key: key.clone(),
             lease_ttl: Some(duration(LEASE)),
             wait_timeout: Some(duration(LEASE)),
+            early_refresh: false,
         };
         match self
             .client
-            .clone()
             .get_entry(request)
             .await
-            .map(|answer| answer.into_inner().outcome)
+            .map(|answer| answer.outcome)
         {
             Ok(Some(Outcome::Entry(entry))) => match SearchMediaResponse::decode(entry.value) {
                 Ok(answer) => Lookup::Hit(Box::new(answer)),
@@ -118,13 +115,14 @@ impl ResultCache {
             negative: false,
             ttl: Some(duration(self.ttl)),
             tags: vec!["search".to_owned()],
+            stale_ttl: None,
         };
         let request = SetEntryRequest {
             entry: Some(entry),
             lease_token,
         };
         // An error of the cache is a miss for the next caller, nothing more.
-        if self.client.clone().set_entry(request).await.is_ok() {
+        if self.client.set_entry(request).await.is_ok() {
             lease.held = None;
         }
     }

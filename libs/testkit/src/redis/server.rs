@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File},
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
     process::Command,
     time::Duration,
@@ -46,12 +46,12 @@ impl Redis {
         Self::start_with(programs, None, &[]).await
     }
 
-    /// Starts one with TLS, if given, and further arguments.
+    /// Starts one with further arguments, and with TLS if there are files for the address it gets.
     ///
     /// Errors: it does not start; the message has its log.
     pub async fn start_with(
         programs: &Path,
-        tls: Option<RedisTls>,
+        tls: Option<&(dyn Fn(IpAddr) -> RedisTls + Sync)>,
         arguments: &[&str],
     ) -> Result<Self> {
         let scratch = tempfile::Builder::new()
@@ -62,7 +62,7 @@ impl Redis {
         let mut node = Node::new(
             programs,
             address.port(0, 0),
-            tls,
+            tls.map(|files| files(address.port(0, 0).ip())),
             arguments,
             scratch.path().join("redis"),
         )?;
@@ -164,6 +164,9 @@ impl Node {
         let mut command = Command::new(self.programs.join("redis-server"));
         command
             .args(["--bind", &self.address.ip().to_string()])
+            // nodes of a cluster know each other by where their connections come from
+            .args(["--bind-source-addr", &self.address.ip().to_string()])
+            .args(["--cluster-announce-ip", &self.address.ip().to_string()])
             .args(["--dir", &self.folder.to_string_lossy()])
             .args(["--save", "", "--appendonly", "no"])
             // nobody else reaches a loopback address of the test's own
@@ -243,8 +246,7 @@ impl Node {
         let mut command = Command::new(self.programs.join("redis-cli"));
         command
             .args(["-h", &self.address.ip().to_string()])
-            .args(["-p", &self.address.port().to_string()])
-            .args(["-t", "5"]);
+            .args(["-p", &self.address.port().to_string()]);
         if let Some(tls) = &self.tls {
             command.arg("--tls").arg("--cacert").arg(&tls.authority);
         }

@@ -143,7 +143,8 @@ fn rig(tower: Tower, batch: usize, options: Options) -> Rig {
     let registry = Metrics::new();
     let metrics = EmbeddingMetrics::new(&registry);
     // Nothing is registered: every call of the cache answers UNAVAILABLE.
-    let cache = Registry::new(Policy::default(), &registry).channel(ServiceName::Cache);
+    let channel = Registry::new(Policy::default(), &registry).channel(ServiceName::Cache);
+    let cache = mediamesh_near::NearCache::without_memory(channel);
     let pool = Pool::start(Settings::from(&options), metrics.clone());
     let service = Service {
         models: Models::new(

@@ -21,6 +21,7 @@ mod old_clients;
 mod paging;
 mod processes;
 mod replicas;
+mod shared_cache;
 mod startup;
 mod streaming;
 mod tenants;

@@ -11,7 +11,7 @@ use mediamesh_proto::{
         BatchGetEntriesRequest, BatchGetEntriesResponse, BatchSetEntriesRequest,
         BatchSetEntriesResponse, GetCacheStatsRequest, GetCacheStatsResponse, GetEntryResponse,
         InvalidateEntriesRequest, InvalidateEntriesResponse, ReleaseLeaseResponse,
-        SetEntryResponse,
+        SetEntryResponse, WatchInvalidationsRequest, WatchInvalidationsResponse,
         cache_service_server::{CacheService, CacheServiceServer},
     },
 };
@@ -33,6 +33,7 @@ impl CacheService for Leases {
     ) -> Result<Response<GetEntryResponse>, Status> {
         Ok(Response::new(GetEntryResponse {
             outcome: Some(Outcome::LeaseToken(7)),
+            ..GetEntryResponse::default()
         }))
     }
 
@@ -75,6 +76,16 @@ impl CacheService for Leases {
         Err(Status::unimplemented("not called"))
     }
 
+    type WatchInvalidationsStream =
+        futures::stream::Empty<Result<WatchInvalidationsResponse, Status>>;
+
+    async fn watch_invalidations(
+        &self,
+        _: Request<WatchInvalidationsRequest>,
+    ) -> Result<Response<Self::WatchInvalidationsStream>, Status> {
+        Err(Status::unimplemented("not called"))
+    }
+
     async fn get_cache_stats(
         &self,
         _: Request<GetCacheStatsRequest>,
@@ -98,7 +109,7 @@ fn cache() -> (ResultCache, mpsc::Receiver<&'static str>) {
     .unwrap();
     registry.register_local(ServiceName::Cache, routes);
     let cache = ResultCache::new(
-        registry.channel(ServiceName::Cache),
+        NearCache::without_memory(registry.channel(ServiceName::Cache)),
         Duration::from_secs(60),
     );
     (cache, seen)

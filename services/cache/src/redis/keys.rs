@@ -1,0 +1,101 @@
+//! Names of keys in Redis.
+//!
+//! | key | holds |
+//! |---|---|
+//! | `<prefix>{<hash>}:e:<tenant>:<name>` | an entry |
+//! | `<prefix>{<hash>}:l:<tenant>:<name>` | the token of the lease on it |
+//! | `<prefix>{<hash>}:t:<tenant>:<tag>` | names of entries with the tag, by when they expire |
+//! | `<prefix>{feed}` | the feed |
+//!
+//! The hash is of tenant and name: an entry and its lease are in one slot of a cluster, so that one
+//! script may touch both, and entries spread over all slots.
+
+use mediamesh_near::Key;
+use mediamesh_proto::TenantId;
+use sha2::{Digest as _, Sha256};
+
+/// Makes the names.
+#[derive(Debug, Clone)]
+pub(crate) struct Keys {
+    prefix: String,
+}
+
+impl Keys {
+    pub(crate) fn new(prefix: &str) -> Self {
+        Self {
+            prefix: prefix.to_owned(),
+        }
+    }
+
+    fn name(&self, kind: char, tenant: TenantId, name: &str) -> String {
+        let mut hash = Sha256::new();
+        hash.update(tenant.0.as_bytes());
+        hash.update(name);
+        let hash = hex::encode(&hash.finalize()[..4]);
+        format!(
+            "{}{{{hash}}}:{kind}:{}:{name}",
+            self.prefix,
+            tenant.0.simple()
+        )
+    }
+
+    pub(crate) fn entry(&self, key: &Key) -> String {
+        self.name('e', key.tenant, &key.name)
+    }
+
+    pub(crate) fn lease(&self, key: &Key) -> String {
+        self.name('l', key.tenant, &key.name)
+    }
+
+    pub(crate) fn tag(&self, tenant: TenantId, tag: &str) -> String {
+        self.name('t', tenant, tag)
+    }
+
+    pub(crate) fn feed(&self) -> String {
+        format!("{}{{feed}}", self.prefix)
+    }
+
+    /// Matches entries and leases of a tenant whose name starts with `prefix`.
+    pub(crate) fn matching(&self, tenant: TenantId, prefix: &str) -> String {
+        let mut pattern = format!("{}{{????????}}:[el]:{}:", self.prefix, tenant.0.simple());
+        for letter in prefix.chars() {
+            if ['*', '?', '[', ']', '\\'].contains(&letter) {
+                pattern.push('\\');
+            }
+            pattern.push(letter);
+        }
+        pattern.push('*');
+        pattern
+    }
+
+    /// Matches entries and leases of every tenant.
+    pub(crate) fn matching_everything(&self) -> String {
+        format!("{}{{????????}}:[el]:*", self.prefix)
+    }
+
+    /// Whether a name that matched is an entry's.
+    pub(crate) fn is_entry(&self, name: &str) -> bool {
+        let rest = name.strip_prefix(self.prefix.as_str());
+        rest.is_some_and(|rest| rest.get(10..13) == Some(":e:"))
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_and_its_lease_share_a_slot_and_names_are_taken_literally() {
+        let keys = Keys::new("m:");
+        let key = Key {
+            tenant: TenantId(mediamesh_mesh::LOCAL_TENANT_ID),
+            name: "a{b}*".into(),
+        };
+        let (entry, lease) = (keys.entry(&key), keys.lease(&key));
+        assert_eq!(entry[..12], lease[..12]);
+        assert!(entry.ends_with(":e:00000000000070008000000000000001:a{b}*"));
+        assert!(keys.is_entry(&entry) && !keys.is_entry(&lease));
+        assert!(keys.matching(key.tenant, "a{b}*").ends_with(":a{b}\\**"));
+    }
+}

@@ -1,0 +1,96 @@
+//! Removal by prefix: every master is walked with SCAN, never KEYS.
+
+use mediamesh_proto::TenantId;
+use redis::{FromRedisValue as _, RedisResult, Value};
+
+use super::{
+    connection::{Connection, Master},
+    fault::Fault,
+    store::Redis,
+};
+
+/// Keys a step looks at; Redis serves others between two.
+const STEP: usize = 1000;
+/// What a step counts for when its deadline is set: it is short work, but for a whole core of Redis.
+const SCAN_KEYS: usize = 64;
+/// Walks before a cluster that never stays as it is counts as broken.
+const WALKS: usize = 5;
+
+impl Redis {
+    /// Removes a tenant's entries whose name starts with `prefix`, and the leases on such names;
+    /// answers how many entries.
+    pub(crate) async fn remove_prefix(&self, tenant: TenantId, prefix: &str) -> Result<u64, Fault> {
+        self.remove_matching(&self.keys.matching(tenant, prefix))
+            .await
+    }
+
+    /// Removes all entries and leases of all tenants.
+    pub(crate) async fn remove_everything(&self) -> Result<u64, Fault> {
+        self.remove_matching(&self.keys.matching_everything()).await
+    }
+
+    async fn remove_matching(&self, pattern: &str) -> Result<u64, Fault> {
+        let mut removed = 0;
+        for _ in 0..WALKS {
+            let masters = self.masters().await?;
+            for master in &masters {
+                removed += self.walk(master, pattern).await?;
+            }
+            // a cursor means nothing to the node that took over, and slots may have moved behind us
+            if self.masters().await? == masters {
+                return Ok(removed);
+            }
+        }
+        Err(Fault::Broken(
+            "the cluster does not stay as it is".to_owned(),
+        ))
+    }
+
+    async fn masters(&self) -> Result<Vec<Master>, Fault> {
+        self.call("remove", 1, async |mut connection: Connection| {
+            connection.masters().await
+        })
+        .await
+    }
+
+    async fn walk(&self, master: &Master, pattern: &str) -> Result<u64, Fault> {
+        let mut removed = 0;
+        let mut cursor = 0_u64;
+        loop {
+            let (next, names): (u64, Vec<String>) = self
+                .call("remove", SCAN_KEYS, async |mut connection: Connection| {
+                    let mut scan = redis::cmd("SCAN");
+                    scan.arg(cursor).arg("MATCH").arg(pattern);
+                    scan.arg("COUNT").arg(STEP);
+                    let answer = connection.ask(master, scan).await?;
+                    read(answer)
+                })
+                .await?;
+            let (entries, leases): (Vec<String>, Vec<String>) =
+                names.into_iter().partition(|name| self.keys.is_entry(name));
+            removed += self.unlink(entries).await?;
+            self.unlink(leases).await?;
+            if next == 0 {
+                return Ok(removed);
+            }
+            cursor = next;
+        }
+    }
+
+    async fn unlink(&self, names: Vec<String>) -> Result<u64, Fault> {
+        if names.is_empty() {
+            return Ok(0);
+        }
+        self.call("remove", names.len(), async |mut connection: Connection| {
+            redis::cmd("UNLINK")
+                .arg(names)
+                .query_async(&mut connection)
+                .await
+        })
+        .await
+    }
+}
+
+fn read(answer: Value) -> RedisResult<(u64, Vec<String>)> {
+    Ok(<(u64, Vec<String>)>::from_redis_value(answer)?)
+}

@@ -1,0 +1,18 @@
+//! The rules of the cache, held by every backend of it and both ways to it.
+//!
+//! - `suite`: the rules
+//! - `subject`: a service over memory, Redis or a cluster, called directly or through the mesh
+//! - `backends`: every rule on every subject
+//! - `outage`: Redis gone, silent, full and read-only
+//! - `feed`: several processes' worth of services on one Redis
+//! - `near`: the memory that callers keep in front of the service
+//! - `tls`: Redis behind TLS
+#![allow(clippy::unwrap_used)]
+
+mod backends;
+mod feed;
+mod near;
+mod outage;
+mod subject;
+mod suite;
+mod tls;

@@ -1,0 +1,232 @@
+//! Redis gone, silent, full and read-only: no request fails, none waits for long, nothing that was
+//! removed comes back, and all is well again by itself.
+
+use std::time::Duration;
+
+use mediamesh_proto::{
+    cache::v1::{GetEntryRequest, cache_service_server::CacheService},
+    time::duration,
+};
+use mediamesh_testkit::{Redis, RedisCluster, redis::programs};
+use tokio::time::Instant;
+
+use crate::{
+    subject::{Subject, redis, tenant},
+    suite::{entry, invalidate, lease, set, value},
+};
+
+/// Longest that a request may take while Redis does not answer: steps of 100 ms on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+async fn quick<T>(what: &str, work: impl Future<Output = T>) -> T {
+    let began = Instant::now();
+    let answer = work.await;
+    let took = began.elapsed();
+    assert!(took < PATIENCE, "{what} took {took:?}");
+    answer
+}
+
+/// What works without Redis.
+async fn memory_serves(cache: &impl CacheService, round: &str) {
+    let tenant = tenant(7);
+    for number in 0..20 {
+        let key = format!("{round}:{number}");
+        quick("set", set(cache, tenant, entry(&key, "v", &[round]))).await;
+        assert_eq!(quick("get", value(cache, tenant, &key)).await.unwrap(), "v");
+    }
+    assert_eq!(quick("miss", value(cache, tenant, "missing")).await, None);
+    let request = GetEntryRequest {
+        key: format!("{round}:lease"),
+        lease_ttl: Some(duration(PATIENCE)),
+        ..GetEntryRequest::default()
+    };
+    quick("lease", lease(cache, tenant, request)).await;
+    let key = format!("{round}:0");
+    assert_eq!(
+        quick("remove", invalidate(cache, tenant, &[&key], &[], "")).await,
+        1
+    );
+    assert_eq!(
+        quick("tags", invalidate(cache, tenant, &[], &[round], "")).await,
+        19
+    );
+    quick("prefix", invalidate(cache, tenant, &[], &[], round)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_redis_that_is_killed_is_missed_by_nobody_and_used_again_when_it_is_back() {
+    let Some(programs) = programs() else { return };
+    let mut server = Redis::start(&programs).await.unwrap();
+    let subject = Subject::connected(redis(vec![server.url()], false)).await;
+    let cache = subject.direct();
+    server.kill().unwrap();
+    memory_serves(&cache, "gone").await;
+    subject.is_connected(false).await;
+    assert!(
+        subject.detail().starts_with("memory only"),
+        "{}",
+        subject.detail()
+    );
+    memory_serves(&cache, "still gone").await;
+    server.restart().await.unwrap();
+    subject.is_connected(true).await;
+    assert_eq!(subject.detail(), "");
+    set(&cache, tenant(1), entry("k", "v", &[])).await;
+    let keys = server.command(&["dbsize"]).unwrap();
+    assert!(
+        keys.parse::<u64>().unwrap() > 0,
+        "nothing is stored in Redis"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_removed_while_redis_is_silent_does_not_come_back() {
+    let Some(programs) = programs() else { return };
+    let server = Redis::start(&programs).await.unwrap();
+    let options = redis(vec![server.url()], false);
+    let subject = Subject::connected(options.clone()).await;
+    let other = Subject::connected(options).await;
+    let (cache, other_cache) = (subject.direct(), other.direct());
+    let tenant = tenant(1);
+    for (key, tags) in [
+        ("a", &[][..]),
+        ("b", &["t"]),
+        ("c:1", &[]),
+        ("d", &[]),
+        ("stays", &[]),
+    ] {
+        set(&cache, tenant, entry(key, "old", tags)).await;
+        assert_eq!(value(&other_cache, tenant, key).await.unwrap(), "old");
+    }
+    server.pause().unwrap();
+    quick("by key", invalidate(&cache, tenant, &["a"], &[], "")).await;
+    quick("by tag", invalidate(&cache, tenant, &[], &["t"], "")).await;
+    quick("by prefix", invalidate(&cache, tenant, &[], &[], "c:")).await;
+    quick("replace", set(&cache, tenant, entry("d", "new", &[]))).await;
+    for key in ["a", "b", "c:1"] {
+        assert_eq!(
+            quick("get", value(&cache, tenant, key)).await,
+            None,
+            "{key}"
+        );
+    }
+    memory_serves(&cache, "silent").await;
+    subject.is_connected(false).await;
+    server.resume().unwrap();
+    subject.is_connected(true).await;
+    for key in ["a", "b", "c:1"] {
+        assert_eq!(value(&cache, tenant, key).await, None, "{key} is back");
+    }
+    assert_ne!(value(&cache, tenant, "d").await.as_deref(), Some("old"));
+    assert_eq!(value(&cache, tenant, "stays").await.unwrap(), "old");
+    // and the others have heard of it
+    other.is_connected(true).await;
+    let began = Instant::now();
+    for key in ["a", "b", "c:1"] {
+        while value(&other_cache, tenant, key).await.is_some() {
+            assert!(
+                began.elapsed() < Duration::from_secs(5),
+                "{key} is still there elsewhere"
+            );
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+    assert_ne!(
+        value(&other_cache, tenant, "d").await.as_deref(),
+        Some("old")
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_redis_refuses_entries_and_fails_no_request() {
+    let Some(programs) = programs() else { return };
+    let server = Redis::start_with(&programs, None, &["--maxmemory-policy", "noeviction"])
+        .await
+        .unwrap();
+    let options = redis(vec![server.url()], false);
+    let subject = Subject::connected(options.clone()).await;
+    let cache = subject.direct();
+    let tenant = tenant(1);
+    set(&cache, tenant, entry("k", "old", &[])).await;
+    server
+        .command(&["config", "set", "maxmemory", "1"])
+        .unwrap();
+    set(&cache, tenant, entry("k", "new", &[])).await;
+    memory_serves(&cache, "full").await;
+    assert_eq!(value(&cache, tenant, "k").await.unwrap(), "new");
+    // the old one is not left for others
+    let other = Subject::connected(options).await;
+    assert_eq!(value(&other.direct(), tenant, "k").await, None);
+    let began = Instant::now();
+    while !subject.detail().contains("maxmemory") {
+        assert!(
+            began.elapsed() < Duration::from_secs(5),
+            "{:?}",
+            subject.detail()
+        );
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let text = subject.metrics.encode();
+    assert!(
+        text.contains("cache_redis_errors_total{operation=\"set\",kind=\"refused\"}"),
+        "{text}"
+    );
+    server
+        .command(&["config", "set", "maxmemory", "0"])
+        .unwrap();
+    set(&cache, tenant, entry("k", "newer", &[])).await;
+    assert_eq!(value(&other.direct(), tenant, "k").await.unwrap(), "newer");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_read_only_redis_is_not_believed_about_what_was_written_since() {
+    let Some(programs) = programs() else { return };
+    let main = Redis::start(&programs).await.unwrap();
+    let server = Redis::start(&programs).await.unwrap();
+    let subject = Subject::connected(redis(vec![server.url()], false)).await;
+    let cache = subject.direct();
+    let tenant = tenant(1);
+    set(&cache, tenant, entry("k", "old", &[])).await;
+    // it becomes the replica of another that has nothing
+    let (host, port) = (
+        main.address().ip().to_string(),
+        main.address().port().to_string(),
+    );
+    server.command(&["replicaof", &host, &port]).unwrap();
+    set(&cache, tenant, entry("k", "new", &[])).await;
+    assert_eq!(value(&cache, tenant, "k").await.unwrap(), "new");
+    assert_eq!(invalidate(&cache, tenant, &["k"], &[], "").await, 1);
+    assert_eq!(value(&cache, tenant, "k").await, None);
+    memory_serves(&cache, "read-only").await;
+    server.command(&["replicaof", "no", "one"]).unwrap();
+    subject.is_connected(true).await;
+    set(&cache, tenant, entry("k", "newer", &[])).await;
+    assert_eq!(value(&cache, tenant, "k").await.unwrap(), "newer");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_that_loses_a_master_is_whole_again_without_a_failed_request() {
+    let Some(programs) = programs() else { return };
+    let mut cluster = RedisCluster::start(&programs).await.unwrap();
+    let subject = Subject::connected(redis(cluster.urls(), true)).await;
+    let cache = subject.direct();
+    memory_serves(&cache, "whole").await;
+    let lost = cluster.kill_a_master().unwrap();
+    let began = Instant::now();
+    memory_serves(&cache, "two masters").await;
+    cluster.whole().await.unwrap();
+    subject.is_connected(true).await;
+    assert!(
+        began.elapsed() < Duration::from_secs(20),
+        "{:?}",
+        began.elapsed()
+    );
+    for number in 0..50 {
+        set(&cache, tenant(1), entry(&format!("k{number}"), "v", &[])).await;
+    }
+    cluster.restart(lost).await.unwrap();
+    let stored: u64 = (cluster.on_masters(&["dbsize"]).unwrap().iter())
+        .map(|keys| keys.parse::<u64>().unwrap())
+        .sum();
+    assert!(stored >= 50, "{stored}");
+}

@@ -1,0 +1,76 @@
+//! Redis behind TLS and a password.
+
+use std::{net::IpAddr, path::Path};
+
+use mediamesh_cache::{RedisOptions, redis::options::Password};
+use mediamesh_testkit::{Redis, RedisTls, redis::programs};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+
+use crate::{
+    subject::{Subject, redis, tenant},
+    suite::{entry, set, value},
+};
+
+fn certificates(folder: &Path, ip: IpAddr) -> RedisTls {
+    let mut authority = CertificateParams::new(Vec::new()).unwrap();
+    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate().unwrap()).unwrap();
+    let key = KeyPair::generate().unwrap();
+    let server = CertificateParams::new(vec![ip.to_string()]).unwrap();
+    let server = server.signed_by(&key, &authority).unwrap();
+    let write = |name: &str, text: String| {
+        let path = folder.join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    RedisTls {
+        certificate: write("server.pem", server.pem()),
+        key: write("server.key", key.serialize_pem()),
+        authority: write("ca.pem", authority.pem()),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn entries_go_over_tls_to_a_redis_that_proves_itself_and_to_no_other() {
+    let Some(programs) = programs() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let files = |ip| certificates(folder.path(), ip);
+    let server = Redis::start_with(&programs, Some(&files), &[])
+        .await
+        .unwrap();
+    server
+        .command(&["config", "set", "requirepass", "secret"])
+        .unwrap();
+    let options = RedisOptions {
+        ca_file: Some(folder.path().join("ca.pem")),
+        password: Some(Password("secret".to_owned())),
+        ..redis(vec![server.url()], false)
+    };
+    let trusting = Subject::connected(options.clone()).await;
+    set(&trusting.direct(), tenant(1), entry("k", "v", &[])).await;
+    let other = Subject::connected(options.clone()).await;
+    assert_eq!(value(&other.direct(), tenant(1), "k").await.unwrap(), "v");
+
+    // the system's authorities know nothing of ours
+    let strict = Subject::new(RedisOptions {
+        ca_file: None,
+        ..options.clone()
+    });
+    let stranger = Subject::new(RedisOptions {
+        password: None,
+        ..options
+    });
+    for subject in [strict, stranger] {
+        let cache = subject.direct();
+        set(&cache, tenant(1), entry("own", "v", &[])).await;
+        tokio::time::sleep(std::time::Duration::from_millis(1500)).await;
+        subject.is_connected(false).await;
+        assert!(
+            subject.detail().starts_with("memory only"),
+            "{}",
+            subject.detail()
+        );
+        assert_eq!(value(&cache, tenant(1), "k").await, None);
+        assert_eq!(value(&cache, tenant(1), "own").await.unwrap(), "v");
+    }
+}
