@@ -15,9 +15,11 @@ use diesel_migrations::{EmbeddedMigrations, MigrationHarness as _, embed_migrati
 use futures::{FutureExt as _, future::BoxFuture};
 use tokio::time::Instant;
 
+use self::interrupt::Stop;
 use crate::error::{Error, Result};
 
-mod statement_spans;
+mod interrupt;
+mod statements;
 
 /// Schema versions, in order.
 pub const MIGRATIONS: EmbeddedMigrations = embed_migrations!("../../migrations/sqlite");
@@ -60,8 +62,8 @@ impl DatabaseOptions {
 
 /// The embedded database. Cheap to clone.
 ///
-/// An operation runs in a task of its own: a caller that goes away never leaves a connection with
-/// a statement or transaction half done.
+/// An operation runs in a task of its own: a caller that goes away never leaves a connection with a
+/// transaction half done. What it read is stopped, what it began to write is written.
 #[derive(Clone)]
 pub struct Database {
     inner: Arc<Inner>,
@@ -85,6 +87,7 @@ impl Database {
     ///
     /// Errors: `Open` if it cannot be opened or is no database; `Migrate`.
     pub async fn open(options: DatabaseOptions) -> Result<Self> {
+        interrupt::install();
         let path = options.path.clone();
         let migrate = tokio::task::spawn_blocking(move || migrate(path));
         migrate.await.map_err(|panic| Error::Migrate {
@@ -101,7 +104,7 @@ impl Database {
         })
     }
 
-    /// Runs an operation that only reads.
+    /// Runs an operation that only reads; its statement ends early if the caller goes away.
     pub(crate) async fn read<T, F>(&self, name: &'static str, operation: F) -> Result<T>
     where
         T: Send + 'static,
@@ -110,10 +113,12 @@ impl Database {
         let start = Instant::now();
         let mut conn = self.inner.get(&self.inner.readers).await?;
         let parent = tracing::Span::current();
+        let stop = Stop::default();
+        let _stop_on_drop = stop.on_drop();
         let run = tokio::spawn(async move {
-            statement_spans::follow(&mut conn, parent);
+            statements::follow(&mut conn, parent, Some(stop));
             let result = operation(&mut conn).await;
-            statement_spans::let_go(&mut conn);
+            statements::let_go(&mut conn);
             result
         });
         let result = joined(run.await);
@@ -131,11 +136,11 @@ impl Database {
         let mut conn = self.inner.get(&self.inner.writer).await?;
         let parent = tracing::Span::current();
         let run = tokio::spawn(async move {
-            statement_spans::follow(&mut conn, parent);
+            statements::follow(&mut conn, parent, None);
             let result = conn
                 .immediate_transaction(async move |conn| operation(conn).await)
                 .await;
-            statement_spans::let_go(&mut conn);
+            statements::let_go(&mut conn);
             result
         });
         let result = joined(run.await);

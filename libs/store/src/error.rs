@@ -19,6 +19,21 @@ pub enum Error {
         #[source]
         source: diesel::ConnectionError,
     },
+    /// The address of the database cannot be used.
+    #[error("address of the database: {message}")]
+    Url {
+        /// What is wrong with it; not the address, which may hold a password.
+        message: String,
+    },
+    /// The database cannot be reached, or went away.
+    #[error("the database does not answer: {message}")]
+    Unavailable {
+        /// What the driver says.
+        message: String,
+    },
+    /// A statement took longer than its caller or the server allows.
+    #[error("a database statement was cancelled: its time was up")]
+    TimedOut,
     /// A migration failed; those before it stand.
     #[error("cannot migrate the database: {message}")]
     Migrate {
@@ -60,29 +75,55 @@ pub enum Error {
     NoWords,
 }
 
+/// What PostgreSQL says when it goes away or is not there yet. Its codes do not come through diesel.
+const GOING: [&str; 4] = [
+    "terminating connection",
+    "the database system is",
+    "too many clients",
+    "remaining connection slots",
+];
+
 impl Error {
-    /// Sorts driver errors: a full disk is no bug.
+    /// Sorts driver errors: a full disk, a server that went away, time that ran out are no bugs.
     pub(crate) fn from_diesel(error: diesel::result::Error) -> Self {
-        if let diesel::result::Error::DatabaseError(_, info) = &error
-            && info.message().contains("database or disk is full")
-        {
-            return Self::Full;
+        use diesel::result::{DatabaseErrorKind, Error as Diesel};
+        let Diesel::DatabaseError(kind, info) = &error else {
+            return Self::Query(error);
+        };
+        let says = |text: &str| info.message().contains(text);
+        match kind {
+            // read-only is what a primary becomes when another takes over
+            DatabaseErrorKind::UnableToSendCommand
+            | DatabaseErrorKind::ClosedConnection
+            | DatabaseErrorKind::ReadOnlyTransaction => Self::Unavailable {
+                message: info.message().to_owned(),
+            },
+            _ if says("database or disk is full") || says("No space left on device") => Self::Full,
+            _ if GOING.iter().any(|text| says(text)) => Self::Unavailable {
+                message: info.message().to_owned(),
+            },
+            _ if says("canceling statement due to") => Self::TimedOut,
+            _ => Self::Query(error),
         }
-        Self::Query(error)
     }
 
     /// Kind and reason for the one mapping to status.
     #[must_use]
     pub fn kind(&self) -> (ErrorKind, ErrorReason) {
         match self {
-            Self::PoolExhausted { .. } => (ErrorKind::DependencyDown, ErrorReason::DependencyDown),
+            Self::PoolExhausted { .. } | Self::Unavailable { .. } => {
+                (ErrorKind::DependencyDown, ErrorReason::DependencyDown)
+            }
+            Self::TimedOut => (ErrorKind::DeadlineExceeded, ErrorReason::DeadlineExceeded),
             Self::Full => (ErrorKind::ResourceExhausted, ErrorReason::StorageFull),
             Self::EtagMismatch { .. } => (ErrorKind::Conflict, ErrorReason::EtagMismatch),
             Self::LeaseLost { .. } => (ErrorKind::Conflict, ErrorReason::LeaseLost),
             Self::NoWords => (ErrorKind::InvalidArgument, ErrorReason::InvalidField),
-            Self::Open { .. } | Self::Migrate { .. } | Self::Query(_) | Self::Corrupt { .. } => {
-                (ErrorKind::Internal, ErrorReason::Internal)
-            }
+            Self::Open { .. }
+            | Self::Url { .. }
+            | Self::Migrate { .. }
+            | Self::Query(_)
+            | Self::Corrupt { .. } => (ErrorKind::Internal, ErrorReason::Internal),
         }
     }
 }
@@ -90,12 +131,21 @@ impl Error {
 impl From<Error> for mediamesh_proto::Error {
     fn from(error: Error) -> Self {
         let (kind, reason) = error.kind();
-        let out = match kind {
-            ErrorKind::Internal => Self::new(kind, reason, "internal error in the database"),
+        let out = match &error {
+            // what the driver says is for the log
+            Error::Unavailable { message } => {
+                tracing::warn!(message, "the database does not answer");
+                Self::new(kind, reason, "the database does not answer")
+            }
+            _ if kind == ErrorKind::Internal => {
+                Self::new(kind, reason, "internal error in the database")
+            }
             _ => Self::new(kind, reason, error.to_string()),
         };
         match error {
-            Error::PoolExhausted { .. } => out.meta("dependency", "database"),
+            Error::PoolExhausted { .. } | Error::Unavailable { .. } => {
+                out.meta("dependency", "database")
+            }
             Error::LeaseLost { job_id } => out.resource("job", job_id),
             Error::EtagMismatch { current } => out.meta("currentEtag", current),
             _ => {

@@ -1,4 +1,4 @@
-//! Tables, store traits and their SQLite implementation.
+//! Tables, store traits and their implementations on SQLite and PostgreSQL.
 //!
 //! - [`error`]: what a store can answer instead of a result
 //! - [`database`]: opening, locking and migrating a database; its connection pools
@@ -6,17 +6,24 @@
 //! - [`job`]: background work and the [`JobStore`] trait
 //! - [`key`]: API keys, tenants, and the [`KeyStore`] trait
 //! - [`search`]: full text, filters, embeddings, and the [`SearchStore`] trait
-//! - [`sqlite`]: the traits on SQLite
+//! - [`vectors`]: vectors that the database itself searches, and the [`VectorStore`] trait
+//! - [`sqlite`], [`postgres`]: the traits on one database each, from one source of queries
+
+// `sql` is compiled for each backend: docs/adr/0011-one-query-source-for-two-databases.md
+#![allow(clippy::duplicate_mod)]
 
 pub mod database;
 pub mod error;
 pub mod job;
 pub mod key;
 pub mod media;
+pub mod postgres;
 pub mod search;
 pub mod sqlite;
+pub mod vectors;
 
-mod schema;
+mod full_text;
+mod statements;
 
 pub use database::{Database, DatabaseOptions};
 pub use error::{Error, Result};
@@ -24,3 +31,4 @@ pub use job::JobStore;
 pub use key::KeyStore;
 pub use media::MediaStore;
 pub use search::SearchStore;
+pub use vectors::VectorStore;

@@ -64,7 +64,7 @@ pub struct ColorFilter {
 /// every way of finding, also when nothing else is asked for. A sign without a word stays.
 #[must_use]
 pub fn split_unwanted(query: &str) -> (String, Vec<String>) {
-    crate::sqlite::full_text::split_unwanted(query)
+    crate::full_text::split_unwanted(query)
 }
 
 /// What a model reads of an item.

@@ -1,22 +1,36 @@
-//! The store traits on SQLite.
+//! The store traits on SQLite: the queries of `sql`, compiled for this backend, and what differs.
 //!
-//! - `rows`: rows of the tables and their domain types
-//! - `media`, `jobs`, `search`, `keys`: one trait each
-//! - `filter`: a search filter as SQL
-//! - `full_text`: words of people as an FTS5 query
+//! - `types`: ids and vectors as SQLite holds them
+//! - `dialect`: statements that SQLite says in its own way, full text among them
+//! - `sql/...`: the traits; see `docs/adr/0011-one-query-source-for-two-databases.md`
 
-use crate::database::Database;
+use diesel::sqlite::Sqlite as Backend;
 
+use crate::database::{Connection, Database};
+
+mod dialect;
+mod types;
+
+#[path = "sql/filter.rs"]
 mod filter;
-pub(crate) mod full_text;
+#[path = "sql/jobs.rs"]
 mod jobs;
+#[path = "sql/keys.rs"]
 mod keys;
+#[path = "sql/media.rs"]
 mod media;
+#[path = "sql/media_write.rs"]
 mod media_write;
+#[path = "sql/rows.rs"]
 mod rows;
+#[path = "sql/schema.rs"]
+mod schema;
+#[path = "sql/search.rs"]
 mod search;
 #[cfg(test)]
 mod tests;
+
+use self::SqliteStore as Store;
 
 /// The store traits on one embedded database.
 #[derive(Debug, Clone)]
@@ -29,5 +43,10 @@ impl SqliteStore {
     #[must_use]
     pub fn new(db: Database) -> Self {
         Self { db }
+    }
+
+    /// Where searches read: there is one database.
+    fn replica(&self) -> &Database {
+        &self.db
     }
 }

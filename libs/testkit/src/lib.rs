@@ -6,6 +6,7 @@
 //! - [`Http`]: a client of its HTTP interface that speaks JSON
 //! - [`Collector`]: receives traces by OTLP
 //! - [`Jaeger`]: a real Jaeger as a process: traces in by OTLP, out by its query API
+//! - [`postgres`]: a real PostgreSQL, a database per test
 //! - [`redis`]: a real Redis, single or a cluster, as processes that may be paused and killed
 //! - `address`: a loopback address of a test's own
 //! - [`corpus`]: where real photographs are
@@ -22,6 +23,7 @@ pub mod fixture;
 mod http;
 mod jaeger;
 mod mesh;
+pub mod postgres;
 mod process;
 pub mod proxy;
 mod ready;
@@ -35,5 +37,6 @@ pub use collector::{Collector, Span};
 pub use http::{Answer, Http};
 pub use jaeger::Jaeger;
 pub use mesh::{Launcher, Mesh, Starting};
+pub use postgres::{Postgres, TestDatabase};
 pub use proxy::Proxy;
 pub use redis::{Redis, RedisCluster, RedisTls};

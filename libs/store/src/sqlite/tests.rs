@@ -1,104 +1,37 @@
-//! The store traits on a real database file.
+//! The suites of the store traits on a real database file.
 #![allow(clippy::unwrap_used)]
 
-use mediamesh_proto::{JobId, MediaItemId, TenantId};
 use tempfile::TempDir;
-use uuid::Uuid;
 
-use super::SqliteStore;
+use super::{SqliteStore, SqliteStore as Store};
 use crate::{
     Database, DatabaseOptions, MediaStore as _,
-    job::{JobKind, Lease, NewJob},
-    media::{Inserted, Kind, MediaItem, NewMediaItem, Processed},
+    job::NewJob,
+    media::{Inserted, NewMediaItem, Processed},
 };
 
+#[path = "../contract/jobs.rs"]
 mod jobs;
+#[path = "../contract/keys.rs"]
 mod keys;
+#[path = "../contract/media.rs"]
 mod media;
+#[path = "../contract/rig.rs"]
+mod rig;
+#[path = "../contract/search.rs"]
 mod search;
+mod stop;
 
-const TENANT: TenantId = TenantId(Uuid::from_u128(1));
-const STRANGER: TenantId = TenantId(Uuid::from_u128(2));
+use self::rig::*;
 
-async fn store() -> (TempDir, SqliteStore) {
+/// An empty store, which this backend always has.
+async fn store() -> Option<(TempDir, Store)> {
     let dir = TempDir::new().unwrap();
     let store = open(&dir).await;
-    (dir, store)
+    Some((dir, store))
 }
 
-async fn open(dir: &TempDir) -> SqliteStore {
+async fn open(dir: &TempDir) -> Store {
     let options = DatabaseOptions::at(dir.path().join("test.db"));
     SqliteStore::new(Database::open(options).await.unwrap())
-}
-
-fn job(item: Option<MediaItemId>) -> NewJob {
-    NewJob {
-        id: JobId::generate(),
-        tenant_id: TENANT,
-        kind: JobKind::ProcessMedia,
-        priority: 5,
-        max_attempts: 3,
-        unique_key: None,
-        payload: "{}".to_owned(),
-        media_item_id: item,
-        traceparent: String::new(),
-    }
-}
-
-fn new_item(n: u8, name: &str) -> NewMediaItem {
-    let id = MediaItemId::generate();
-    NewMediaItem {
-        tenant_id: TENANT,
-        id,
-        kind: Kind::Image,
-        display_name: name.to_owned(),
-        folder: String::new(),
-        tags: Vec::new(),
-        caption: String::new(),
-        content_type: "image/jpeg".to_owned(),
-        size_bytes: i64::from(n),
-        sha256: [n; 32],
-        blob_key: format!("originals/{id}"),
-    }
-}
-
-async fn insert(store: &SqliteStore, item: NewMediaItem) -> MediaItem {
-    let job = job(Some(item.id));
-    match store.insert_item(item, job).await.unwrap() {
-        Inserted::New { item, .. } => *item,
-        Inserted::Duplicate(item) => panic!("{} is a duplicate", item.id),
-    }
-}
-
-fn processed(width: i32, height: i32) -> Processed {
-    Processed {
-        width_pixels: width,
-        height_pixels: height,
-        capture_time: None,
-        colors: Vec::new(),
-        thumb_hash: vec![1, 2, 3],
-        blur_hash: "L".to_owned(),
-        perceptual_hash: Some(u64::MAX),
-        exif: None,
-        search_text: String::new(),
-        renditions: Vec::new(),
-    }
-}
-
-/// Claims every waiting job and finishes the items it belongs to.
-async fn finish(store: &SqliteStore, item: &MediaItem, found: Processed) -> Lease {
-    use crate::JobStore as _;
-    let claimed = store
-        .claim("test", std::time::Duration::from_secs(60), 100)
-        .await
-        .unwrap();
-    let job = claimed
-        .iter()
-        .find(|job| job.media_item_id == Some(item.id))
-        .unwrap();
-    store
-        .finish_processing(&job.lease(), TENANT, item.id, found, None)
-        .await
-        .unwrap();
-    job.lease()
 }

@@ -1,8 +1,13 @@
 //! Tables as diesel sees them; `migrations/` is the truth.
 
+use super::types::{SqlId, SqlVector};
+
 diesel::table! {
+    use diesel::sql_types::*;
+    use super::{SqlId, SqlVector};
+
     tenants (id) {
-        id -> Binary,
+        id -> SqlId,
         name -> Text,
         corpus_version -> BigInt,
         create_time -> BigInt,
@@ -10,10 +15,13 @@ diesel::table! {
 }
 
 diesel::table! {
+    use diesel::sql_types::*;
+    use super::{SqlId, SqlVector};
+
     media_items (item_key) {
         item_key -> BigInt,
-        tenant_id -> Binary,
-        id -> Binary,
+        tenant_id -> SqlId,
+        id -> SqlId,
         kind -> SmallInt,
         state -> SmallInt,
         failure_reason -> Text,
@@ -44,16 +52,22 @@ diesel::table! {
 }
 
 diesel::table! {
+    use diesel::sql_types::*;
+    use super::{SqlId, SqlVector};
+
     media_tags (tenant_id, tag, item_key) {
-        tenant_id -> Binary,
+        tenant_id -> SqlId,
         tag -> Text,
         item_key -> BigInt,
     }
 }
 
 diesel::table! {
+    use diesel::sql_types::*;
+    use super::{SqlId, SqlVector};
+
     media_colors (tenant_id, item_key, position) {
-        tenant_id -> Binary,
+        tenant_id -> SqlId,
         item_key -> BigInt,
         position -> SmallInt,
         l -> Float,
@@ -64,9 +78,12 @@ diesel::table! {
 }
 
 diesel::table! {
+    use diesel::sql_types::*;
+    use super::{SqlId, SqlVector};
+
     renditions (tenant_id, media_item_id, name) {
-        tenant_id -> Binary,
-        media_item_id -> Binary,
+        tenant_id -> SqlId,
+        media_item_id -> SqlId,
         name -> Text,
         content_type -> Text,
         width_pixels -> Integer,
@@ -78,20 +95,26 @@ diesel::table! {
 }
 
 diesel::table! {
+    use diesel::sql_types::*;
+    use super::{SqlId, SqlVector};
+
     media_embeddings (seq) {
         seq -> BigInt,
-        tenant_id -> Binary,
+        tenant_id -> SqlId,
         model -> Text,
         item_key -> BigInt,
-        vector -> Nullable<Binary>,
+        vector -> Nullable<SqlVector>,
         create_time -> BigInt,
     }
 }
 
 diesel::table! {
+    use diesel::sql_types::*;
+    use super::{SqlId, SqlVector};
+
     processing_jobs (id) {
-        id -> Binary,
-        tenant_id -> Binary,
+        id -> SqlId,
+        tenant_id -> SqlId,
         kind -> SmallInt,
         state -> SmallInt,
         priority -> SmallInt,
@@ -101,7 +124,7 @@ diesel::table! {
         max_attempts -> Integer,
         unique_key -> Nullable<Text>,
         payload -> Text,
-        media_item_id -> Nullable<Binary>,
+        media_item_id -> Nullable<SqlId>,
         progress -> Float,
         progress_message -> Text,
         last_error -> Text,
@@ -116,9 +139,12 @@ diesel::table! {
 }
 
 diesel::table! {
+    use diesel::sql_types::*;
+    use super::{SqlId, SqlVector};
+
     api_keys (id) {
-        id -> Binary,
-        tenant_id -> Binary,
+        id -> SqlId,
+        tenant_id -> SqlId,
         display_name -> Text,
         scopes -> Text,
         secret_sha256 -> Binary,

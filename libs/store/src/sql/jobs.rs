@@ -1,4 +1,4 @@
-//! [`JobStore`] on SQLite.
+//! [`JobStore`].
 
 use std::time::Duration;
 
@@ -11,14 +11,14 @@ use diesel_async::RunQueryDsl as _;
 use mediamesh_proto::{JobId, TenantId, time::now_micros};
 
 use super::{
-    SqliteStore,
-    rows::{JobRow, NewJobRow, bytes, uuid},
+    Connection, Store, dialect,
+    rows::{JobRow, NewJobRow},
+    schema::processing_jobs::dsl as j,
+    types::{Id, raw, uuid},
 };
 use crate::{
-    database::Connection,
     error::{Error, Result},
     job::{Job, JobState, JobStore, Lease, NewJob, QueueStats},
-    schema::processing_jobs::dsl as j,
 };
 
 fn micros(duration: Duration) -> i64 {
@@ -28,8 +28,9 @@ fn micros(duration: Duration) -> i64 {
 /// Queues a job inside a running transaction; answers the one that already waits, if any.
 pub(super) async fn enqueue(conn: &mut Connection, job: NewJob, now: i64) -> Result<JobId> {
     if let Some(key) = &job.unique_key {
-        let waiting: Option<Vec<u8>> = j::processing_jobs
-            .filter(j::tenant_id.eq(bytes(job.tenant_id.0)))
+        dialect::lock_unique(conn, job.tenant_id, key).await?;
+        let waiting: Option<Id> = j::processing_jobs
+            .filter(j::tenant_id.eq(raw(job.tenant_id.0)))
             .filter(j::unique_key.eq(key))
             .filter(j::state.eq(JobState::Queued as i16))
             .select(j::id)
@@ -48,22 +49,30 @@ pub(super) async fn enqueue(conn: &mut Connection, job: NewJob, now: i64) -> Res
     Ok(id)
 }
 
-/// Fails unless the lease still holds.
-pub(super) async fn check_lease(conn: &mut Connection, lease: Lease) -> Result<()> {
-    let held: i64 = j::processing_jobs
-        .filter(j::id.eq(bytes(lease.job_id.0)))
-        .filter(j::lease_token.eq(lease.token))
-        .filter(j::state.eq(JobState::Running as i16))
-        .select(count_star())
-        .first(conn)
-        .await?;
-    if held == 1 {
-        Ok(())
-    } else {
-        Err(Error::LeaseLost {
+/// A running job under this lease.
+macro_rules! held {
+    ($lease:expr) => {
+        j::processing_jobs
+            .filter(j::id.eq(raw($lease.job_id.0)))
+            .filter(j::lease_token.eq($lease.token))
+            .filter(j::state.eq(JobState::Running as i16))
+    };
+}
+
+fn kept(lease: Lease, rows: usize) -> Result<()> {
+    match rows {
+        1 => Ok(()),
+        _ => Err(Error::LeaseLost {
             job_id: lease.job_id,
-        })
+        }),
     }
+}
+
+/// Fails unless the lease still holds; from here on nobody takes it before the transaction ends.
+pub(super) async fn hold_lease(conn: &mut Connection, lease: Lease) -> Result<()> {
+    // changes nothing, but locks the row wherever rows are locked
+    let held = diesel::update(held!(lease)).set(j::lease_token.eq(lease.token));
+    kept(lease, held.execute(conn).await?)
 }
 
 /// Ends or re-queues a job whose lease holds.
@@ -74,34 +83,22 @@ async fn settle(
     error: String,
     run_after: i64,
 ) -> Result<()> {
-    check_lease(conn, lease).await?;
-    let now = now_micros();
-    let ended = (state != JobState::Queued).then_some(now);
-    let target = j::processing_jobs.filter(j::id.eq(bytes(lease.job_id.0)));
-    diesel::update(target)
-        .set((
-            j::state.eq(state as i16),
-            j::last_error.eq(error),
-            j::run_after.eq(run_after),
-            // Queued again it could meet a twin that was queued meanwhile.
-            j::unique_key.eq(None::<String>),
-            j::end_time.eq(ended),
-            j::lease_expire.eq(0),
-        ))
-        .execute(conn)
-        .await?;
-    if state == JobState::Succeeded {
-        let target = j::processing_jobs.filter(j::id.eq(bytes(lease.job_id.0)));
-        diesel::update(target)
-            .set(j::progress.eq(1.0))
-            .execute(conn)
-            .await?;
-    }
-    Ok(())
+    let ended = (state != JobState::Queued).then(now_micros);
+    let settled = diesel::update(held!(lease)).set((
+        j::state.eq(state as i16),
+        j::last_error.eq(error),
+        j::run_after.eq(run_after),
+        // Queued again it could meet a twin that was queued meanwhile.
+        j::unique_key.eq(None::<String>),
+        j::end_time.eq(ended),
+        j::lease_expire.eq(0),
+        (state == JobState::Succeeded).then(|| j::progress.eq(1.0)),
+    ));
+    kept(lease, settled.execute(conn).await?)
 }
 
 #[async_trait]
-impl JobStore for SqliteStore {
+impl JobStore for Store {
     async fn enqueue(&self, job: NewJob) -> Result<JobId> {
         self.db
             .write("enqueue_job", |conn| {
@@ -120,18 +117,16 @@ impl JobStore for SqliteStore {
     }
 
     async fn heartbeat(&self, leases: &[Lease], lease: Duration) -> Result<Vec<JobId>> {
-        let leases = leases.to_vec();
+        let mut leases = leases.to_vec();
+        // in one order everywhere, so that no two transactions wait for each other
+        leases.sort_by_key(|lease| lease.job_id.0);
         self.db
             .write("heartbeat_jobs", move |conn| {
                 Box::pin(async move {
                     let expire = now_micros() + micros(lease);
                     let mut lost = Vec::new();
                     for lease in leases {
-                        let target = j::processing_jobs
-                            .filter(j::id.eq(bytes(lease.job_id.0)))
-                            .filter(j::lease_token.eq(lease.token))
-                            .filter(j::state.eq(JobState::Running as i16));
-                        let set = diesel::update(target).set(j::lease_expire.eq(expire));
+                        let set = diesel::update(held!(lease)).set(j::lease_expire.eq(expire));
                         if set.execute(conn).await? == 0 {
                             lost.push(lease.job_id);
                         }
@@ -148,7 +143,7 @@ impl JobStore for SqliteStore {
             .write("progress_job", move |conn| {
                 Box::pin(async move {
                     let target = j::processing_jobs
-                        .filter(j::id.eq(bytes(lease.job_id.0)))
+                        .filter(j::id.eq(raw(lease.job_id.0)))
                         .filter(j::lease_token.eq(lease.token));
                     diesel::update(target)
                         .set((j::progress.eq(progress), j::progress_message.eq(message)))
@@ -229,8 +224,8 @@ impl JobStore for SqliteStore {
             .read("get_job", move |conn| {
                 Box::pin(async move {
                     let row: Option<JobRow> = j::processing_jobs
-                        .filter(j::tenant_id.eq(bytes(tenant.0)))
-                        .filter(j::id.eq(bytes(id.0)))
+                        .filter(j::tenant_id.eq(raw(tenant.0)))
+                        .filter(j::id.eq(raw(id.0)))
                         .select(JobRow::as_select())
                         .first(conn)
                         .await
@@ -252,7 +247,7 @@ impl JobStore for SqliteStore {
             .read("list_jobs", move |conn| {
                 Box::pin(async move {
                     let mut query = j::processing_jobs
-                        .filter(j::tenant_id.eq(bytes(tenant.0)))
+                        .filter(j::tenant_id.eq(raw(tenant.0)))
                         .order((j::create_time.desc(), j::id.desc()))
                         .limit(limit)
                         .select(JobRow::as_select())
@@ -262,7 +257,7 @@ impl JobStore for SqliteStore {
                     }
                     if let Some((time, id)) = after {
                         use diesel::BoolExpressionMethods as _;
-                        let same_time = j::create_time.eq(time).and(j::id.lt(bytes(id.0)));
+                        let same_time = j::create_time.eq(time).and(j::id.lt(raw(id.0)));
                         query = query.filter(j::create_time.lt(time).or(same_time));
                     }
                     let rows: Vec<JobRow> = query.load(conn).await?;
@@ -288,14 +283,7 @@ async fn claim(
     limit: i64,
 ) -> Result<Vec<Job>> {
     let now = now_micros();
-    let ids: Vec<Vec<u8>> = j::processing_jobs
-        .filter(j::state.eq(JobState::Queued as i16))
-        .filter(j::run_after.le(now))
-        .order(j::order_key)
-        .limit(limit)
-        .select(j::id)
-        .load(conn)
-        .await?;
+    let ids = dialect::claimable(conn, now, limit).await?;
     if ids.is_empty() {
         return Ok(Vec::new());
     }
@@ -313,7 +301,7 @@ async fn claim(
         .await?;
     let mut jobs: Vec<Job> = rows.drain(..).map(Job::try_from).collect::<Result<_>>()?;
     // RETURNING promises no order; run them in the order of the queue.
-    let place = |job: &Job| ids.iter().position(|id| id == job.id.0.as_bytes());
+    let place = |job: &Job| ids.iter().position(|id| *id == raw(job.id.0));
     jobs.sort_by_key(place);
     Ok(jobs)
 }
@@ -334,9 +322,9 @@ async fn queue_stats(conn: &mut Connection, tenant: Option<TenantId>) -> Result<
         .select(min(j::create_time))
         .into_boxed();
     if let Some(tenant) = tenant {
-        by_state = by_state.filter(j::tenant_id.eq(bytes(tenant.0)));
-        delayed = delayed.filter(j::tenant_id.eq(bytes(tenant.0)));
-        oldest = oldest.filter(j::tenant_id.eq(bytes(tenant.0)));
+        by_state = by_state.filter(j::tenant_id.eq(raw(tenant.0)));
+        delayed = delayed.filter(j::tenant_id.eq(raw(tenant.0)));
+        oldest = oldest.filter(j::tenant_id.eq(raw(tenant.0)));
     }
     let counts: Vec<(i16, i64)> = by_state.load(conn).await?;
     let of = |state: JobState| {

@@ -1,4 +1,5 @@
-//! A span for every SQL statement, below the span of the request that runs it.
+//! What goes with every SQL statement: a span below that of the request that runs it, and an end when
+//! the caller of a read goes away.
 
 use std::fmt::Write as _;
 
@@ -6,12 +7,13 @@ use diesel::connection::{Instrumentation, InstrumentationEvent};
 use diesel_async::AsyncConnection as _;
 use tracing::Span;
 
-use super::Connection;
+use super::{Connection, interrupt::Stop};
 
-/// Puts the spans of the statements to come below `parent`.
-pub(super) fn follow(conn: &mut Connection, parent: Span) {
-    conn.set_instrumentation(StatementSpans {
+/// Puts the spans of the statements to come below `parent`, and ends them when told to `stop`.
+pub(super) fn follow(conn: &mut Connection, parent: Span, stop: Option<Stop>) {
+    conn.set_instrumentation(Statements {
         parent,
+        stop,
         current: None,
     });
 }
@@ -19,21 +21,27 @@ pub(super) fn follow(conn: &mut Connection, parent: Span) {
 /// Lets go of the span: a connection that waits in its pool must not hold it, since a span ends, and
 /// its trace is whole, only when nobody holds it any more.
 pub(super) fn let_go(conn: &mut Connection) {
-    follow(conn, Span::none());
+    follow(conn, Span::none(), None);
 }
 
-struct StatementSpans {
+struct Statements {
     parent: Span,
+    stop: Option<Stop>,
     current: Option<Span>,
 }
 
-impl Instrumentation for StatementSpans {
+// Both events of a statement come on the thread that runs it.
+impl Instrumentation for Statements {
     fn on_connection_event(&mut self, event: InstrumentationEvent<'_>) {
         match event {
-            // The text is not even written where nobody receives such spans.
-            InstrumentationEvent::StartQuery { query, .. }
-                if tracing::span_enabled!(tracing::Level::DEBUG) =>
-            {
+            InstrumentationEvent::StartQuery { query, .. } => {
+                if let Some(stop) = &self.stop {
+                    stop.begin();
+                }
+                // The text is not even written where nobody receives such spans.
+                if !tracing::span_enabled!(tracing::Level::DEBUG) {
+                    return;
+                }
                 let mut text = String::new();
                 // Printing a query cannot fail; were it to, the span would only lack its text.
                 let _ = write!(text, "{query}");
@@ -51,6 +59,7 @@ impl Instrumentation for StatementSpans {
                 ));
             }
             InstrumentationEvent::FinishQuery { error, .. } => {
+                Stop::end();
                 if let (Some(span), Some(error)) = (self.current.take(), error) {
                     tracing::debug!(parent: &span, %error, "statement failed");
                 }

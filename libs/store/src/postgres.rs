@@ -1,0 +1,94 @@
+//! The store traits on PostgreSQL: the queries of `sql`, compiled for this backend, and what
+//! differs.
+//!
+//! - [`database`]: connections, their pools, migrations, and the end of statements nobody waits for
+//! - `tls`: connections by rustls
+//! - `types`: ids and vectors as PostgreSQL holds them
+//! - `dialect`: statements that PostgreSQL says in its own way
+//! - `nearest`, `vector_index`: nearest vectors by pgvector, and when its indexes are built
+//! - `words`: the full text as `tsvector` and `tsquery`, and its BM25
+//! - `sql/...`: the traits; see `docs/adr/0011-one-query-source-for-two-databases.md`
+
+use diesel::pg::Pg as Backend;
+use diesel_async::AsyncPgConnection as Connection;
+
+pub mod database;
+mod dialect;
+mod nearest;
+mod tls;
+mod types;
+mod vector_index;
+mod words;
+
+#[path = "sql/filter.rs"]
+mod filter;
+#[path = "sql/jobs.rs"]
+mod jobs;
+#[path = "sql/keys.rs"]
+mod keys;
+#[path = "sql/media.rs"]
+mod media;
+#[path = "sql/media_write.rs"]
+mod media_write;
+#[path = "sql/rows.rs"]
+mod rows;
+#[path = "sql/schema.rs"]
+mod schema;
+#[path = "sql/search.rs"]
+mod search;
+#[cfg(test)]
+mod tests;
+
+use std::{collections::HashMap, sync::Arc};
+
+use mediamesh_proto::TenantId;
+use parking_lot::RwLock;
+
+use self::PostgresStore as Store;
+pub use self::{
+    database::{Database, DatabaseOptions},
+    vector_index::IndexKind,
+};
+
+/// The store traits on a PostgreSQL database.
+#[derive(Debug, Clone)]
+pub struct PostgresStore {
+    db: Database,
+    /// Where searches read.
+    replica: Database,
+    index_kind: IndexKind,
+    /// Sizes of the vector spaces that were searched.
+    spaces: Arc<RwLock<HashMap<(TenantId, String), nearest::Known>>>,
+}
+
+impl PostgresStore {
+    /// Uses an open database.
+    #[must_use]
+    pub fn new(db: Database) -> Self {
+        Self {
+            replica: db.clone(),
+            db,
+            index_kind: IndexKind::default(),
+            spaces: Arc::default(),
+        }
+    }
+
+    /// Reads for searches from a replica (S4-25). What was just written is found there once it has
+    /// come there; everything else is read where it is written.
+    #[must_use]
+    pub fn with_replica(mut self, replica: Database) -> Self {
+        self.replica = replica;
+        self
+    }
+
+    /// Builds vector indexes of this kind.
+    #[must_use]
+    pub fn with_index_kind(mut self, kind: IndexKind) -> Self {
+        self.index_kind = kind;
+        self
+    }
+
+    fn replica(&self) -> &Database {
+        &self.replica
+    }
+}

@@ -1,0 +1,318 @@
+//! Connections to PostgreSQL: their pool, their limits, and the end of statements nobody waits for.
+
+use std::{
+    fmt,
+    path::PathBuf,
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+use diesel_async::{
+    AsyncConnection as _, AsyncPgConnection, SimpleAsyncConnection as _,
+    pooled_connection::{
+        AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod,
+        deadpool::{Object, Pool, PoolError},
+    },
+};
+use futures::{FutureExt as _, future::BoxFuture};
+use tokio::{sync::oneshot, time::Instant};
+
+use super::{tls::Connector, vector_index};
+use crate::{
+    database::Observer,
+    error::{Error, Result},
+    statements,
+};
+
+mod cancel;
+mod migrate;
+
+pub use migrate::MIGRATIONS;
+
+/// How long a connection beyond the least number may lie idle.
+const IDLE: Duration = Duration::from_secs(10 * 60);
+/// How often idle connections are looked for.
+const REAP_EVERY: Duration = Duration::from_secs(60);
+/// Longest a transaction may wait for its next statement: one whose process hangs lets go of its locks.
+const IDLE_IN_TRANSACTION: Duration = Duration::from_secs(60);
+
+/// How a PostgreSQL database is opened.
+#[derive(Clone)]
+pub struct DatabaseOptions {
+    /// `postgres://user:password@host:port/database?sslmode=require`. With `sslmode=require`,
+    /// `verify-ca` or `verify-full` the connection is TLS and the server's certificate is verified,
+    /// name included; otherwise it is plain.
+    pub url: String,
+    /// Certificates (PEM) that the server's must descend from; absent = those of the system.
+    pub tls_ca: Option<PathBuf>,
+    /// Connections kept open.
+    pub min_connections: usize,
+    /// Most connections (S4-6).
+    pub max_connections: usize,
+    /// Longest wait for a connection of whoever is waited for.
+    pub acquire_timeout: Duration,
+    /// Longest wait for a connection of work for which nobody waits, such as a worker's.
+    pub background_acquire_timeout: Duration,
+    /// Whether the code that asks does such work.
+    pub is_background: fn() -> bool,
+    /// Longest that the server works at one statement, whoever waits for it.
+    pub statement_timeout: Duration,
+    /// Told of every operation.
+    pub observer: Option<Observer>,
+}
+
+impl DatabaseOptions {
+    /// Defaults for a database.
+    #[must_use]
+    pub fn at(url: String) -> Self {
+        Self {
+            url,
+            tls_ca: None,
+            min_connections: 2,
+            // S4-6: 20 at most, and a caller waits 5 s at most for one.
+            max_connections: 20,
+            acquire_timeout: Duration::from_secs(5),
+            background_acquire_timeout: Duration::from_secs(30),
+            is_background: || false,
+            statement_timeout: Duration::from_secs(60),
+            observer: None,
+        }
+    }
+}
+
+/// A PostgreSQL database behind a pool of connections. Cheap to clone.
+///
+/// An operation runs in a task of its own: a caller that goes away, as one does whose deadline
+/// passes, never leaves a connection with a transaction half done. What it read is cancelled on the
+/// server, what it began to write is written.
+#[derive(Clone)]
+pub struct Database {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    pool: Pool<AsyncPgConnection>,
+    connector: Connector,
+    acquire_timeout: Duration,
+    background_acquire_timeout: Duration,
+    is_background: fn() -> bool,
+    observer: Option<Observer>,
+}
+
+impl fmt::Debug for Database {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Database")
+    }
+}
+
+impl Database {
+    /// Connects and brings the schema up to date; processes that start together take turns.
+    ///
+    /// Errors: `Url`, `Unavailable`, `Migrate`.
+    pub async fn open(options: DatabaseOptions) -> Result<Self> {
+        let connector = Connector::new(&options.url, options.tls_ca.as_deref())?;
+        migrate::to_latest(&connector).await?;
+        Self::connect_with(connector, options).await
+    }
+
+    /// Connects to a database that another process migrates, such as a replica.
+    ///
+    /// Errors: `Url`, `Unavailable`.
+    pub async fn connect(options: DatabaseOptions) -> Result<Self> {
+        let connector = Connector::new(&options.url, options.tls_ca.as_deref())?;
+        Self::connect_with(connector, options).await
+    }
+
+    async fn connect_with(connector: Connector, options: DatabaseOptions) -> Result<Self> {
+        let inner = Arc::new(Inner {
+            pool: pool(connector.clone(), &options),
+            connector,
+            acquire_timeout: options.acquire_timeout,
+            background_acquire_timeout: options.background_acquire_timeout,
+            is_background: options.is_background,
+            observer: options.observer,
+        });
+        // The first callers need not wait for connections, and a wrong password is told at start.
+        let first = (0..options.min_connections.max(1)).map(|_| inner.get());
+        drop(futures::future::try_join_all(first).await?);
+        tokio::spawn(reap(Arc::downgrade(&inner), options.min_connections));
+        Ok(Self { inner })
+    }
+
+    /// A connection of its own, beside the pool and without a time-out: for work that takes long.
+    pub(super) async fn dedicated(&self) -> Result<AsyncPgConnection> {
+        let connected = self.inner.connector.connect().await;
+        connected.map_err(|error| Error::Unavailable {
+            message: error.to_string(),
+        })
+    }
+
+    /// Connections of the pool now.
+    #[must_use]
+    pub fn pool_status(&self) -> PoolStatus {
+        let status = self.inner.pool.status();
+        PoolStatus {
+            open: status.size,
+            idle: status.available,
+            waiting: status.waiting,
+            max: status.max_size,
+        }
+    }
+
+    /// Asks the server for its version and that of pgvector.
+    ///
+    /// Errors: `Unavailable`, `PoolExhausted`, `Query`.
+    pub async fn versions(&self) -> Result<Versions> {
+        self.read("versions", |conn| migrate::versions(conn).boxed())
+            .await
+    }
+
+    /// Runs an operation that only reads; its statement ends early if the caller goes away.
+    pub(crate) async fn read<T, F>(&self, name: &'static str, operation: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: for<'c> FnOnce(&'c mut AsyncPgConnection) -> BoxFuture<'c, Result<T>> + Send + 'static,
+    {
+        let start = Instant::now();
+        let mut conn = self.inner.get().await?;
+        let parent = tracing::Span::current();
+        let tls = self.inner.connector.clone();
+        // dropped with this future
+        let (_caller, gone) = oneshot::channel::<()>();
+        let run = tokio::spawn(async move {
+            statements::follow(&mut *conn, "postgresql", parent);
+            let (conn, result) = cancel::unless_gone(conn, operation, gone, &tls).await;
+            if let Some(mut conn) = conn {
+                statements::let_go(&mut *conn, "postgresql");
+            }
+            result
+        });
+        let result = joined(run.await);
+        self.inner.observe(name, start);
+        result
+    }
+
+    /// Runs an operation that writes, in one transaction.
+    pub(crate) async fn write<T, F>(&self, name: &'static str, operation: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: for<'c> FnOnce(&'c mut AsyncPgConnection) -> BoxFuture<'c, Result<T>> + Send + 'static,
+    {
+        let start = Instant::now();
+        let mut conn = self.inner.get().await?;
+        let parent = tracing::Span::current();
+        let run = tokio::spawn(async move {
+            statements::follow(&mut *conn, "postgresql", parent);
+            let result = conn
+                .transaction(async move |conn| operation(conn).await)
+                .await;
+            statements::let_go(&mut *conn, "postgresql");
+            result
+        });
+        let result = joined(run.await);
+        self.inner.observe(name, start);
+        result
+    }
+}
+
+/// Connections of a pool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PoolStatus {
+    /// Open now.
+    pub open: usize,
+    /// Open and not in use.
+    pub idle: usize,
+    /// Callers that wait for one.
+    pub waiting: usize,
+    /// Most that may be open.
+    pub max: usize,
+}
+
+/// What serves a database.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Versions {
+    /// Of the server, e.g. `18.4`.
+    pub server: String,
+    /// Of the extension `vector`, e.g. `0.8.5`.
+    pub pgvector: String,
+}
+
+/// Answers what a finished operation answered; a panic in it is a bug that stays contained.
+fn joined<T>(result: std::result::Result<Result<T>, tokio::task::JoinError>) -> Result<T> {
+    match result {
+        Ok(Err(Error::Query(source))) => Err(Error::from_diesel(source)),
+        Ok(result) => result,
+        Err(_) => Err(Error::Query(
+            diesel::result::Error::BrokenTransactionManager,
+        )),
+    }
+}
+
+// === impl Inner ===
+
+impl Inner {
+    async fn get(&self) -> Result<Object<AsyncPgConnection>> {
+        let patience = match (self.is_background)() {
+            true => self.background_acquire_timeout,
+            false => self.acquire_timeout,
+        };
+        match tokio::time::timeout(patience, self.pool.get()).await {
+            Ok(Ok(conn)) => Ok(conn),
+            Ok(Err(PoolError::Backend(error))) => Err(Error::Unavailable {
+                message: error.to_string(),
+            }),
+            Ok(Err(_)) | Err(_) => Err(Error::PoolExhausted {
+                waited_secs: patience.as_secs(),
+            }),
+        }
+    }
+
+    fn observe(&self, name: &'static str, start: Instant) {
+        if let Some(observer) = &self.observer {
+            observer(name, start.elapsed());
+        }
+    }
+}
+
+fn pool(connector: Connector, options: &DatabaseOptions) -> Pool<AsyncPgConnection> {
+    let mut config = ManagerConfig::<AsyncPgConnection>::default();
+    // No ping: a connection that was closed, or whose transaction is open, is noticed without.
+    config.recycling_method = RecyclingMethod::Fast;
+    let settings = format!(
+        "SET statement_timeout = {}; SET idle_in_transaction_session_timeout = {}; {}",
+        options.statement_timeout.as_millis(),
+        IDLE_IN_TRANSACTION.as_millis(),
+        vector_index::SETTINGS,
+    );
+    config.custom_setup = Box::new(move |_| {
+        let (connector, settings) = (connector.clone(), settings.clone());
+        async move {
+            let mut conn = connector.connect().await?;
+            conn.batch_execute(&settings)
+                .await
+                .map_err(diesel::ConnectionError::CouldntSetupConfiguration)?;
+            Ok(conn)
+        }
+        .boxed()
+    });
+    // The address is the connector's; the pool prints its own.
+    let manager = AsyncDieselConnectionManager::new_with_config("", config);
+    Pool::builder(manager)
+        .max_size(options.max_connections.max(1))
+        .build()
+        .expect("no timeouts are set, so no runtime is needed")
+}
+
+/// Closes connections that lie idle, until the database is dropped.
+async fn reap(inner: Weak<Inner>, least: usize) {
+    loop {
+        tokio::time::sleep(REAP_EVERY).await;
+        let Some(inner) = inner.upgrade() else { return };
+        let mut kept = 0;
+        inner.pool.retain(|_, metrics| {
+            let keep = kept < least || metrics.last_used() < IDLE;
+            kept += usize::from(keep);
+            keep
+        });
+    }
+}

@@ -1,0 +1,41 @@
+//! The suites of the store traits on a real PostgreSQL.
+#![allow(clippy::unwrap_used)]
+
+use mediamesh_testkit::postgres::TestDatabase;
+
+use super::{Database, DatabaseOptions, PostgresStore, PostgresStore as Store};
+use crate::{
+    MediaStore as _,
+    job::NewJob,
+    media::{Inserted, NewMediaItem, Processed},
+};
+
+#[path = "../contract/jobs.rs"]
+mod jobs;
+#[path = "../contract/keys.rs"]
+mod keys;
+#[path = "../contract/media.rs"]
+mod media;
+mod migrations;
+mod races;
+mod relevance;
+#[path = "../contract/rig.rs"]
+mod rig;
+#[path = "../contract/search.rs"]
+mod search;
+mod stop;
+mod vectors;
+
+use self::rig::*;
+
+/// An empty store; none where there is no PostgreSQL, and the test skips.
+async fn store() -> Option<(TestDatabase, Store)> {
+    let database = TestDatabase::create().await.unwrap()?;
+    let store = open(&database).await;
+    Some((database, store))
+}
+
+async fn open(database: &TestDatabase) -> Store {
+    let options = DatabaseOptions::at(database.url());
+    PostgresStore::new(Database::open(options).await.unwrap())
+}

@@ -1,0 +1,122 @@
+//! Statements end when nobody waits for them any more.
+
+use std::time::Duration;
+
+use diesel::sql_query;
+use diesel_async::RunQueryDsl as _;
+use futures::FutureExt as _;
+
+use super::*;
+use crate::{Error, KeyStore as _, SearchStore as _};
+
+async fn run(database: &Database, statement: &'static str) -> Result<usize, Error> {
+    database
+        .read("test", move |conn| {
+            async move { Ok(sql_query(statement).execute(conn).await?) }.boxed()
+        })
+        .await
+}
+
+async fn small(url: String) -> Database {
+    let mut options = DatabaseOptions::at(url);
+    options.max_connections = 1;
+    options.min_connections = 1;
+    Database::open(options).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_statement_whose_caller_went_away_ends_on_the_server() {
+    let Some(test) = TestDatabase::create().await.unwrap() else {
+        return;
+    };
+    let database = small(test.url()).await;
+    for _ in 0..3 {
+        // the caller's deadline
+        tokio::time::timeout(
+            Duration::from_millis(50),
+            run(&database, "SELECT pg_sleep(600)"),
+        )
+        .await
+        .expect_err("it sleeps for ten minutes");
+        // the only connection: this would wait behind a statement that goes on
+        run(&database, "SELECT count(*) FROM media_items")
+            .await
+            .unwrap();
+    }
+    let asleep = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%' \
+                  AND state = 'active'";
+    assert_eq!(test.psql(asleep).await.unwrap(), "0");
+}
+
+#[tokio::test]
+async fn a_caller_that_left_stops_nobody_else() {
+    let Some(test) = TestDatabase::create().await.unwrap() else {
+        return;
+    };
+    let database = small(test.url()).await;
+    for round in 0..30_u64 {
+        let leaves = tokio::time::timeout(
+            Duration::from_micros(200 * round),
+            run(&database, "SELECT pg_sleep(0.003)"),
+        );
+        let _ = leaves.await;
+        run(&database, "SELECT pg_sleep(0.002)").await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_statement_ends_when_the_server_allows_no_more() {
+    let Some(test) = TestDatabase::create().await.unwrap() else {
+        return;
+    };
+    let mut options = DatabaseOptions::at(test.url());
+    options.statement_timeout = Duration::from_millis(50);
+    let database = Database::open(options).await.unwrap();
+    let late = run(&database, "SELECT pg_sleep(600)").await;
+    assert!(matches!(late, Err(Error::TimedOut)), "{late:?}");
+    run(&database, "SELECT 1").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_write_whose_caller_went_away_is_written() {
+    let Some((_test, store)) = store().await else {
+        return;
+    };
+    for n in 0..20_u8 {
+        let tenant = mediamesh_proto::TenantId::generate();
+        // dropped at whatever point it has come to
+        let write = store.insert_tenant(tenant, "t");
+        let left = tokio::time::timeout(Duration::from_micros(u64::from(n) * 100), write).await;
+        if left.is_ok_and(|done| done.is_ok()) {
+            assert!(store.has_tenant(tenant).await.unwrap());
+        }
+    }
+    // no transaction was left open: nothing holds a lock or an old snapshot
+    assert_eq!(store.corpus_version(TENANT).await.unwrap(), 0);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let open = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
+                AND state LIKE 'idle in transaction%'";
+    assert_eq!(_test.psql(open).await.unwrap(), "0");
+}
+
+#[tokio::test]
+async fn a_server_that_restarts_is_an_error_only_while_it_is_down() {
+    let Some(programs) = mediamesh_testkit::postgres::programs() else {
+        return;
+    };
+    let cluster = mediamesh_testkit::Postgres::start(&programs, &[])
+        .await
+        .unwrap();
+    let test = TestDatabase::create_in(&std::sync::Arc::new(cluster))
+        .await
+        .unwrap();
+    let store = open(&test).await;
+    store.insert_tenant(TENANT, "t").await.unwrap();
+    test.cluster().stop().await.unwrap();
+    for _ in 0..5 {
+        let down = store.has_tenant(TENANT).await;
+        assert!(matches!(down, Err(Error::Unavailable { .. })), "{down:?}");
+    }
+    test.cluster().resume().await.unwrap();
+    assert!(store.has_tenant(TENANT).await.unwrap());
+}

@@ -1,0 +1,145 @@
+//! Connections to PostgreSQL, by rustls where TLS is asked for.
+
+use std::{path::Path, str::FromStr as _, sync::Arc, time::Duration};
+
+use diesel::{ConnectionError, ConnectionResult};
+use diesel_async::AsyncPgConnection;
+use rustls::{
+    ClientConfig, RootCertStore, pki_types::CertificateDer, pki_types::pem::PemObject as _,
+};
+use tokio_postgres::{CancelToken, Config, NoTls, config::Host, config::SslMode};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use crate::error::{Error, Result};
+
+/// Longest that one address of the server may take to answer, unless the address says otherwise.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Opens connections to one database.
+#[derive(Clone)]
+pub(super) struct Connector {
+    config: Arc<Config>,
+    tls: Option<MakeRustlsConnect>,
+}
+
+impl Connector {
+    /// Reads the address.
+    ///
+    /// Errors: `Url` without the address, which may hold a password.
+    pub(super) fn new(url: &str, ca: Option<&Path>) -> Result<Self> {
+        // libpq's names for what is always done here: verify the certificate and its name
+        let known = ["sslmode=verify-full", "sslmode=verify-ca"]
+            .into_iter()
+            .fold(url.to_owned(), |url, mode| {
+                url.replace(mode, "sslmode=require")
+            });
+        let unfit = |message: String| Error::Url { message };
+        let mut config = Config::from_str(&known).map_err(|error| {
+            let cause = std::error::Error::source(&error).map(ToString::to_string);
+            unfit(cause.unwrap_or_else(|| error.to_string()))
+        })?;
+        if config.get_application_name().is_none() {
+            config.application_name("mediamesh");
+        }
+        if config.get_connect_timeout().is_none() {
+            config.connect_timeout(CONNECT_TIMEOUT);
+        }
+        let tls = match config.get_ssl_mode() {
+            SslMode::Require => Some(MakeRustlsConnect::new(client_config(ca)?)),
+            _ => {
+                // "prefer" would fall back to plain text at the word of whoever is in between
+                config.ssl_mode(SslMode::Disable);
+                if config.get_hosts().iter().any(is_far) {
+                    tracing::warn!(
+                        "the connection to PostgreSQL is plain; sslmode=require makes it TLS"
+                    );
+                }
+                None
+            }
+        };
+        Ok(Self {
+            config: Arc::new(config),
+            tls,
+        })
+    }
+
+    pub(super) async fn connect(&self) -> ConnectionResult<AsyncPgConnection> {
+        let bad = |error: tokio_postgres::Error| ConnectionError::BadConnection(said(&error));
+        match &self.tls {
+            Some(tls) => {
+                let (client, connection) = self.config.connect(tls.clone()).await.map_err(bad)?;
+                AsyncPgConnection::try_from_client_and_connection(client, connection).await
+            }
+            None => {
+                let (client, connection) = self.config.connect(NoTls).await.map_err(bad)?;
+                AsyncPgConnection::try_from_client_and_connection(client, connection).await
+            }
+        }
+    }
+
+    /// Cancels what the connection of `token` is at.
+    pub(super) async fn cancel(
+        &self,
+        token: CancelToken,
+    ) -> std::result::Result<(), tokio_postgres::Error> {
+        match &self.tls {
+            Some(tls) => token.cancel_query(tls.clone()).await,
+            None => token.cancel_query(NoTls).await,
+        }
+    }
+}
+
+/// An error with its cause, which the driver's own text leaves out.
+fn said(error: &tokio_postgres::Error) -> String {
+    match std::error::Error::source(error) {
+        Some(cause) => format!("{error}: {cause}"),
+        None => error.to_string(),
+    }
+}
+
+fn is_far(host: &Host) -> bool {
+    match host {
+        Host::Tcp(name) => {
+            name != "localhost"
+                && !name
+                    .parse::<std::net::IpAddr>()
+                    .is_ok_and(|ip| ip.is_loopback())
+        }
+        Host::Unix(_) => false,
+    }
+}
+
+fn client_config(ca: Option<&Path>) -> Result<ClientConfig> {
+    let unfit = |message: String| Error::Url { message };
+    let mut roots = RootCertStore::empty();
+    match ca {
+        Some(path) => {
+            let said = |what: String| unfit(format!("database.tls_ca {}: {what}", path.display()));
+            let certificates =
+                CertificateDer::pem_file_iter(path).map_err(|error| said(error.to_string()))?;
+            for certificate in certificates {
+                let certificate = certificate.map_err(|error| said(error.to_string()))?;
+                roots
+                    .add(certificate)
+                    .map_err(|error| said(error.to_string()))?;
+            }
+            if roots.is_empty() {
+                return Err(said("holds no certificate".to_owned()));
+            }
+        }
+        None => {
+            let found = rustls_native_certs::load_native_certs();
+            roots.add_parsable_certificates(found.certs);
+            if roots.is_empty() {
+                return Err(unfit(
+                    "this system has no root certificates; database.tls_ca names some".to_owned(),
+                ));
+            }
+        }
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| unfit(error.to_string()))?;
+    Ok(config.with_root_certificates(roots).with_no_client_auth())
+}
