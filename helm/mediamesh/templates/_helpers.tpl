@@ -27,10 +27,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{ .Values.serviceAccount.name | default (include "mediamesh.fullname" .) }}
 {{- end -}}
 
-{{/* Whom a service calls: docs/architecture.md. All of them ask media whose API key it is. */}}
+{{/* Whom a service calls: docs/architecture.md. All of them ask media whose API key it is, and hear of
+changes in the cache. */}}
 {{- define "mediamesh.callees" -}}
 edge: [cache, embedding, media, search]
-media: [embedding, search]
+media: [cache, embedding, search]
 search: [cache, embedding, media]
 embedding: [cache, media]
 cache: [media]
