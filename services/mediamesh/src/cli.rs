@@ -31,6 +31,11 @@ pub(crate) struct Global {
     /// data folder].
     #[arg(long, global = true, value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
+    /// PostgreSQL to use instead of the embedded database, e.g. `postgres://user@host/mediamesh`;
+    /// other users of this machine can read a command line, so give a password in
+    /// MEDIAMESH_DATABASE__URL instead.
+    #[arg(long, global = true, value_name = "URL")]
+    pub(crate) database_url: Option<String>,
     /// Log filter, e.g. `info,mediamesh_media=debug`.
     #[arg(long, global = true, value_name = "FILTER")]
     pub(crate) log: Option<String>,

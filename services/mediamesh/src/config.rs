@@ -5,6 +5,7 @@ use std::{net::SocketAddr, path::PathBuf};
 use mediamesh_config::{Layer, Loaded};
 use mediamesh_inference::{EngineChoice, EngineOptions};
 use mediamesh_mesh::{IdentityOptions, PolicyOptions, admin::AdminOptions};
+use mediamesh_store::postgres::IndexKind;
 use mediamesh_telemetry::TelemetryOptions;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -32,7 +33,7 @@ pub(crate) struct Config {
     pub(crate) identity: IdentityOptions,
     /// Who may see `/metrics`, `/admin` and the details of `/health`.
     pub(crate) admin: AdminOptions,
-    /// The embedded database.
+    /// The database.
     pub(crate) database: DatabaseConfig,
     /// Local models.
     pub(crate) models: ModelsConfig,
@@ -50,16 +51,70 @@ pub(crate) struct Config {
     pub(crate) edge: mediamesh_edge::Options,
 }
 
-/// The embedded database.
+/// The database: the embedded one in the data folder, or a PostgreSQL.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct DatabaseConfig {
-    /// Reading connections.
+    /// Address of a PostgreSQL 15 or newer with pgvector 0.8 or newer, e.g.
+    /// `postgres://user:password@host:5432/mediamesh?sslmode=require`; absent = the embedded database.
+    /// With `sslmode=require` the server's certificate is verified, name included. A password is
+    /// better given as `MEDIAMESH_DATABASE__URL` than on a command line.
+    pub(crate) url: Option<String>,
+    /// Address of a replica that searches read from (S4-25); absent = the database itself.
+    pub(crate) replica_url: Option<String>,
+    /// Certificates (PEM) that PostgreSQL's must descend from; absent = those of the system.
+    pub(crate) tls_ca: Option<PathBuf>,
+    /// Connections to PostgreSQL that are kept open.
+    pub(crate) min_connections: usize,
+    /// Most connections to PostgreSQL (S4-6).
+    pub(crate) max_connections: usize,
+    /// Longest that PostgreSQL works at one statement, seconds. A caller's deadline ends it earlier.
+    pub(crate) statement_timeout_secs: u64,
+    /// Longest wait of a worker for a connection to PostgreSQL, seconds.
+    pub(crate) background_acquire_timeout_secs: u64,
+    /// What searches vectors on PostgreSQL: `database` (pgvector) or `embedded` (an index in the
+    /// memory of each search process).
+    pub(crate) vector_search: VectorSearch,
+    /// Index that pgvector gets for a tenant with 20,000 vectors of a model or more: `hnsw` or
+    /// `ivfflat`.
+    pub(crate) vector_index: VectorIndexKind,
+    /// Reading connections of the embedded database.
     pub(crate) readers: usize,
     /// Longest wait for a connection, seconds (S4-6).
     pub(crate) acquire_timeout_secs: u64,
-    /// Page cache of one connection, KiB.
+    /// Page cache of one connection of the embedded database, KiB.
     pub(crate) cache_kib: u32,
+}
+
+/// What searches vectors.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum VectorSearch {
+    /// pgvector.
+    #[default]
+    Database,
+    /// The index in memory, derived from the database.
+    Embedded,
+}
+
+/// An index of pgvector.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum VectorIndexKind {
+    /// A graph.
+    #[default]
+    Hnsw,
+    /// Lists around centres (S0-6).
+    IvfFlat,
+}
+
+impl From<VectorIndexKind> for IndexKind {
+    fn from(kind: VectorIndexKind) -> Self {
+        match kind {
+            VectorIndexKind::Hnsw => Self::Hnsw,
+            VectorIndexKind::IvfFlat => Self::IvfFlat,
+        }
+    }
 }
 
 /// Local models.
@@ -110,6 +165,15 @@ impl Default for Config {
 impl Default for DatabaseConfig {
     fn default() -> Self {
         Self {
+            url: None,
+            replica_url: None,
+            tls_ca: None,
+            min_connections: 2,
+            max_connections: 20,
+            statement_timeout_secs: 60,
+            background_acquire_timeout_secs: 30,
+            vector_search: VectorSearch::default(),
+            vector_index: VectorIndexKind::default(),
             readers: 4,
             acquire_timeout_secs: 5,
             cache_kib: 8 * 1024,
@@ -160,6 +224,11 @@ pub(crate) fn load(global: &Global, listen: Option<&Listen>) -> anyhow::Result<L
     layers.push(
         Layer::default()
             .flag("data_dir", "--data-dir", text(&global.data_dir))
+            .flag(
+                "database.url",
+                "--database-url",
+                global.database_url.clone(),
+            )
             .flag("telemetry.log_filter", "--log", global.log.clone())
             .flag(
                 "listen",
@@ -198,17 +267,51 @@ fn validate(config: &Config) -> Vec<String> {
             ));
         }
     }
-    if config.database.readers == 0 || config.database.readers > 64 {
-        faults.push(format!(
-            "database.readers is {}; it must be 1 to 64",
-            config.database.readers
-        ));
-    }
+    faults.extend(validate_database(&config.database));
     let ratio = config.telemetry.sample_ratio;
     if !(0.0..=1.0).contains(&ratio) {
         faults.push(format!(
             "telemetry.sample_ratio is {ratio}; it must be in [0, 1]"
         ));
+    }
+    faults
+}
+
+fn validate_database(database: &DatabaseConfig) -> Vec<String> {
+    let mut faults = Vec::new();
+    if database.readers == 0 || database.readers > 64 {
+        faults.push(format!(
+            "database.readers is {}; it must be 1 to 64",
+            database.readers
+        ));
+    }
+    for (name, url) in [
+        ("url", &database.url),
+        ("replica_url", &database.replica_url),
+    ] {
+        // not the address itself, which may hold a password
+        if url
+            .as_ref()
+            .is_some_and(|url| !url.starts_with("postgres://") && !url.starts_with("postgresql://"))
+        {
+            faults.push(format!("database.{name} must begin with postgres://"));
+        }
+    }
+    if database.replica_url.is_some() && database.url.is_none() {
+        faults.push("database.replica_url needs database.url, which it is a replica of".to_owned());
+    }
+    if database.max_connections == 0
+        || database.max_connections > 1000
+        || database.min_connections > database.max_connections
+    {
+        faults.push(format!(
+            "database.max_connections is {}; it must be 1 to 1000 and no less than \
+             database.min_connections ({})",
+            database.max_connections, database.min_connections
+        ));
+    }
+    if database.statement_timeout_secs == 0 {
+        faults.push("database.statement_timeout_secs is 0; it must be at least 1".to_owned());
     }
     faults
 }

@@ -11,12 +11,9 @@ use mediamesh_mesh::{
 };
 use mediamesh_near::NearCache;
 use mediamesh_proto::{FILE_DESCRIPTOR_SET, page_token::PageTokens};
-use mediamesh_store::{
-    Database, DatabaseOptions, JobStore, KeyStore, MediaStore, SearchStore, sqlite::SqliteStore,
-};
 use mediamesh_telemetry::{HealthRegistry, Metrics};
 
-use crate::{config::Config, data_dir::DataDir, gate::Gate, layout::Layout};
+use crate::{config::Config, data_dir::DataDir, gate::Gate, layout::Layout, stores::Stores};
 
 mod database_metrics;
 
@@ -110,21 +107,24 @@ pub(crate) async fn build(config: &Config, dir: &DataDir, layout: &Layout) -> Re
     }
     let (mut worker, mut search) = (None, None);
     if layout.has(ServiceName::Media) || layout.has(ServiceName::Search) {
-        let store = parts.store().await?;
+        let stores = parts.stores().await?;
         if layout.has(ServiceName::Search) {
-            let service = parts.search(Arc::clone(&store));
+            let service = parts.search(stores.clone());
             server = server.add_service(service.server());
             search = Some(service);
         }
         if layout.has(ServiceName::Media) {
-            let media = parts.media(store).await?;
+            let sole = stores.sole;
+            let media = parts.media(stores).await?;
             server = server
                 .add_service(media.media_server)
                 .add_service(media.job_server)
                 .add_service(media.key_server);
             parts.gate.look_up_here(media.keys);
-            // The lock on the data folder makes this process the only one on its database.
-            worker = Some(media.worker.sole());
+            worker = Some(match sole {
+                true => media.worker.sole(),
+                false => media.worker,
+            });
         }
     }
     let routes = server.build()?.with_tls(tls.as_ref().map(Tls::server));
@@ -221,23 +221,17 @@ impl Parts<'_> {
         load.await?.context("cannot read the folder of models")
     }
 
-    async fn store(&self) -> Result<Arc<SqliteStore>> {
-        let mut options = DatabaseOptions::at(self.dir.database());
-        options.readers = self.config.database.readers;
-        options.acquire_timeout = Duration::from_secs(self.config.database.acquire_timeout_secs);
-        options.cache_kib = self.config.database.cache_kib;
-        options.observer = Some(database_metrics::observer(&self.metrics));
-        let dir = self.dir.clone();
-        let turn = tokio::task::spawn_blocking(move || dir.wait_to_migrate()).await??;
-        let database = Database::open(options).await?;
-        drop(turn);
+    async fn stores(&self) -> Result<Stores> {
+        let observer = database_metrics::observer(&self.metrics);
+        let stores = Stores::open(&self.config.database, self.dir, Some(observer)).await?;
         self.health.serving("database");
-        Ok(Arc::new(SqliteStore::new(database)))
+        Ok(stores)
     }
 
-    fn search(&self, store: Arc<SqliteStore>) -> mediamesh_search::Search {
+    fn search(&self, stores: Stores) -> mediamesh_search::Search {
         let deps = mediamesh_search::Deps {
-            store: store as Arc<dyn SearchStore>,
+            store: stores.search,
+            vectors: stores.vectors,
             index_dir: self.dir.vectors(),
             embedding: self.channel(ServiceName::Embedding),
             cache: self.near_cache.clone(),
@@ -247,16 +241,16 @@ impl Parts<'_> {
         mediamesh_search::build(self.config.search.clone(), deps)
     }
 
-    async fn media(&self, store: Arc<SqliteStore>) -> Result<mediamesh_media::Media> {
+    async fn media(&self, stores: Stores) -> Result<mediamesh_media::Media> {
         let blobs = BlobStore::local(self.dir.blobs())?;
         // Nobody else writes here: what is half written was left by a process that was killed.
         blobs.remove_stale(Duration::ZERO).await?;
         self.health.serving("media");
         let deps = mediamesh_media::Deps {
-            media_store: Arc::clone(&store) as Arc<dyn MediaStore>,
-            job_store: Arc::clone(&store) as Arc<dyn JobStore>,
-            key_store: Arc::clone(&store) as Arc<dyn KeyStore>,
-            search_store: store as Arc<dyn SearchStore>,
+            media_store: stores.media,
+            job_store: stores.jobs,
+            key_store: stores.keys,
+            search_store: stores.search,
             blobs,
             embedding: self.channel(ServiceName::Embedding),
             search: self.channel(ServiceName::Search),

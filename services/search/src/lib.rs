@@ -34,7 +34,7 @@ use mediamesh_near::NearCache;
 use mediamesh_proto::{
     page_token::PageTokens, search::v1::search_service_server::SearchServiceServer,
 };
-use mediamesh_store::SearchStore;
+use mediamesh_store::{SearchStore, VectorStore};
 use mediamesh_telemetry::Metrics;
 use tokio::sync::Semaphore;
 
@@ -45,6 +45,8 @@ pub use options::Options;
 pub struct Deps {
     /// Rows.
     pub store: Arc<dyn SearchStore>,
+    /// Searches vectors, where the database does; else indexes in this process do.
+    pub vectors: Option<Arc<dyn VectorStore>>,
     /// Where snapshots of the vector indexes lie.
     pub index_dir: PathBuf,
     /// The embedding service.
@@ -69,7 +71,7 @@ pub struct Search {
 pub fn build(options: Options, deps: Deps) -> Search {
     let metrics = metrics::SearchMetrics::new(&deps.metrics);
     let service = service::Service {
-        spaces: spaces::Spaces::new(Arc::clone(&deps.store), deps.index_dir),
+        spaces: spaces::Spaces::new(Arc::clone(&deps.store), deps.vectors, deps.index_dir),
         matching: matching::MatchingSets::new(
             Arc::clone(&deps.store),
             options.max_matching_sets_bytes,
@@ -110,9 +112,10 @@ impl Search {
         self.service.spaces.open_all().await
     }
 
-    /// Writes snapshots of the indexes that changed, so that the next start is quick.
+    /// Writes snapshots of the indexes that changed, so that the next start is quick; where the
+    /// database searches, has it build the indexes that are missing.
     pub async fn snapshot_indexes(&self) {
-        self.service.spaces.snapshot_all().await;
+        self.service.spaces.tend().await;
     }
 
     /// Writes snapshots from time to time until `shutdown`, and once more then.

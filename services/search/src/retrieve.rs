@@ -4,7 +4,6 @@ use std::{sync::Arc, time::Duration};
 
 use mediamesh_proto::search::v1::VectorPlan;
 use mediamesh_store::search::TextDepth;
-use mediamesh_vectors::{Filter, Plan};
 use roaring::RoaringBitmap;
 use tokio::time::Instant;
 use tonic::Status;
@@ -68,7 +67,7 @@ impl Service {
         out.degraded = vectors.degraded;
         let start = Instant::now();
         for vector in vectors.vectors {
-            let Some(space) = self.spaces.get(query.tenant, &vector.model) else {
+            let Some(space) = self.spaces.get(query.tenant, &vector.model).await? else {
                 out.steps
                     .push(format!("no item has a vector of {}", vector.model));
                 continue;
@@ -176,28 +175,14 @@ impl Service {
         allowed: Option<Arc<RoaringBitmap>>,
         depth: usize,
     ) -> Result<(RankedList, VectorPlan), Error> {
-        let index = Arc::clone(&space.index);
-        let values = vector.values;
-        let parent = tracing::Span::current();
-        let answer = tokio::task::spawn_blocking(move || {
-            let _inside = parent.entered();
-            let _span = tracing::debug_span!("vector_index").entered();
-            let filter = allowed.as_deref().map_or(Filter::All, Filter::Only);
-            index.search(&values, depth, filter)
-        })
-        .await??;
-        let plan = match answer.plan {
-            Plan::ExactScan => "exact_scan",
-            Plan::Graph => "graph",
-            Plan::GraphFiltered => "graph_filtered",
-        };
+        let found = space.search(vector.values, depth, allowed).await?;
+        let plan = found.plan;
         self.metrics.plans.get_or_create(&PlanLabels { plan }).inc();
         let model = mediamesh_proto::model_key::model_id(&space.model).to_owned();
-        let entries = answer
+        let entries = found
             .neighbors
             .into_iter()
-            .take_while(|near| near.score >= vector.floor)
-            .map(|near| (near.key, near.score))
+            .take_while(|(_, score)| *score >= vector.floor)
             .collect();
         let list = RankedList {
             name: format!("vector:{model}"),
@@ -205,7 +190,7 @@ impl Service {
             calibrated: true,
             entries,
         };
-        let scanned = i64::try_from(answer.scanned).unwrap_or(i64::MAX);
+        let scanned = i64::try_from(found.scanned).unwrap_or(i64::MAX);
         Ok((
             list,
             VectorPlan {
@@ -274,6 +259,7 @@ impl Service {
                 out.degrade(status)?;
                 self.spaces
                     .of(query.tenant)
+                    .await?
                     .iter()
                     .map(|space| space.model.clone())
                     .collect()
@@ -281,10 +267,12 @@ impl Service {
         };
         let mut unready = None;
         for model in models {
-            let Some(space) = self.spaces.get(query.tenant, &model) else {
+            let Some(space) = self.spaces.get(query.tenant, &model).await? else {
                 continue;
             };
             self.spaces.level(&space, corpus_version).await?;
+            let asked: Vec<u32> = keys.iter().map(|(_, key)| *key).collect();
+            let vectors = space.vectors(&asked).await?;
             let mut sum: Vec<f32> = Vec::new();
             for (id, weight) in &query.examples {
                 let key = keys
@@ -292,7 +280,7 @@ impl Service {
                     .find(|(known, _)| known == id)
                     .map(|(_, key)| *key);
                 let key = key.ok_or(Error::NoSuchItem(*id))?;
-                let Some(vector) = space.index.get(key) else {
+                let Some(vector) = vectors.get(&key) else {
                     unready = Some(*id);
                     sum.clear();
                     break;

@@ -253,11 +253,11 @@ impl Service {
         for (model, values) in &vectors {
             if values.is_empty() {
                 // Nothing to take out of an index that is not there.
-                spaces.extend(self.spaces.get(tenant, model));
+                spaces.extend(self.spaces.get(tenant, model).await?);
                 continue;
             }
             let space = self.spaces.open(tenant, model, values.len()).await?;
-            space.index.validate(0, values)?;
+            space.validate(values)?;
             spaces.push(space);
         }
         let rows = vectors
@@ -275,19 +275,9 @@ impl Service {
 
     /// Describes what can be searched.
     pub(crate) async fn stats(&self, tenant: TenantId) -> Result<GetIndexStatsResponse, Error> {
-        let long = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
-        let mut vector_indexes: Vec<VectorIndexStats> = self
-            .spaces
-            .of(tenant)
-            .iter()
-            .map(|space| VectorIndexStats {
-                model: space.model.clone(),
-                dims: i32::try_from(space.index.options().dims).unwrap_or(i32::MAX),
-                vectors: long(space.index.len()),
-                applied_sequence: space.index.applied_seq().cast_signed(),
-                memory_bytes: long(space.index.memory_bytes()),
-            })
-            .collect();
+        let spaces = self.spaces.of(tenant).await?;
+        let mut vector_indexes: Vec<VectorIndexStats> =
+            spaces.iter().map(|space| space.stats()).collect();
         vector_indexes.sort_by(|a, b| a.model.cmp(&b.model));
         Ok(GetIndexStatsResponse {
             vector_indexes,

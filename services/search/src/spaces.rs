@@ -3,6 +3,9 @@
 //! An index is derived: rows are the truth. Before a search on a newer version of the corpus, and
 //! after each write, the rows that came since are read into the index, so a search never misses a
 //! vector that was acknowledged before it.
+//!
+//! Where the database searches vectors itself there is nothing to keep level: a space is then a name
+//! and a size.
 
 use std::{
     collections::HashMap,
@@ -15,40 +18,41 @@ use std::{
 
 use half::f16;
 use mediamesh_proto::TenantId;
-use mediamesh_store::{SearchStore, search::VectorChange};
+use mediamesh_store::{SearchStore, VectorStore, search::VectorChange, vectors::SpaceSize};
 use mediamesh_vectors::{Change, IndexOptions, VectorIndex};
 use parking_lot::RwLock;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::Mutex;
 
+use self::space::{Embedded, Engine};
 use crate::error::Error;
+
+mod space;
+
+pub(crate) use space::Space;
 
 /// Rows read at a time while catching up.
 const CATCH_UP_BATCH: i64 = 2000;
 
-/// One vector index and how far it has read.
-pub(crate) struct Space {
-    pub(crate) tenant: TenantId,
-    pub(crate) model: String,
-    pub(crate) index: Arc<VectorIndex>,
-    /// Corpus version up to which the log was read.
-    corpus_version: AtomicI64,
-    /// One catches up at a time.
-    reading: Mutex<()>,
-}
-
 /// All vector indexes of the process.
 pub(crate) struct Spaces {
     store: Arc<dyn SearchStore>,
+    /// Set where the database searches vectors.
+    database: Option<Arc<dyn VectorStore>>,
     dir: PathBuf,
     spaces: RwLock<HashMap<(TenantId, String), Arc<Space>>>,
     opening: Mutex<()>,
 }
 
 impl Spaces {
-    pub(crate) fn new(store: Arc<dyn SearchStore>, dir: PathBuf) -> Self {
+    pub(crate) fn new(
+        store: Arc<dyn SearchStore>,
+        database: Option<Arc<dyn VectorStore>>,
+        dir: PathBuf,
+    ) -> Self {
         Self {
             store,
+            database,
             dir,
             spaces: RwLock::default(),
             opening: Mutex::default(),
@@ -57,6 +61,9 @@ impl Spaces {
 
     /// Opens every index of the database and reads what came after its snapshot.
     pub(crate) async fn open_all(&self) -> Result<(), Error> {
+        if self.database.is_some() {
+            return Ok(());
+        }
         for known in self.store.vector_spaces().await? {
             let space = self.open(known.tenant_id, &known.model, known.dims).await?;
             self.catch_up(&space).await?;
@@ -64,19 +71,35 @@ impl Spaces {
         Ok(())
     }
 
-    /// The index of a model, if it holds a vector.
-    pub(crate) fn get(&self, tenant: TenantId, model: &str) -> Option<Arc<Space>> {
+    /// The vectors of a model, if there are any.
+    pub(crate) async fn get(
+        &self,
+        tenant: TenantId,
+        model: &str,
+    ) -> Result<Option<Arc<Space>>, Error> {
+        let Some(vectors) = &self.database else {
+            return Ok(self.embedded(tenant, model));
+        };
+        let size = vectors.space_size(tenant, model).await?;
+        Ok(size.map(|size| in_database(vectors, tenant, model, size)))
+    }
+
+    /// The index of a model in this process, if it is open.
+    fn embedded(&self, tenant: TenantId, model: &str) -> Option<Arc<Space>> {
         self.spaces.read().get(&(tenant, model.to_owned())).cloned()
     }
 
-    /// All indexes of a tenant.
-    pub(crate) fn of(&self, tenant: TenantId) -> Vec<Arc<Space>> {
-        self.spaces
-            .read()
-            .values()
-            .filter(|space| space.tenant == tenant)
-            .cloned()
-            .collect()
+    /// All that a tenant has vectors of.
+    pub(crate) async fn of(&self, tenant: TenantId) -> Result<Vec<Arc<Space>>, Error> {
+        let Some(vectors) = &self.database else {
+            let spaces = self.spaces.read();
+            let of_tenant = spaces.values().filter(|space| space.tenant == tenant);
+            return Ok(of_tenant.cloned().collect());
+        };
+        let spaces = vectors.spaces_of(tenant).await?.into_iter();
+        Ok(spaces
+            .map(|(model, size)| in_database(vectors, tenant, &model, size))
+            .collect())
     }
 
     /// The index of a model, opened or made if it is not there yet.
@@ -86,44 +109,44 @@ impl Spaces {
         model: &str,
         dims: usize,
     ) -> Result<Arc<Space>, Error> {
-        if let Some(space) = self.get(tenant, model) {
+        if let Some(vectors) = &self.database {
+            let empty = SpaceSize { dims, vectors: 0 };
+            let size = vectors.space_size(tenant, model).await?.unwrap_or(empty);
+            return Ok(in_database(vectors, tenant, model, size));
+        }
+        if let Some(space) = self.embedded(tenant, model) {
             return Ok(space);
         }
         let _one_at_a_time = self.opening.lock().await;
-        if let Some(space) = self.get(tenant, model) {
+        if let Some(space) = self.embedded(tenant, model) {
             return Ok(space);
         }
         let name = hex::encode(&Sha256::digest(model)[..8]);
         let dir = self.dir.join(tenant.to_string()).join(name);
         let options = IndexOptions::new(dims);
         let index = tokio::task::spawn_blocking(move || VectorIndex::open(&dir, options)).await??;
-        let space = Arc::new(Space {
-            tenant,
-            model: model.to_owned(),
-            index: Arc::new(index),
-            corpus_version: AtomicI64::new(-1),
-            reading: Mutex::default(),
-        });
         // A snapshot ahead of the rows belongs to another database (one restored from a backup,
         // say): start from nothing.
         let last = self.store.last_sequence(tenant, model).await?;
-        if space.index.applied_seq() > last {
-            tracing::warn!(
-                model,
-                "snapshot of the vector index is ahead of the database; rebuilding"
-            );
-            let fresh = Arc::new(Space {
-                tenant,
-                model: model.to_owned(),
-                index: Arc::new(VectorIndex::in_memory(IndexOptions::new(dims))?),
+        let index = match index.applied_seq() > last {
+            true => {
+                tracing::warn!(
+                    model,
+                    "snapshot of the vector index is ahead of the database; rebuilding"
+                );
+                VectorIndex::in_memory(IndexOptions::new(dims))?
+            }
+            false => index,
+        };
+        let space = Arc::new(Space {
+            tenant,
+            model: model.to_owned(),
+            engine: Engine::Embedded(Embedded {
+                index: Arc::new(index),
                 corpus_version: AtomicI64::new(-1),
                 reading: Mutex::default(),
-            });
-            self.spaces
-                .write()
-                .insert((tenant, model.to_owned()), Arc::clone(&fresh));
-            return Ok(fresh);
-        }
+            }),
+        });
         self.spaces
             .write()
             .insert((tenant, model.to_owned()), Arc::clone(&space));
@@ -132,11 +155,14 @@ impl Spaces {
 
     /// Brings an index level with `corpus_version` if it is behind.
     pub(crate) async fn level(&self, space: &Arc<Space>, corpus_version: i64) -> Result<(), Error> {
-        if space.corpus_version.load(Ordering::Acquire) >= corpus_version {
+        let Engine::Embedded(embedded) = &space.engine else {
+            return Ok(());
+        };
+        if embedded.corpus_version.load(Ordering::Acquire) >= corpus_version {
             return Ok(());
         }
         self.catch_up(space).await?;
-        space
+        embedded
             .corpus_version
             .fetch_max(corpus_version, Ordering::AcqRel);
         Ok(())
@@ -144,9 +170,12 @@ impl Spaces {
 
     /// Reads the rows that came since the last time.
     pub(crate) async fn catch_up(&self, space: &Arc<Space>) -> Result<(), Error> {
-        let _one_at_a_time = space.reading.lock().await;
+        let Engine::Embedded(embedded) = &space.engine else {
+            return Ok(());
+        };
+        let _one_at_a_time = embedded.reading.lock().await;
         loop {
-            let after = space.index.applied_seq();
+            let after = embedded.index.applied_seq();
             let changes = self
                 .store
                 .vector_changes(space.tenant, &space.model, after, CATCH_UP_BATCH)
@@ -155,7 +184,7 @@ impl Spaces {
             if changes.is_empty() {
                 return Ok(());
             }
-            let index = Arc::clone(&space.index);
+            let index = Arc::clone(&embedded.index);
             tokio::task::spawn_blocking(move || apply(&index, &changes)).await??;
             if !full {
                 return Ok(());
@@ -163,11 +192,25 @@ impl Spaces {
         }
     }
 
-    /// Writes snapshots of the indexes that changed.
-    pub(crate) async fn snapshot_all(&self) {
+    /// Writes snapshots of the indexes that changed, or has the database build those that are
+    /// missing.
+    pub(crate) async fn tend(&self) {
+        if let Some(vectors) = &self.database {
+            if let Err(error) = vectors.tend_indexes().await {
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(
+                    error,
+                    "vector indexes not built: searches compare all vectors"
+                );
+            }
+            return;
+        }
         let spaces: Vec<_> = self.spaces.read().values().cloned().collect();
         for space in spaces {
-            let index = Arc::clone(&space.index);
+            let Engine::Embedded(embedded) = &space.engine else {
+                continue;
+            };
+            let index = Arc::clone(&embedded.index);
             match tokio::task::spawn_blocking(move || index.snapshot()).await {
                 Ok(Ok(info)) if info.written => {
                     tracing::debug!(
@@ -186,6 +229,22 @@ impl Spaces {
             }
         }
     }
+}
+
+fn in_database(
+    vectors: &Arc<dyn VectorStore>,
+    tenant: TenantId,
+    model: &str,
+    size: SpaceSize,
+) -> Arc<Space> {
+    Arc::new(Space {
+        tenant,
+        model: model.to_owned(),
+        engine: Engine::Database {
+            vectors: Arc::clone(vectors),
+            size,
+        },
+    })
 }
 
 /// Applies one batch of rows. Blocking.

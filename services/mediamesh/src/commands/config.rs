@@ -34,6 +34,8 @@ pub(super) fn run(command: &ConfigCommand, global: &Global) -> Result<()> {
                 "secret",
                 "password",
                 "signing_keys",
+                "database.url",
+                "database.replica_url",
             ];
             print(&loaded, &secrets) + &policies::print(&loaded.value.mesh)
         }

@@ -11,7 +11,9 @@ use mediamesh_proto::{
 };
 use mediamesh_store::{Database, DatabaseOptions};
 
-use crate::{cli::Endpoint, client, config::Config, data_dir::DataDir, import::screen::say, node};
+use crate::{
+    cli::Endpoint, client, config::Config, data_dir::DataDir, import::screen::say, node, stores,
+};
 
 pub(super) async fn run(config: &Config) -> Result<()> {
     let dir = DataDir::locate(config.data_dir.as_deref())?;
@@ -27,6 +29,9 @@ pub(super) async fn run(config: &Config) -> Result<()> {
             "is not there yet; `mediamesh up` makes it at its first start",
         );
         addresses(&mut report, config).await;
+    }
+    if let Some(url) = &config.database.url {
+        postgres(&mut report, config, url).await;
     }
     models(&mut report, config, &dir).await;
     match report.faults {
@@ -47,7 +52,9 @@ async fn folder(report: &mut Report, config: &Config, dir: &DataDir) {
     match dir.open(&ServiceName::ALL) {
         Ok(_lock) => {
             report.check("data folder can be written and is free", Ok(()));
-            if may_exist(&dir.database()) {
+            if config.database.url.is_some() {
+                // checked below, whoever holds the folder
+            } else if may_exist(&dir.database()) {
                 let database = Database::open(DatabaseOptions::at(dir.database())).await;
                 report.check(
                     "database opens and has this schema",
@@ -62,6 +69,30 @@ async fn folder(report: &mut Report, config: &Config, dir: &DataDir) {
             Some(ready) => running(report, &ready.grpc, config).await,
             None => report.check("data folder can be written and is free", Err(error)),
         },
+    }
+}
+
+async fn postgres(report: &mut Report, config: &Config, url: &str) {
+    match stores::postgres_versions(&config.database, url).await {
+        Ok(versions) => {
+            report.check("PostgreSQL answers and has this schema", Ok(()));
+            report.note("PostgreSQL", &versions.server);
+            report.note("pgvector", &versions.pgvector);
+            report.check(
+                "pgvector searches deeper where it must",
+                iterates(&versions.pgvector),
+            );
+        }
+        Err(error) => report.check("PostgreSQL answers and has this schema", Err(error)),
+    }
+}
+
+/// From 0.8 on an index goes on where it found too few.
+fn iterates(pgvector: &str) -> Result<()> {
+    let mut parts = pgvector.split('.').map(|part| part.parse().unwrap_or(0));
+    match (parts.next().unwrap_or(0), parts.next().unwrap_or(0)) {
+        (0, minor) if minor < 8 => bail!("pgvector is {pgvector}; 0.8 or newer is needed"),
+        _ => Ok(()),
     }
 }
 

@@ -16,9 +16,7 @@ use mediamesh_proto::{
     },
     time::{now_micros, timestamp},
 };
-use mediamesh_store::{
-    Database, DatabaseOptions, KeyStore as _, key::KeyScope, sqlite::SqliteStore,
-};
+use mediamesh_store::{KeyStore, key::KeyScope};
 
 use super::table::table;
 use crate::{
@@ -27,6 +25,7 @@ use crate::{
     config::Config,
     data_dir::DataDir,
     import::screen::say,
+    stores::Stores,
 };
 
 /// Keys on a page of a list.
@@ -71,7 +70,7 @@ enum Target {
     Mesh(ApiKeyServiceClient<Channel>),
     /// The data folder: whoever can write there needs no key.
     Folder {
-        store: SqliteStore,
+        store: Arc<dyn KeyStore>,
         tenant: TenantId,
     },
 }
@@ -90,12 +89,11 @@ impl Target {
         }
         // Held by a running mesh, it is there: its database takes a second process.
         let _lock = dir.open(&ServiceName::ALL).ok();
-        let database = Database::open(DatabaseOptions::at(dir.database())).await?;
         let tenant = match &at.tenant {
             Some(id) => id.parse().context("--tenant must be the id of a tenant")?,
             None => TenantId(LOCAL_TENANT_ID),
         };
-        let store = SqliteStore::new(database);
+        let store = Stores::open(&config.database, &dir, None).await?.keys;
         if at.tenant.is_some() && !store.has_tenant(tenant).await? {
             bail!("there is no tenant {tenant}; --new-tenant makes one");
         }
@@ -146,7 +144,7 @@ impl Target {
                     scopes,
                     expire_time,
                 };
-                let keys = Keys::new(Arc::new(store.clone()));
+                let keys = Keys::new(Arc::clone(store));
                 let (key, secret) = keys.create(*tenant, wanted).await?;
                 Ok((convert::answer(key), secret.reveal()))
             }
@@ -200,7 +198,7 @@ impl Target {
                 Ok(answer.api_key.unwrap_or_default())
             }
             Self::Folder { store, tenant } => {
-                let keys = Keys::new(Arc::new(store.clone()));
+                let keys = Keys::new(Arc::clone(store));
                 let revoked = keys.revoke(*tenant, convert::key_id(id)?).await?;
                 Ok(convert::answer(revoked))
             }

@@ -19,6 +19,7 @@ mod meaning;
 mod mtls;
 mod old_clients;
 mod paging;
+mod postgres;
 mod processes;
 mod replicas;
 mod shared_cache;

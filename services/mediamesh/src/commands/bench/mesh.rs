@@ -3,11 +3,19 @@
 use std::{net::SocketAddr, process::Stdio, time::Duration};
 
 use anyhow::{Context as _, Result, bail};
-use mediamesh_mesh::{Channel, Policy, ServiceName, Shutdown, client};
-use mediamesh_store::{Database, DatabaseOptions, sqlite::SqliteStore};
+use mediamesh_mesh::{Channel, LOCAL_TENANT_ID, Policy, ServiceName, Shutdown, client};
+use mediamesh_proto::TenantId;
 use tokio::{net::TcpListener, process::Command, time::Instant};
 
-use crate::{config::Config, data_dir::DataDir, import::screen::say, layout::Layout, node, up};
+use crate::{
+    config::{Config, DatabaseConfig},
+    data_dir::DataDir,
+    import::screen::say,
+    layout::Layout,
+    node,
+    stores::Stores,
+    up,
+};
 
 /// Longest wait for the mesh to end; saving the vector index is part of it.
 const DRAIN: Duration = Duration::from_secs(120);
@@ -15,6 +23,7 @@ const DRAIN: Duration = Duration::from_secs(120);
 /// A running mesh.
 pub(super) struct BenchMesh {
     dir: DataDir,
+    database: DatabaseConfig,
     media: Channel,
     http: SocketAddr,
     grpc: SocketAddr,
@@ -28,6 +37,12 @@ impl BenchMesh {
         config.data_dir = Some(root.clone());
         let dir = DataDir::locate(Some(&root))?;
         std::fs::create_dir_all(&root).context("cannot make a folder for the benchmark")?;
+        if config.database.url.is_some() {
+            let stores = Stores::open(&config.database, &dir, None).await?;
+            if stores.search.newest_key(TenantId(LOCAL_TENANT_ID)).await? > 0 {
+                bail!("the benchmark fills the database of database.url, which is not empty");
+            }
+        }
         let shutdown = Shutdown::new();
         let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
         let (http, grpc) = (
@@ -43,6 +58,7 @@ impl BenchMesh {
         health.set_started();
         Ok(Self {
             dir,
+            database: config.database,
             media,
             http: http_at,
             grpc: grpc_at,
@@ -69,10 +85,8 @@ impl BenchMesh {
     }
 
     /// The database of the mesh, opened beside it.
-    pub(super) async fn store(&self) -> Result<SqliteStore> {
-        Ok(SqliteStore::new(
-            Database::open(DatabaseOptions::at(self.dir.database())).await?,
-        ))
+    pub(super) async fn store(&self) -> Result<Stores> {
+        Stores::open(&self.database, &self.dir, None).await
     }
 
     /// Stops the mesh, starts it again as a process of its own, and says how long it takes until

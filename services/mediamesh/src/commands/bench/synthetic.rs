@@ -12,7 +12,6 @@ use mediamesh_proto::{
     search::v1::{Embedding, IndexMediaRequest, search_service_client::SearchServiceClient},
 };
 use mediamesh_store::{
-    JobStore as _, MediaStore as _,
     job::{JobKind, NewJob},
     media::{Inserted, Kind, NewMediaItem, Processed},
 };
@@ -21,7 +20,7 @@ use sha2::{Digest as _, Sha256};
 use std::time::Duration;
 
 use super::mesh::BenchMesh;
-use crate::import::screen::say;
+use crate::{import::screen::say, stores::Stores};
 
 /// Items under way at once: one waits for the disk while another computes.
 const AT_ONCE: usize = 8;
@@ -82,11 +81,7 @@ pub(super) async fn fill(mesh: &BenchMesh, count: u32) -> Result<()> {
     Ok(())
 }
 
-async fn insert(
-    store: &mediamesh_store::sqlite::SqliteStore,
-    n: u32,
-    random: &mut StdRng,
-) -> Result<MediaItemId> {
+async fn insert(store: &Stores, n: u32, random: &mut StdRng) -> Result<MediaItemId> {
     let tenant = TenantId(LOCAL_TENANT_ID);
     let id = MediaItemId::generate();
     let mut word = || WORDS[random.random_range(0..WORDS.len())];
@@ -115,8 +110,12 @@ async fn insert(
         media_item_id: Some(id),
         traceparent: String::new(),
     };
-    if let Inserted::New { .. } = store.insert_item(item, job).await? {
-        for job in store.claim("bench", Duration::from_secs(60), 1).await? {
+    if let Inserted::New { .. } = store.media.insert_item(item, job).await? {
+        for job in store
+            .jobs
+            .claim("bench", Duration::from_secs(60), 1)
+            .await?
+        {
             let lease = job.lease();
             let processed = Processed {
                 width_pixels: 4000,
@@ -132,10 +131,11 @@ async fn insert(
             };
             if let Some(item) = job.media_item_id {
                 store
+                    .media
                     .finish_processing(&lease, tenant, item, processed, None)
                     .await?;
             }
-            store.complete(&lease).await?;
+            store.jobs.complete(&lease).await?;
         }
     }
     Ok(id)

@@ -1,0 +1,137 @@
+//! The database: the embedded one in the data folder, or a PostgreSQL.
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::{Context as _, Result};
+use mediamesh_mesh::Priority;
+use mediamesh_store::{
+    Database, DatabaseOptions, JobStore, KeyStore, MediaStore, SearchStore, VectorStore,
+    database::Observer,
+    postgres::{self, PostgresStore},
+    sqlite::SqliteStore,
+};
+
+use crate::{
+    config::{DatabaseConfig, VectorSearch},
+    data_dir::DataDir,
+};
+
+/// The store traits on the configured database.
+#[derive(Clone)]
+pub(crate) struct Stores {
+    pub(crate) media: Arc<dyn MediaStore>,
+    pub(crate) jobs: Arc<dyn JobStore>,
+    pub(crate) keys: Arc<dyn KeyStore>,
+    pub(crate) search: Arc<dyn SearchStore>,
+    /// Set where the database searches vectors.
+    pub(crate) vectors: Option<Arc<dyn VectorStore>>,
+    /// No other process works on this database: the data folder is locked.
+    pub(crate) sole: bool,
+}
+
+impl Stores {
+    /// Opens the database and brings its schema up to date.
+    ///
+    /// Errors: it cannot be opened or migrated.
+    pub(crate) async fn open(
+        config: &DatabaseConfig,
+        dir: &DataDir,
+        observer: Option<Observer>,
+    ) -> Result<Self> {
+        match &config.url {
+            Some(url) => Self::postgres(config, url, observer).await,
+            None => Self::sqlite(config, dir, observer).await,
+        }
+    }
+
+    async fn sqlite(
+        config: &DatabaseConfig,
+        dir: &DataDir,
+        observer: Option<Observer>,
+    ) -> Result<Self> {
+        let mut options = DatabaseOptions::at(dir.database());
+        options.readers = config.readers;
+        options.acquire_timeout = Duration::from_secs(config.acquire_timeout_secs);
+        options.cache_kib = config.cache_kib;
+        options.observer = observer;
+        let waits = dir.clone();
+        let turn = tokio::task::spawn_blocking(move || waits.wait_to_migrate()).await??;
+        let database = Database::open(options).await?;
+        drop(turn);
+        Ok(Self {
+            sole: true,
+            ..Self::of(SqliteStore::new(database))
+        })
+    }
+
+    async fn postgres(
+        config: &DatabaseConfig,
+        url: &str,
+        observer: Option<Observer>,
+    ) -> Result<Self> {
+        let options = postgres_options(config, url, observer);
+        let database = postgres::Database::open(options.clone())
+            .await
+            .context("cannot open the database of database.url")?;
+        let mut store = PostgresStore::new(database).with_index_kind(config.vector_index.into());
+        if let Some(url) = &config.replica_url {
+            let options = postgres::DatabaseOptions {
+                url: url.clone(),
+                ..options
+            };
+            let replica = postgres::Database::connect(options)
+                .await
+                .context("cannot open the database of database.replica_url")?;
+            store = store.with_replica(replica);
+        }
+        let vectors: Arc<dyn VectorStore> = Arc::new(store.clone());
+        Ok(Self {
+            vectors: (config.vector_search == VectorSearch::Database).then_some(vectors),
+            ..Self::of(store)
+        })
+    }
+
+    fn of<S>(store: S) -> Self
+    where
+        S: MediaStore + JobStore + KeyStore + SearchStore + 'static,
+    {
+        let store = Arc::new(store);
+        Self {
+            media: Arc::clone(&store) as Arc<dyn MediaStore>,
+            jobs: Arc::clone(&store) as Arc<dyn JobStore>,
+            keys: Arc::clone(&store) as Arc<dyn KeyStore>,
+            search: store,
+            vectors: None,
+            sole: false,
+        }
+    }
+}
+
+fn postgres_options(
+    config: &DatabaseConfig,
+    url: &str,
+    observer: Option<Observer>,
+) -> postgres::DatabaseOptions {
+    postgres::DatabaseOptions {
+        tls_ca: config.tls_ca.clone(),
+        min_connections: config.min_connections,
+        max_connections: config.max_connections,
+        acquire_timeout: Duration::from_secs(config.acquire_timeout_secs),
+        background_acquire_timeout: Duration::from_secs(config.background_acquire_timeout_secs),
+        is_background: || Priority::current() == Priority::Background,
+        statement_timeout: Duration::from_secs(config.statement_timeout_secs),
+        observer,
+        ..postgres::DatabaseOptions::at(url.to_owned())
+    }
+}
+
+/// Versions of the PostgreSQL and its pgvector; its schema is brought up to date.
+///
+/// Errors: it cannot be reached or migrated.
+pub(crate) async fn postgres_versions(
+    config: &DatabaseConfig,
+    url: &str,
+) -> Result<postgres::database::Versions> {
+    let database = postgres::Database::open(postgres_options(config, url, None)).await?;
+    Ok(database.versions().await?)
+}
