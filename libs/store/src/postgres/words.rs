@@ -141,7 +141,7 @@ fn fold(c: char) -> char {
 
 /// Porter's stem of an English word; others mostly stay as they are.
 fn stem(word: &str) -> String {
-    if word.len() < 3 || word.len() > MAX_STEMMED_BYTES {
+    if word.len() < 3 || word.len() > MAX_STEMMED_BYTES || !word.is_ascii() {
         return word.to_owned();
     }
     let stem = porter_stemmer::stem(word);
