@@ -4,7 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use futures::StreamExt as _;
 use mediamesh_cache::RedisOptions;
-use mediamesh_proto::cache::v1::{WatchInvalidationsRequest, cache_service_server::CacheService};
+use mediamesh_proto::{
+    TenantId,
+    cache::v1::{WatchInvalidationsRequest, cache_service_server::CacheService},
+};
 use mediamesh_testkit::{Redis, RedisCluster, redis::programs};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -143,7 +146,7 @@ async fn the_factory_runs_once_for_racers_of_several_services() {
     }
     let caches: Vec<_> = services.iter().map(|one| Arc::new(one.direct())).collect();
     for round in 0..5 {
-        let computed = suite::race(&caches, "k", 100).await;
+        let computed = suite::race(&caches, TenantId::generate(), "k", 100).await;
         assert_eq!(computed, 1, "round {round}");
     }
 }

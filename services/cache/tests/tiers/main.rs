@@ -5,14 +5,16 @@
 //! - `backends`: every rule on every subject
 //! - `outage`: Redis gone, silent, full and read-only
 //! - `feed`: several processes' worth of services on one Redis
+//! - `processes`: four real processes on one Redis
 //! - `near`: the memory that callers keep in front of the service
 //! - `tls`: Redis behind TLS
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 mod backends;
 mod feed;
 mod near;
 mod outage;
+mod processes;
 mod subject;
 mod suite;
 mod tls;

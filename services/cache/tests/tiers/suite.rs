@@ -239,10 +239,10 @@ pub(crate) async fn tenants_do_not_see_or_remove_each_others_entries(cache: &imp
 /// Lets racers ask for one missing key, each service in turn; answers how many computed it.
 pub(crate) async fn race(
     caches: &[Arc<impl CacheService>],
+    tenant: TenantId,
     key: &'static str,
     racers: usize,
 ) -> usize {
-    let tenant = TenantId::generate();
     let racers = (0..racers).map(|racer| {
         let cache = Arc::clone(&caches[racer % caches.len()]);
         tokio::spawn(async move {
@@ -272,7 +272,10 @@ pub(crate) async fn race(
 pub(crate) async fn of_a_hundred_racers_one_computes_and_all_get_its_value(
     cache: &Arc<impl CacheService>,
 ) {
-    assert_eq!(race(std::slice::from_ref(cache), "k", 100).await, 1);
+    assert_eq!(
+        race(std::slice::from_ref(cache), TenantId::generate(), "k", 100).await,
+        1
+    );
 }
 
 pub(crate) async fn a_lease_that_expires_or_is_given_back_goes_to_one_waiter(

@@ -4,7 +4,7 @@ use std::{net::IpAddr, path::Path};
 
 use mediamesh_cache::{RedisOptions, redis::options::Password};
 use mediamesh_testkit::{Redis, RedisTls, redis::programs};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 
 use crate::{
     subject::{Subject, redis, tenant},
@@ -13,6 +13,10 @@ use crate::{
 
 fn certificates(folder: &Path, ip: IpAddr) -> RedisTls {
     let mut authority = CertificateParams::new(Vec::new()).unwrap();
+    // a name of its own: OpenSSL takes a certificate named as its issuer for one signed by itself
+    authority
+        .distinguished_name
+        .push(DnType::CommonName, "authority of a test");
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate().unwrap()).unwrap();
     let key = KeyPair::generate().unwrap();
