@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use futures::stream::BoxStream;
-use mediamesh_mesh::identity;
+use mediamesh_mesh::{LOCAL_TENANT_ID, identity};
 use mediamesh_near::Key;
 use mediamesh_proto::{
-    TenantId,
+    Error, ErrorKind, ErrorReason, TenantId,
     cache::v1::{
         BatchGetEntriesRequest, BatchGetEntriesResponse, BatchSetEntriesRequest,
         BatchSetEntriesResponse, GetCacheStatsRequest, GetCacheStatsResponse, GetEntryRequest,
@@ -163,8 +163,16 @@ impl CacheService for Grpc {
         &self,
         request: Request<WatchInvalidationsRequest>,
     ) -> Result<Response<Self::WatchInvalidationsStream>, Status> {
-        // of every tenant, so the method is for services of the mesh only: see its contract
-        identity(&request)?;
+        // names of every tenant: for a process, not for what it does on behalf of one of them
+        let tenant = identity(&request)?.tenant_id;
+        if !tenant.is_nil() && tenant != LOCAL_TENANT_ID {
+            return Err(Error::new(
+                ErrorKind::PermissionDenied,
+                ErrorReason::PermissionDenied,
+                "changes of every tenant are told to processes of the mesh only",
+            )
+            .into());
+        }
         let changes = self.service.watch();
         Ok(Response::new(watch::stream(changes, &self.health)))
     }

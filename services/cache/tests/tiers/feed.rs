@@ -159,7 +159,10 @@ async fn watchers_are_told_of_changes_here_and_elsewhere_and_let_go_at_the_end()
     let one = Subject::connected(options.clone()).await;
     let two = Subject::connected(options).await;
     let remote = one.through_the_mesh();
-    let request = by(tenant(1), WatchInvalidationsRequest {});
+    let watch = |tenant| by(tenant, WatchInvalidationsRequest {});
+    let refused = one.direct().watch_invalidations(watch(tenant(9))).await;
+    assert!(refused.is_err_and(|status| status.code() == tonic::Code::PermissionDenied));
+    let request = watch(TenantId(mediamesh_mesh::LOCAL_TENANT_ID));
     let mut stream = remote
         .watch_invalidations(request)
         .await

@@ -264,6 +264,10 @@ pub(super) fn cases(a: &Tenant, picture: &[u8]) -> HashMap<&'static str, Case> {
             case(json!({"keyPrefix": "k"}), Nothing).of_nobody(),
         ),
         (
+            "/mediamesh.cache.v1.CacheService/WatchInvalidations",
+            case(json!({}), Refused(Code::PermissionDenied)).of_nobody(),
+        ),
+        (
             "/mediamesh.cache.v1.CacheService/GetCacheStats",
             case(json!({}), Nothing).of_nobody(),
         ),
