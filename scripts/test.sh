@@ -39,6 +39,8 @@ step "Protos: lint and format" make proto
 step "Protos: breaking changes" make proto-breaking
 step "Photographs" make corpus
 [ ! -f scripts/fetch_minilm.sh ] || step "MiniLM weights" bash scripts/fetch_minilm.sh
+step "PostgreSQL with pgvector" scripts/postgres.sh
+step "Redis" scripts/redis.sh
 step "Chromium" scripts/browser.sh setup
 step "Clippy" make clippy
 step "Documentation" make docs

@@ -99,7 +99,9 @@ impl VectorCache {
         if !self.ttl.is_zero() {
             for batch in places.chunks(BATCH) {
                 let keys = batch.iter().map(|place| place.key.clone()).collect();
-                let call = self.client.batch_get_entries(BatchGetEntriesRequest { keys });
+                let call = self
+                    .client
+                    .batch_get_entries(BatchGetEntriesRequest { keys });
                 let Ok(Ok(lookups)) = timeout(self.timeout, call).await else {
                     // What does not answer once is not asked again for this call.
                     self.count("error", places.len() - found.len());

@@ -111,7 +111,7 @@ pub(super) fn pool() -> Arc<Pool> {
 
 pub(super) fn request(path: &str) -> Request {
     let mut request = Request::new(Body::empty());
-    *request.uri_mut() = path.parse().unwrap();
+    *request.uri_mut() = path.parse().expect("a path of a method");
     request
 }
 

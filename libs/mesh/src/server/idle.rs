@@ -147,14 +147,15 @@ struct Read {
 struct Stream {
     /// `None` once it was taken away.
     body: Option<Body>,
-    read: Instant,
+    /// When its client took the last message; `None` while it is the client that waits.
+    taken: Option<Instant>,
 }
 
 impl Read {
     fn watched(body: Body, limit: Duration) -> Body {
         let stream = Arc::new(Mutex::new(Stream {
             body: Some(body),
-            read: Instant::now(),
+            taken: Some(Instant::now()),
         }));
         tokio::spawn(watch(Arc::downgrade(&stream), limit));
         Body::new(Self { stream, limit })
@@ -171,8 +172,9 @@ async fn watch(stream: Weak<Mutex<Stream>>, limit: Duration) {
         };
         let taken = {
             let mut stream = stream.lock();
-            due = stream.read + limit;
-            match due <= Instant::now() {
+            let now = Instant::now();
+            due = stream.taken.unwrap_or(now) + limit;
+            match due <= now {
                 true => stream.body.take(),
                 false => continue,
             }
@@ -196,8 +198,7 @@ impl http_body::Body for Read {
             return Poll::Ready(Some(Err(status::stream_idle(self.limit))));
         };
         let frame = Pin::new(body).poll_frame(cx);
-        // A client that waits for the next message is not idle either.
-        stream.read = Instant::now();
+        stream.taken = frame.is_ready().then(Instant::now);
         frame
     }
 
@@ -253,6 +254,15 @@ mod tests {
         assert!(dropped.load(Ordering::SeqCst), "it holds nothing any more");
         let error = body.frame().await.unwrap().unwrap_err();
         assert_eq!(error.code(), tonic::Code::DeadlineExceeded);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_waits_for_rare_messages_is_not_idle() {
+        let (body, _) = messages(LIMIT * 3);
+        let mut body = Read::watched(body, LIMIT);
+        for _ in 0..3 {
+            body.frame().await.unwrap().unwrap();
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,5 +1,6 @@
 //! Scenarios whose figures mean something only while the machine has time for them.
 
+use std::io::Write as _;
 use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -28,7 +29,8 @@ pub(crate) async fn measured(scenario: impl AsyncFn()) {
         if turn == TURNS || worst < LATE {
             resume_unwind(failure);
         }
-        eprintln!("turn {turn} says nothing: a thread was woken {worst:?} late");
+        let said = format!("turn {turn} says nothing: a thread was woken {worst:?} late\n");
+        let _ = std::io::stderr().write_all(said.as_bytes());
     }
 }
 

@@ -62,7 +62,10 @@ pub(super) fn install() {
         // SAFETY: `opened` has the signature SQLite asks for and lives as long as the process.
         let code = unsafe { sqlite::sqlite3_auto_extension(Some(opened)) };
         if code != sqlite::SQLITE_OK {
-            tracing::warn!(code, "statements of callers that go away will run to their end");
+            tracing::warn!(
+                code,
+                "statements of callers that go away will run to their end"
+            );
         }
     });
 }
