@@ -237,7 +237,7 @@ async fn a_server_that_fails_fast_does_not_attract_calls() {
 }
 
 #[tokio::test]
-async fn a_server_whose_handlers_hang_is_ejected_by_its_time_outs() {
+async fn a_server_whose_handlers_hang_is_avoided_and_its_time_outs_are_counted() {
     let fleet = Fleet::start(2).await;
     fleet.warm_up().await;
     let hangs = &fleet.replicas[0].conduct;
@@ -252,11 +252,8 @@ async fn a_server_whose_handlers_hang_is_ejected_by_its_time_outs() {
     for _ in 0..10 {
         failed += calls(10).await;
     }
-    assert!(failed > 0, "no call went to the server that hangs");
-    let opened =
-        fleet.metric(r#"mediamesh_mesh_breaker_transitions_total{service="media",to="open"}"#);
-    assert!(opened > 0.0, "its breaker never opened");
+    assert!((1..40).contains(&failed), "{failed} of 100");
     let timed_out =
         fleet.metric(r#"mediamesh_mesh_attempts_total{service="media",code="DEADLINE_EXCEEDED"}"#);
-    assert!(timed_out > 0.0, "time-outs are counted");
+    assert!(timed_out >= failed as f64, "{timed_out} of {failed}");
 }

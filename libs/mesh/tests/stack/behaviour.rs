@@ -216,9 +216,12 @@ async fn calls_beyond_the_limit_are_shed_and_the_rest_are_served() {
 }
 
 #[tokio::test]
-async fn a_stream_keeps_its_place_until_it_is_read() {
+async fn a_stream_keeps_its_place_until_it_is_read_and_no_other_call_from_theirs() {
     for via in BOTH {
-        let mesh = start_with(via, limits(1, 1)).await;
+        let mut options = limits(1, 1);
+        let media = options.services.get_mut(&ServiceName::Media).unwrap();
+        media.max_streams = Some(1);
+        let mesh = start_with(via, options).await;
         let endless = tokio::spawn({
             let channel = mesh.channel.clone();
             async move { stream(channel, "endless", None).await }
@@ -227,14 +230,15 @@ async fn a_stream_keeps_its_place_until_it_is_read() {
             mesh.echo.running.load(Ordering::SeqCst) == 1
         })
         .await;
-        let status = mesh.call("tenant", 0).await.unwrap_err();
+        let channel = mesh.channel.clone();
+        let status = stream(channel, "endless", None).await.1.unwrap_err();
         assert_eq!(reason_of(&status), Some(ErrorReason::LoadShed), "{via:?}");
+        mesh.call("tenant", 0).await.unwrap();
         endless.abort();
         eventually("its place is free", || {
             mesh.echo.running.load(Ordering::SeqCst) == 0
         })
         .await;
-        tokio::time::sleep(Duration::from_millis(20)).await;
         mesh.call("tenant", 0).await.unwrap();
     }
 }
