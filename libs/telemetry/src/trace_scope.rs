@@ -1,7 +1,7 @@
 //! Where a request runs: in a span if somebody receives it, else in a context that only carries ids.
 //!
-//! A span costs some ten microseconds, and most traces are not recorded: nothing is exported, or the
-//! caller decided that this trace is not sampled. Logs, errors and calls carry its id all the same.
+//! Spans cost more than the rest of a call, and most traces are not recorded: nothing is exported, or
+//! the caller decided that this trace is not sampled. Logs, errors and calls carry its id all the same.
 
 use std::future::Future;
 

@@ -1,20 +1,18 @@
 //! What goes with every SQL statement: a span below that of the request that runs it, and an end when
 //! the caller of a read goes away.
 
-use std::fmt::Write as _;
-
 use diesel::connection::{Instrumentation, InstrumentationEvent};
 use diesel_async::AsyncConnection as _;
 use tracing::Span;
 
 use super::{Connection, interrupt::Stop};
+use crate::statements::Spans;
 
 /// Puts the spans of the statements to come below `parent`, and ends them when told to `stop`.
 pub(super) fn follow(conn: &mut Connection, parent: Span, stop: Option<Stop>) {
     conn.set_instrumentation(Statements {
-        parent,
+        spans: Spans::new("sqlite", parent),
         stop,
-        current: None,
     });
 }
 
@@ -25,9 +23,8 @@ pub(super) fn let_go(conn: &mut Connection) {
 }
 
 struct Statements {
-    parent: Span,
+    spans: Spans,
     stop: Option<Stop>,
-    current: Option<Span>,
 }
 
 // Both events of a statement come on the thread that runs it.
@@ -38,31 +35,11 @@ impl Instrumentation for Statements {
                 if let Some(stop) = &self.stop {
                     stop.begin();
                 }
-                // The text is not even written where nobody receives such spans.
-                if !tracing::span_enabled!(tracing::Level::DEBUG) {
-                    return;
-                }
-                let mut text = String::new();
-                // Printing a query cannot fail; were it to, the span would only lack its text.
-                let _ = write!(text, "{query}");
-                // Bound values may be private: keep the statement only.
-                let statement = text.split(" -- binds:").next().unwrap_or_default();
-                let operation = statement.split_whitespace().next().unwrap_or("sql");
-                self.current = Some(tracing::debug_span!(
-                    parent: &self.parent,
-                    "sql",
-                    otel.name = operation,
-                    db.operation.name = operation,
-                    otel.kind = "client",
-                    db.system.name = "sqlite",
-                    db.query.text = statement,
-                ));
+                self.spans.begin(query);
             }
             InstrumentationEvent::FinishQuery { error, .. } => {
                 Stop::end();
-                if let (Some(span), Some(error)) = (self.current.take(), error) {
-                    tracing::debug!(parent: &span, %error, "statement failed");
-                }
+                self.spans.end(error);
             }
             _ => {}
         }
