@@ -1,18 +1,28 @@
 //! Body wrappers: who must know how a response ended, or hold something until it has.
 
+use std::convert::Infallible;
+use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 use http_body::{Body as _, Frame, SizeHint};
+use pin_project_lite::pin_project;
 use tonic::{Code, Status, body::Body};
 
 use crate::Response;
 
+/// Header or trailer with the code of an answer. A name that is parsed once, not at each look.
+pub(crate) static GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+
+/// Marks a response whose body was read to its end already; its extension says how it ended.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ended(pub(crate) Code);
+
 /// What watches a response until its end.
 pub(crate) trait Watch: Send + Unpin + 'static {
-    /// Runs around each poll of the body, e.g. to enter a span.
+    /// Runs around each poll of the call and of the body, e.g. to enter a span.
     fn around<R>(&mut self, poll: impl FnOnce() -> R) -> R {
         poll()
     }
@@ -23,10 +33,16 @@ pub(crate) trait Watch: Send + Unpin + 'static {
 
 /// Lets `watch` follow `response` to its end.
 pub(crate) fn watch<W: Watch>(response: Response, watch: W) -> Response {
-    if let Some(code) = head_code(&response) {
+    let ended = response.extensions().get::<Ended>().map(|ended| ended.0);
+    if let Some(code) = ended.or_else(|| head_code(&response)) {
         watch.end(code);
         return response;
     }
+    hold(response, watch)
+}
+
+/// Lets `watch` follow `response` until whoever reads it has the last of it.
+pub(crate) fn hold<W: Watch>(response: Response, watch: W) -> Response {
     response.map(|inner| {
         if inner.is_end_stream() {
             watch.end(Code::Unknown);
@@ -47,9 +63,10 @@ pub(crate) fn head_code(response: &Response) -> Option<Code> {
     })
 }
 
-fn code(headers: &HeaderMap) -> Option<Code> {
+/// Returns the code that a head or trailers say.
+pub(crate) fn code(headers: &HeaderMap) -> Option<Code> {
     headers
-        .get("grpc-status")
+        .get(&GRPC_STATUS)
         .map(|value| Code::from_bytes(value.as_bytes()))
 }
 
@@ -57,9 +74,47 @@ fn code(headers: &HeaderMap) -> Option<Code> {
 pub(crate) fn trailers(status: &Status) -> Frame<Bytes> {
     let mut headers = HeaderMap::with_capacity(4);
     if status.add_header(&mut headers).is_err() {
-        headers.insert("grpc-status", http::HeaderValue::from_static("13"));
+        headers.insert(&GRPC_STATUS, http::HeaderValue::from_static("13"));
     }
     Frame::trailers(headers)
+}
+
+pin_project! {
+    /// A call, and what watches it and its response.
+    pub(crate) struct Watching<F, W> {
+        #[pin]
+        call: F,
+        watch: Option<W>,
+    }
+}
+
+impl<F, W> Watching<F, W> {
+    pub(crate) fn new(call: F, watch: W) -> Self {
+        Self {
+            call,
+            watch: Some(watch),
+        }
+    }
+}
+
+impl<F, W> Future for Watching<F, W>
+where
+    F: Future<Output = Result<Response, Infallible>>,
+    W: Watch,
+{
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let this = self.project();
+        let Some(watcher) = this.watch else {
+            return this.call.poll(cx);
+        };
+        let response = ready!(watcher.around(|| this.call.poll(cx)))?;
+        Poll::Ready(Ok(match this.watch.take() {
+            Some(watcher) => watch(response, watcher),
+            None => response,
+        }))
+    }
 }
 
 struct Watched<W: Watch> {

@@ -6,8 +6,7 @@
 //! - `resolve`: finds the service's slot at each call
 //! - `remote`: the way to servers elsewhere: `retry` > `hedge` > `attempt` > `balance`
 //! - `call`: a request that can be sent again; `verdict`: what the end of an attempt means;
-//!   `settle`: when an answer can no longer fail; `throttle`: the budget of extra attempts;
-//!   `latency`: when to hedge
+//!   `throttle`: the budget of extra attempts; `latency`: when to hedge
 //! - `pool`: the endpoints of a service and the choice among them; `discovery`: where they come from
 //! - `endpoint`: one server: `keeper` keeps its connection, `connector` makes it, `breaker`,
 //!   `success_rate` and `load` say whether it should get calls
@@ -39,7 +38,6 @@ pub(crate) mod resolve;
 mod retry;
 #[cfg(test)]
 mod script;
-mod settle;
 pub mod snapshot;
 pub(crate) mod stack;
 mod success_rate;

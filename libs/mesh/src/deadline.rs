@@ -6,22 +6,26 @@
 //!
 //! Source of the wire form: gRPC over HTTP/2, `Timeout`: at most 8 digits and a unit.
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue};
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderName, HeaderValue};
 use http_body::{Body as _, Frame, SizeHint};
-use tokio::time::{Instant, Sleep};
-use tonic::{Status, body::Body};
+use pin_project_lite::pin_project;
+use tokio::task::futures::TaskLocalFuture;
+use tokio::time::{Instant, Sleep, Timeout, timeout_at};
+use tonic::{Code, Status, body::Body};
 
-use crate::body::trailers;
-use crate::status;
+use crate::body::{Ended, head_code, trailers};
+use crate::{Response, status};
 
 /// Header that carries a call's remaining time.
-pub(crate) const GRPC_TIMEOUT: &str = "grpc-timeout";
+pub(crate) static GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 
 tokio::task_local! {
     static CURRENT: Deadline;
@@ -59,8 +63,8 @@ impl Deadline {
 }
 
 /// Runs `work` so that calls it makes inherit `deadline`; it does not end the work.
-pub async fn scope<F: Future>(deadline: Deadline, work: F) -> F::Output {
-    CURRENT.scope(deadline, work).await
+pub fn scope<F: Future>(deadline: Deadline, work: F) -> TaskLocalFuture<Deadline, F> {
+    CURRENT.scope(deadline, work)
 }
 
 /// Formats a timeout for the wire, rounding down: a callee must never outlive its caller.
@@ -73,12 +77,15 @@ pub(crate) fn format_timeout(timeout: Duration) -> HeaderValue {
     } else {
         format!("{}S", u128::from(timeout.as_secs()).min(LIMIT - 1))
     };
-    HeaderValue::try_from(text).expect("digits and a letter are a header value")
+    let mut value = HeaderValue::try_from(text).expect("digits and a letter are a header value");
+    // No two calls say the same: kept in HPACK's table it would only push out what does repeat.
+    value.set_sensitive(true);
+    value
 }
 
 /// Reads the timeout of a request; one that does not parse counts as absent.
 pub(crate) fn parse_timeout(headers: &HeaderMap) -> Option<Duration> {
-    let text = headers.get(GRPC_TIMEOUT)?.to_str().ok()?;
+    let text = headers.get(&GRPC_TIMEOUT)?.to_str().ok()?;
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
@@ -95,6 +102,56 @@ pub(crate) fn parse_timeout(headers: &HeaderMap) -> Option<Duration> {
     })
 }
 
+pin_project! {
+    /// A call that ends with DEADLINE_EXCEEDED when its time is up.
+    #[project = TimedProjection]
+    pub(crate) enum Timed<F> {
+        /// It was late before it began.
+        Late { path: PathAndQuery },
+        /// It has until then.
+        Until { #[pin] call: Timeout<F>, deadline: Deadline, path: PathAndQuery },
+    }
+}
+
+impl<F: Future> Timed<F> {
+    pub(crate) fn until(deadline: Deadline, path: PathAndQuery, call: F) -> Self {
+        Self::Until {
+            call: timeout_at(deadline.at(), call),
+            deadline,
+            path,
+        }
+    }
+}
+
+impl<F> Future for Timed<F>
+where
+    F: Future<Output = Result<Response, Infallible>>,
+{
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let exceeded = |path: &PathAndQuery| status::deadline_exceeded(path.path()).into_http();
+        Poll::Ready(Ok(match self.project() {
+            TimedProjection::Late { path } => exceeded(path),
+            TimedProjection::Until {
+                call,
+                deadline,
+                path,
+            } => match ready!(call.poll(cx)) {
+                Err(_) => exceeded(path),
+                Ok(response) => {
+                    let response = response?;
+                    // The server may notice first and, being tonic's own timer, call it CANCELLED.
+                    match head_code(&response) == Some(Code::Cancelled) && deadline.has_passed() {
+                        true => exceeded(path),
+                        false => DeadlineBody::on(response, *deadline, path),
+                    }
+                }
+            },
+        }))
+    }
+}
+
 /// A body that ends with DEADLINE_EXCEEDED when its time is up.
 ///
 /// It polls the inner body in the deadline's scope, because a streaming handler goes on working
@@ -103,20 +160,21 @@ pub(crate) struct DeadlineBody {
     inner: Option<Body>,
     deadline: Deadline,
     sleep: Pin<Box<Sleep>>,
-    path: String,
+    path: PathAndQuery,
 }
 
 impl DeadlineBody {
-    pub(crate) fn wrap(inner: Body, deadline: Deadline, path: &str) -> Body {
-        if inner.is_end_stream() {
-            return inner;
+    fn on(response: Response, deadline: Deadline, path: &PathAndQuery) -> Response {
+        if response.extensions().get::<Ended>().is_some() || response.body().is_end_stream() {
+            return response;
         }
-        let sleep = Box::pin(tokio::time::sleep_until(deadline.at()));
-        Body::new(Self {
-            inner: Some(inner),
-            deadline,
-            sleep,
-            path: path.to_owned(),
+        response.map(|inner| {
+            Body::new(Self {
+                inner: Some(inner),
+                deadline,
+                sleep: Box::pin(tokio::time::sleep_until(deadline.at())),
+                path: path.clone(),
+            })
         })
     }
 }
@@ -143,7 +201,9 @@ impl http_body::Body for DeadlineBody {
         }
         // Dropping the inner body is what cancels the work behind it.
         this.inner = None;
-        Poll::Ready(Some(Ok(trailers(&status::deadline_exceeded(&this.path)))))
+        Poll::Ready(Some(Ok(trailers(&status::deadline_exceeded(
+            this.path.path(),
+        )))))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -166,7 +226,7 @@ mod tests {
 
     fn parse(text: &str) -> Option<Duration> {
         let mut headers = HeaderMap::new();
-        headers.insert(GRPC_TIMEOUT, HeaderValue::from_str(text).unwrap());
+        headers.insert(&GRPC_TIMEOUT, HeaderValue::from_str(text).unwrap());
         parse_timeout(&headers)
     }
 

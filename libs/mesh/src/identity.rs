@@ -26,6 +26,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 use futures::future::Either;
+use tokio::task::futures::TaskLocalFuture;
 use tonic::Status;
 use uuid::Uuid;
 
@@ -146,8 +147,8 @@ impl Caller {
     }
 
     /// Runs `work` for this caller: calls it makes carry the caller's identity.
-    pub async fn scope<F: Future>(self, work: F) -> F::Output {
-        CURRENT.scope(self, work).await
+    pub fn scope<F: Future>(self, work: F) -> TaskLocalFuture<Self, F> {
+        CURRENT.scope(self, work)
     }
 
     pub(crate) fn sync_scope<R>(&self, work: impl FnOnce() -> R) -> R {

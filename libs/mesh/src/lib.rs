@@ -12,7 +12,8 @@
 //! - [`fault`]: faults on purpose, in builds with the feature `fault`
 //! - [`admin`]: `/metrics` and `/health` as an axum router
 //! - [`shutdown`]: draining on the first signal, leaving on the second
-//! - `method`, `rpc_metrics`, `body`, `status`: paths, metrics, body wrappers, errors of the mesh
+//! - `method`, `rpc_metrics`, `body`, `settle`, `status`: paths, metrics, body wrappers, answers read to
+//!   where they can no longer fail, errors of the mesh
 
 pub mod admin;
 mod body;
@@ -28,6 +29,7 @@ pub mod registry;
 mod rpc_metrics;
 pub mod server;
 mod service_name;
+mod settle;
 pub mod shutdown;
 pub mod status;
 pub mod tls;

@@ -2,9 +2,12 @@
 
 use std::collections::HashMap;
 
+use http::uri::PathAndQuery;
 use prost::Message as _;
 use prost_types::FileDescriptorSet;
 use prost_types::method_options::IdempotencyLevel;
+
+use crate::Request;
 
 /// Whether a method streams, and which way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,10 +52,14 @@ impl Method {
     }
 }
 
+/// What is known of methods, by path. Only what is known goes in, so nobody can choose keys that
+/// collide, and a hash that withstands that would be wasted.
+pub(crate) type PathMap<V> = HashMap<String, V, foldhash::fast::RandomState>;
+
 /// Every method of some descriptor sets, by path.
 #[derive(Debug, Clone, Default)]
 pub struct MethodTable {
-    methods: HashMap<String, Method>,
+    methods: PathMap<Method>,
 }
 
 impl MethodTable {
@@ -115,6 +122,12 @@ impl MethodTable {
             .iter()
             .map(|(path, method)| (path.as_str(), *method))
     }
+}
+
+/// Returns the path of a request, to be kept beside it.
+pub(crate) fn path_of(request: &Request) -> PathAndQuery {
+    let path = request.uri().path_and_query().cloned();
+    path.unwrap_or_else(|| PathAndQuery::from_static("/"))
 }
 
 /// Splits `/package.Service/Method`; a path of another shape has an empty method.

@@ -12,7 +12,6 @@ pub mod defaults;
 pub mod options;
 mod validate;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,7 +22,7 @@ pub use options::{MethodPolicyOptions, PolicyOptions, ServicePolicyOptions};
 
 use crate::ServiceName;
 use crate::fault::Faults;
-use crate::method::{Idempotency, Method, MethodKind, MethodTable, split_path};
+use crate::method::{Idempotency, Method, MethodKind, MethodTable, PathMap, split_path};
 
 /// What applies to one method.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -71,7 +70,7 @@ pub struct Policy {
 struct Table {
     options: PolicyOptions,
     /// Known methods by path.
-    methods: HashMap<String, MethodPolicy>,
+    methods: PathMap<Arc<MethodPolicy>>,
     faults: Faults,
 }
 
@@ -83,7 +82,7 @@ impl Policy {
         let methods = methods
             .iter()
             .chain(defaults::OWN_METHODS)
-            .map(|(path, method)| (path.to_owned(), resolve(options, path, method)))
+            .map(|(path, method)| (path.to_owned(), Arc::new(resolve(options, path, method))))
             .collect();
         Self {
             table: Arc::new(Table {
@@ -100,12 +99,12 @@ impl Policy {
     }
 
     /// Returns what applies to the method at `path`.
-    pub fn method(&self, path: &str) -> MethodPolicy {
+    pub fn method(&self, path: &str) -> Arc<MethodPolicy> {
         self.table
             .methods
             .get(path)
-            .copied()
-            .unwrap_or_else(|| resolve(&self.table.options, path, Method::UNKNOWN))
+            .cloned()
+            .unwrap_or_else(|| Arc::new(resolve(&self.table.options, path, Method::UNKNOWN)))
     }
 
     /// Returns whether `path` is a method of the descriptors this policy was made from.
@@ -118,7 +117,7 @@ impl Policy {
         self.table
             .methods
             .iter()
-            .map(|(path, policy)| (path.as_str(), policy))
+            .map(|(path, policy)| (path.as_str(), &**policy))
     }
 
     /// Returns what the client stack of a service does; `None` stands for services the mesh has no
@@ -184,10 +183,17 @@ impl Default for Policy {
     }
 }
 
+/// Returns whether the method is one of the protocol itself; see [`defaults::UNLIMITED_PREFIX`].
+pub(crate) fn is_unlimited(path: &str) -> bool {
+    path.strip_prefix('/')
+        .unwrap_or(path)
+        .starts_with(defaults::UNLIMITED_PREFIX)
+}
+
 fn resolve(options: &PolicyOptions, path: &str, method: Method) -> MethodPolicy {
     let (service, _) = split_path(path);
     let name = ServiceName::from_grpc_service(service);
-    let limited = !service.starts_with(defaults::UNLIMITED_PREFIX);
+    let limited = !is_unlimited(path);
     let of_service = name.and_then(|name| options.services.get(&name));
     let own = options.methods.get(path.trim_start_matches('/'));
     let own_deadline = own.and_then(|own| own.deadline_ms);

@@ -8,12 +8,11 @@
 //! Each bucket of the duration names a trace that fell into it, if the trace is recorded.
 
 use std::convert::Infallible;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
-use futures::FutureExt as _;
-use futures::future::BoxFuture;
 use mediamesh_telemetry::Metrics;
-use mediamesh_telemetry::metrics::{Exemplar, TracedFamily, traced_family};
+use mediamesh_telemetry::metrics::{Exemplar, TracedFamily, TracedHistogram, traced_family};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -21,14 +20,17 @@ use tokio::time::Instant;
 use tonic::Code;
 use tower::{Layer, Service};
 
-use crate::body::{Watch, watch};
-use crate::method::split_path;
+use crate::body::{Watch, Watching};
+use crate::method::{PathMap, split_path};
 use crate::policy::Policy;
 use crate::status::code_name;
 use crate::{Request, Response};
 
 /// Label of paths that are no method of ours: a stranger must not be able to make new series.
 const UNKNOWN: &str = "unknown";
+
+/// gRPC has codes 0 to 16.
+const CODES: usize = Code::Unauthenticated as usize + 1;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct CallLabels {
@@ -46,76 +48,129 @@ struct OutcomeLabels {
 }
 
 /// The call metrics of one side.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct RpcMetrics {
+    families: Families,
+    /// By path.
+    methods: PathMap<Arc<MethodMetrics>>,
+    /// Of all paths that are no method of ours; a client's are generated code, and name themselves.
+    unknown: Option<Arc<MethodMetrics>>,
+}
+
+#[derive(Debug, Clone)]
+struct Families {
     duration: TracedFamily<OutcomeLabels>,
     in_flight: Family<CallLabels, Gauge>,
     side: &'static str,
-    /// On the server: which paths may become labels. A client's paths are generated code.
-    known: Option<Policy>,
+}
+
+/// The metrics of one method, found by their labels once and not at each call.
+#[derive(Debug)]
+struct MethodMetrics {
+    families: Families,
+    labels: CallLabels,
+    in_flight: OnceLock<Gauge>,
+    /// By code.
+    duration: [OnceLock<TracedHistogram>; CODES],
 }
 
 impl RpcMetrics {
-    pub(crate) fn client(metrics: &Metrics) -> Self {
-        Self::new(metrics, "client", None)
+    pub(crate) fn client(metrics: &Metrics, policy: &Policy) -> Self {
+        Self::new(metrics, "client", policy)
     }
 
-    pub(crate) fn server(metrics: &Metrics, policy: Policy) -> Self {
-        Self::new(metrics, "server", Some(policy))
+    pub(crate) fn server(metrics: &Metrics, policy: &Policy) -> Self {
+        let mut server = Self::new(metrics, "server", policy);
+        server.unknown = Some(server.families.method(UNKNOWN, UNKNOWN));
+        server
     }
 
-    fn new(metrics: &Metrics, side: &'static str, known: Option<Policy>) -> Self {
-        let duration = metrics.register(
-            "rpc_duration_seconds",
-            "Time from the call to the end of its response",
-            traced_family(),
-        );
-        let in_flight = metrics.register(
-            "rpc_in_flight",
-            "Calls whose response has not ended",
-            Family::default(),
-        );
-        Self {
-            duration,
-            in_flight,
+    fn new(metrics: &Metrics, side: &'static str, policy: &Policy) -> Self {
+        let families = Families {
+            duration: metrics.register(
+                "rpc_duration_seconds",
+                "Time from the call to the end of its response",
+                traced_family(),
+            ),
+            in_flight: metrics.register(
+                "rpc_in_flight",
+                "Calls whose response has not ended",
+                Family::default(),
+            ),
             side,
-            known,
+        };
+        let methods = policy
+            .methods()
+            .map(|(path, _)| (path.to_owned(), families.of(path)))
+            .collect();
+        Self {
+            families,
+            methods,
+            unknown: None,
         }
     }
 
     fn start(&self, path: &str) -> Timing {
-        let known = self.known.as_ref().is_none_or(|policy| policy.knows(path));
-        let (service, method) = if known {
-            split_path(path)
-        } else {
-            (UNKNOWN, UNKNOWN)
-        };
-        let labels = CallLabels {
-            service: service.to_owned(),
-            method: method.to_owned(),
-            side: self.side,
-        };
-        let in_flight = self.in_flight.get_or_create_owned(&labels);
-        in_flight.inc();
+        let known = self.methods.get(path).or(self.unknown.as_ref());
+        let method = known.map_or_else(|| self.families.of(path), Arc::clone);
+        method.in_flight().inc();
         Timing {
             started: Instant::now(),
-            duration: self.duration.clone(),
-            in_flight,
-            labels: Some(labels),
+            method,
             // the trace layer is outside of this one, so its span is the current one
             exemplar: Exemplar::current(),
+            ended: false,
         }
+    }
+}
+
+impl Families {
+    fn of(&self, path: &str) -> Arc<MethodMetrics> {
+        let (service, method) = split_path(path);
+        self.method(service, method)
+    }
+
+    fn method(&self, service: &str, method: &str) -> Arc<MethodMetrics> {
+        Arc::new(MethodMetrics {
+            families: self.clone(),
+            labels: CallLabels {
+                service: service.to_owned(),
+                method: method.to_owned(),
+                side: self.side,
+            },
+            in_flight: OnceLock::new(),
+            duration: [const { OnceLock::new() }; CODES],
+        })
+    }
+}
+
+impl MethodMetrics {
+    fn in_flight(&self) -> &Gauge {
+        self.in_flight
+            .get_or_init(|| self.families.in_flight.get_or_create_owned(&self.labels))
+    }
+
+    fn duration(&self, code: Code) -> &TracedHistogram {
+        self.duration[code as usize].get_or_init(|| {
+            let labels = OutcomeLabels {
+                service: self.labels.service.clone(),
+                method: self.labels.method.clone(),
+                side: self.labels.side,
+                code: code_name(code),
+            };
+            self.families.duration.get_or_create_owned(&labels)
+        })
     }
 }
 
 /// Layer of [`RpcTimed`].
 #[derive(Debug, Clone)]
 pub(crate) struct RpcMetricsLayer {
-    metrics: RpcMetrics,
+    metrics: Arc<RpcMetrics>,
 }
 
 impl RpcMetricsLayer {
-    pub(crate) fn new(metrics: RpcMetrics) -> Self {
+    pub(crate) fn new(metrics: Arc<RpcMetrics>) -> Self {
         Self { metrics }
     }
 }
@@ -126,7 +181,7 @@ impl<S> Layer<S> for RpcMetricsLayer {
     fn layer(&self, inner: S) -> RpcTimed<S> {
         RpcTimed {
             inner,
-            metrics: self.metrics.clone(),
+            metrics: Arc::clone(&self.metrics),
         }
     }
 }
@@ -135,17 +190,16 @@ impl<S> Layer<S> for RpcMetricsLayer {
 #[derive(Debug, Clone)]
 pub(crate) struct RpcTimed<S> {
     inner: S,
-    metrics: RpcMetrics,
+    metrics: Arc<RpcMetrics>,
 }
 
 impl<S> Service<Request> for RpcTimed<S>
 where
     S: Service<Request, Response = Response, Error = Infallible>,
-    S::Future: Send + 'static,
 {
     type Response = Response;
     type Error = Infallible;
-    type Future = BoxFuture<'static, Result<Response, Infallible>>;
+    type Future = Watching<S::Future, Timing>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         self.inner.poll_ready(cx)
@@ -153,39 +207,26 @@ where
 
     fn call(&mut self, request: Request) -> Self::Future {
         let timing = self.metrics.start(request.uri().path());
-        let call = self.inner.call(request);
-        async move { Ok(watch(call.await?, timing)) }.boxed()
+        Watching::new(self.inner.call(request), timing)
     }
 }
 
 /// A running call. Dropped without an end it counts as CANCELLED: its caller went away.
-struct Timing {
+pub(crate) struct Timing {
     started: Instant,
-    duration: TracedFamily<OutcomeLabels>,
-    in_flight: Gauge,
-    labels: Option<CallLabels>,
+    method: Arc<MethodMetrics>,
     exemplar: Option<Exemplar>,
+    ended: bool,
 }
 
 impl Timing {
     fn finish(&mut self, code: Code) {
-        let Some(CallLabels {
-            service,
-            method,
-            side,
-        }) = self.labels.take()
-        else {
+        if std::mem::replace(&mut self.ended, true) {
             return;
-        };
-        self.in_flight.dec();
-        let labels = OutcomeLabels {
-            service,
-            method,
-            side,
-            code: code_name(code),
-        };
-        self.duration
-            .get_or_create(&labels)
+        }
+        self.method.in_flight().dec();
+        self.method
+            .duration(code)
             .observe(self.started.elapsed().as_secs_f64(), self.exemplar);
     }
 }

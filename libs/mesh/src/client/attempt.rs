@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::task::{Context, Poll};
 
 use futures::FutureExt as _;
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, Either};
 use http::{HeaderName, HeaderValue};
 use mediamesh_telemetry::{TraceScope, propagation};
 use tower::{Layer, Service};
@@ -39,20 +39,20 @@ pub(crate) struct Attempt<S> {
     inner: S,
 }
 
-impl<S> Service<Call> for Attempt<S>
+impl<S> Service<Box<Call>> for Attempt<S>
 where
-    S: Service<Call, Response = Response, Error = Infallible>,
+    S: Service<Box<Call>, Response = Response, Error = Infallible>,
     S::Future: Send + 'static,
 {
     type Response = Response;
     type Error = Infallible;
-    type Future = BoxFuture<'static, Result<Response, Infallible>>;
+    type Future = Either<S::Future, BoxFuture<'static, Result<Response, Infallible>>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, mut call: Call) -> Self::Future {
+    fn call(&mut self, mut call: Box<Call>) -> Self::Future {
         let span = TraceScope::local(|| {
             tracing::info_span!(
                 "rpc.attempt",
@@ -89,7 +89,7 @@ where
         if let Some(deadline) = limit.or(call.deadline) {
             call.head
                 .headers
-                .insert(GRPC_TIMEOUT, format_timeout(deadline.remaining()));
+                .insert(&GRPC_TIMEOUT, format_timeout(deadline.remaining()));
         }
         call.expires = limit.or(call.deadline);
         let path = limit.map(|_| call.path().to_owned());
@@ -104,17 +104,20 @@ where
             },
         };
         let Some(span) = span else {
-            return held(self.inner.call(call)).boxed();
+            let running = self.inner.call(call);
+            return match limit {
+                None => Either::Left(running),
+                Some(_) => Either::Right(held(running).boxed()),
+            };
         };
         let running = span.in_scope(|| self.inner.call(call));
         let recorded = span.clone();
-        async move {
+        let attempt = async move {
             let response = held(running).await?;
             note(&recorded, &response);
             Ok(response)
-        }
-        .instrument(span)
-        .boxed()
+        };
+        Either::Right(attempt.instrument(span).boxed())
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tonic::{Code, body::Body};
 use tower::Service;
@@ -17,11 +18,11 @@ use super::call::Call;
 use super::connector::address_to;
 use super::endpoint::Endpoint;
 use super::pool::{Nowhere, Pick, Pool};
-use super::settle::settle;
 use super::verdict::{Broken, Verdict};
-use crate::body::{Watch, head_code, watch};
+use crate::body::{self, Watch, head_code};
 use crate::deadline::Deadline;
 use crate::method::MethodKind;
+use crate::settle::settle;
 use crate::{Response, status};
 
 /// The leaf of the client stack.
@@ -36,7 +37,7 @@ impl Balance {
     }
 }
 
-impl Service<Call> for Balance {
+impl Service<Box<Call>> for Balance {
     type Response = Response;
     type Error = Infallible;
     type Future = BoxFuture<'static, Result<Response, Infallible>>;
@@ -46,9 +47,8 @@ impl Service<Call> for Balance {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, call: Call) -> Self::Future {
-        let pool = Arc::clone(&self.pool);
-        async move { Ok(send(&pool, call).await) }.boxed()
+    fn call(&mut self, call: Box<Call>) -> Self::Future {
+        send(Arc::clone(&self.pool), call).map(Ok).boxed()
     }
 }
 
@@ -75,7 +75,7 @@ fn nowhere(pool: &Pool, why: Nowhere) -> Response {
     broken(status, broke)
 }
 
-async fn send(pool: &Pool, mut call: Call) -> Response {
+async fn send(pool: Arc<Pool>, mut call: Box<Call>) -> Response {
     let policy = pool.shared.policy.connection;
     // A first attempt may wait for a connection; a later one knows what it waits for.
     let patience = match call.previous_attempts {
@@ -84,40 +84,46 @@ async fn send(pool: &Pool, mut call: Call) -> Response {
     };
     let give_up = Instant::now() + patience;
     let (mut skip, mut seen) = (Vec::new(), None);
-    let mut changed = pool.shared.changed.subscribe();
+    // Most calls never wait: only those that do look out for changes.
+    let mut changed: Option<watch::Receiver<()>> = None;
     loop {
-        changed.mark_unchanged();
+        if let Some(changed) = &mut changed {
+            changed.mark_unchanged();
+        }
         match pool.pick(&call, &skip, &mut seen) {
             Pick::Endpoint(endpoint, permit) => {
                 call.tried.add(endpoint.id);
-                match attempt(pool, endpoint, permit, call).await {
-                    Attempted::Answered(response) => return response,
-                    Attempted::Unsent(endpoint, back) => {
-                        skip.push(endpoint);
-                        call = *back;
-                    }
+                let id = endpoint.id;
+                match attempt(&pool, endpoint, permit, &mut call).await {
+                    Some(response) => return response,
+                    None => skip.push(id),
                 }
             }
             Pick::Wait => {
+                let Some(changed) = &mut changed else {
+                    // What changed since the look is not missed: it is looked at once more.
+                    changed = Some(pool.shared.changed.subscribe());
+                    continue;
+                };
                 let wait = tokio::time::timeout_at(give_up, changed.changed());
                 if wait.await.is_err() {
-                    return nowhere(pool, Nowhere::Unreachable);
+                    return nowhere(&pool, Nowhere::Unreachable);
                 }
                 // Something moved: who turned the call away may have a new connection.
                 skip.clear();
             }
-            Pick::Nowhere(why) => return nowhere(pool, why),
+            Pick::Nowhere(why) => return nowhere(&pool, why),
         }
     }
 }
 
-enum Attempted {
-    Answered(Response),
-    /// It never left this process; the call comes back whole, an upload too.
-    Unsent(u64, Box<Call>),
-}
-
-async fn attempt(pool: &Pool, endpoint: Arc<Endpoint>, permit: Permit, call: Call) -> Attempted {
+/// Returns `None` if the call never left this process: it is whole again then, an upload too.
+async fn attempt(
+    pool: &Pool,
+    endpoint: Arc<Endpoint>,
+    permit: Permit,
+    call: &mut Call,
+) -> Option<Response> {
     let span = Span::current();
     span.record("server.address", endpoint.address.host());
     span.record("server.port", endpoint.address.host_port().1);
@@ -128,13 +134,11 @@ async fn attempt(pool: &Pool, endpoint: Arc<Endpoint>, permit: Permit, call: Cal
             false => "closed",
         },
     );
-    let Some(live) = endpoint.live() else {
-        return Attempted::Unsent(endpoint.id, Box::new(call));
-    };
+    let live = endpoint.live()?;
     let kind = call.policy.method.kind;
     let repeatable = call.is_repeatable();
     let mut flight = Flight::start(endpoint, permit, call.expires);
-    let (shell, request) = call.open();
+    let request = call.open();
     let endpoint = Arc::clone(&flight.endpoint);
     let mut sender = live.sender.clone();
     let sent = sender.try_send_request(address_to(request, &endpoint.address));
@@ -143,7 +147,7 @@ async fn attempt(pool: &Pool, endpoint: Arc<Endpoint>, permit: Permit, call: Cal
             Ok(response) => response.map(Body::new),
             Err(mut error) => {
                 return match error.take_message() {
-                    Some(request) => Err(Some(request)),
+                    Some(request) => Err(request),
                     None => {
                         let error = error.into_error();
                         let how = how(&error);
@@ -182,12 +186,11 @@ async fn attempt(pool: &Pool, endpoint: Arc<Endpoint>, permit: Permit, call: Cal
     };
     match outcome {
         Err(request) => {
-            let id = endpoint.id;
             flight.unsent();
-            let request = request.expect("the message is there in this arm");
-            Attempted::Unsent(id, Box::new(shell.close(request)))
+            call.close(request);
+            None
         }
-        Ok(response) => Attempted::Answered(flight.land(response)),
+        Ok(response) => Some(flight.land(response)),
     }
 }
 
@@ -266,7 +269,7 @@ impl Flight {
         if self.permit.as_ref().is_some_and(Permit::is_probe) {
             self.signal(verdict.signal);
         }
-        watch(response, self)
+        body::watch(response, self)
     }
 
     fn signal(&mut self, signal: Signal) {

@@ -5,19 +5,20 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use http::request::Parts;
-use http_body_util::{BodyExt as _, Full, Limited};
+use http_body_util::{BodyExt as _, Limited};
 use tonic::body::Body;
 
 use crate::deadline::Deadline;
 use crate::method::{Idempotency, MethodKind};
 use crate::policy::{MethodPolicy, Policy, defaults};
+use crate::settle::whole;
 use crate::{Request, Response, status};
 
-/// A request and what the layers must know of it.
+/// A request and what the layers must know of it; boxed, as it goes from hand to hand.
 pub(crate) struct Call {
     pub(crate) head: Parts,
     body: CallBody,
-    pub(crate) policy: MethodPolicy,
+    pub(crate) policy: Arc<MethodPolicy>,
     pub(crate) deadline: Option<Deadline>,
     /// Attempts before this one.
     pub(crate) previous_attempts: u32,
@@ -41,8 +42,11 @@ impl Call {
     /// generated clients hold it whole.
     ///
     /// Errors: the answer to a request whose body fails or is longer than the largest message.
-    pub(crate) async fn take(request: Request, policy: &Policy) -> Result<Self, Box<Response>> {
-        let (head, body) = request.into_parts();
+    pub(crate) async fn take(
+        request: Request,
+        policy: &Policy,
+    ) -> Result<Box<Self>, Box<Response>> {
+        let (mut head, body) = request.into_parts();
         let policy = policy.method(head.uri.path());
         let body = match policy.method.kind {
             MethodKind::Unary | MethodKind::ServerStream => {
@@ -57,8 +61,10 @@ impl Call {
             }
             MethodKind::ClientStream | MethodKind::Bidi => CallBody::Stream(body),
         };
-        let deadline = head.extensions.get::<Deadline>().copied();
-        Ok(Self {
+        // They stay in this process, and would be copied for each attempt.
+        let extensions = std::mem::take(&mut head.extensions);
+        let deadline = extensions.get::<Deadline>().copied();
+        Ok(Box::new(Self {
             head,
             body,
             policy,
@@ -67,24 +73,24 @@ impl Call {
             expires: None,
             hedge: false,
             tried: Tried::default(),
-        })
+        }))
     }
 
     /// Returns a copy, to be sent later or beside this one; `None` if the body is a stream.
-    pub(crate) fn again(&self) -> Option<Self> {
+    pub(crate) fn again(&self) -> Option<Box<Self>> {
         let CallBody::Whole(bytes) = &self.body else {
             return None;
         };
-        Some(Self {
+        Some(Box::new(Self {
             head: self.head.clone(),
             body: CallBody::Whole(bytes.clone()),
-            policy: self.policy,
+            policy: Arc::clone(&self.policy),
             deadline: self.deadline,
             previous_attempts: self.previous_attempts,
             expires: None,
             hedge: false,
             tried: self.tried.clone(),
-        })
+        }))
     }
 
     /// Returns whether the call may be sent again after it may have started.
@@ -97,52 +103,23 @@ impl Call {
         self.head.uri.path()
     }
 
-    /// Splits the call into the request and the rest.
-    pub(crate) fn open(self) -> (Shell, Request) {
-        let (whole, body) = match self.body {
-            CallBody::Whole(bytes) => (Some(bytes.clone()), Body::new(Full::new(bytes))),
-            CallBody::Stream(body) => (None, body),
+    /// Takes the request out, to be sent.
+    pub(crate) fn open(&mut self) -> Request {
+        let nothing = Request::default().into_parts().0;
+        let head = std::mem::replace(&mut self.head, nothing);
+        let body = match &mut self.body {
+            CallBody::Whole(bytes) => whole(bytes.clone()),
+            CallBody::Stream(body) => std::mem::take(body),
         };
-        let shell = Shell {
-            whole,
-            policy: self.policy,
-            deadline: self.deadline,
-            previous_attempts: self.previous_attempts,
-            expires: self.expires,
-            hedge: self.hedge,
-            tried: self.tried,
-        };
-        (shell, Request::from_parts(self.head, body))
+        Request::from_parts(head, body)
     }
-}
 
-/// A call whose request is on its way.
-pub(crate) struct Shell {
-    whole: Option<Bytes>,
-    policy: MethodPolicy,
-    deadline: Option<Deadline>,
-    previous_attempts: u32,
-    expires: Option<Deadline>,
-    hedge: bool,
-    tried: Tried,
-}
-
-impl Shell {
-    /// Makes the call whole again with the request that came back unsent.
-    pub(crate) fn close(self, request: Request) -> Call {
+    /// Puts back the request, which came back unsent.
+    pub(crate) fn close(&mut self, request: Request) {
         let (head, body) = request.into_parts();
-        Call {
-            head,
-            body: match self.whole {
-                Some(bytes) => CallBody::Whole(bytes),
-                None => CallBody::Stream(body),
-            },
-            policy: self.policy,
-            deadline: self.deadline,
-            previous_attempts: self.previous_attempts,
-            expires: self.expires,
-            hedge: self.hedge,
-            tried: self.tried,
+        self.head = head;
+        if let CallBody::Stream(kept) = &mut self.body {
+            *kept = body;
         }
     }
 }

@@ -3,15 +3,13 @@
 use std::convert::Infallible;
 use std::task::{Context, Poll};
 
-use futures::FutureExt as _;
-use futures::future::BoxFuture;
-use tonic::Code;
+use futures::future::Either;
 use tower::{Layer, Service};
 
-use crate::body::head_code;
-use crate::deadline::{Deadline, DeadlineBody, GRPC_TIMEOUT, format_timeout, parse_timeout};
+use crate::deadline::{Deadline, GRPC_TIMEOUT, Timed, format_timeout, parse_timeout};
+use crate::method::path_of;
 use crate::policy::Policy;
-use crate::{Request, Response, status};
+use crate::{Request, Response};
 
 /// Layer of [`ClientDeadline`].
 #[derive(Debug, Clone)]
@@ -59,11 +57,10 @@ impl<S> ClientDeadline<S> {
 impl<S> Service<Request> for ClientDeadline<S>
 where
     S: Service<Request, Response = Response, Error = Infallible>,
-    S::Future: Send + 'static,
 {
     type Response = Response;
     type Error = Infallible;
-    type Future = BoxFuture<'static, Result<Response, Infallible>>;
+    type Future = Either<S::Future, Timed<S::Future>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         self.inner.poll_ready(cx)
@@ -71,31 +68,18 @@ where
 
     fn call(&mut self, mut request: Request) -> Self::Future {
         let Some(deadline) = self.deadline(&request) else {
-            return self.inner.call(request).boxed();
+            return Either::Left(self.inner.call(request));
         };
-        let path = request.uri().path().to_owned();
+        let path = path_of(&request);
         if deadline.has_passed() {
-            let response = status::deadline_exceeded(&path).into_http();
-            return futures::future::ready(Ok(response)).boxed();
+            return Either::Right(Timed::Late { path });
         }
         request
             .headers_mut()
-            .insert(GRPC_TIMEOUT, format_timeout(deadline.remaining()));
+            .insert(&GRPC_TIMEOUT, format_timeout(deadline.remaining()));
         // Attempts read it: each sends what is left then.
         request.extensions_mut().insert(deadline);
-        let call = self.inner.call(request);
-        async move {
-            let Ok(response) = tokio::time::timeout_at(deadline.at(), call).await else {
-                return Ok(status::deadline_exceeded(&path).into_http());
-            };
-            let response = response?;
-            // The server may notice first and, being tonic's own timer, call it CANCELLED.
-            if deadline.has_passed() && head_code(&response) == Some(Code::Cancelled) {
-                return Ok(status::deadline_exceeded(&path).into_http());
-            }
-            Ok(response.map(|body| DeadlineBody::wrap(body, deadline, &path)))
-        }
-        .boxed()
+        Either::Right(Timed::until(deadline, path, self.inner.call(request)))
     }
 }
 

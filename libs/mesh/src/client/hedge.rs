@@ -79,20 +79,20 @@ pub(crate) struct Hedge<S> {
     layer: HedgeLayer,
 }
 
-impl<S> Service<Call> for Hedge<S>
+impl<S> Service<Box<Call>> for Hedge<S>
 where
-    S: Service<Call, Response = Response, Error = Infallible> + Clone + Send + 'static,
+    S: Service<Box<Call>, Response = Response, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send + Unpin + 'static,
 {
     type Response = Response;
     type Error = Infallible;
-    type Future = BoxFuture<'static, Result<Response, Infallible>>;
+    type Future = Either<S::Future, BoxFuture<'static, Result<Response, Infallible>>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, call: Call) -> Self::Future {
+    fn call(&mut self, call: Box<Call>) -> Self::Future {
         let known = call
             .policy
             .hedging
@@ -107,10 +107,10 @@ where
         let path = known.is_some().then(|| call.path().to_owned());
         let first = self.inner.call(call);
         let Some((delay, second)) = known else {
-            return first.boxed();
+            return Either::Left(first);
         };
         let (inner, layer) = (self.inner.clone(), self.layer.clone());
-        async move {
+        let hedged = async move {
             let observed = &layer.methods[path.as_deref().unwrap_or_default()];
             let response = match delay {
                 Some(delay) => race(inner, &layer.pool, observed, first, second, delay).await?,
@@ -121,8 +121,8 @@ where
                 observed.latency.observe(started.elapsed());
             }
             Ok(response)
-        }
-        .boxed()
+        };
+        Either::Right(hedged.boxed())
     }
 }
 
@@ -131,11 +131,11 @@ async fn race<S>(
     pool: &Pool,
     observed: &Observed,
     first: S::Future,
-    second: Call,
+    second: Box<Call>,
     delay: Duration,
 ) -> Result<Response, Infallible>
 where
-    S: Service<Call, Response = Response, Error = Infallible>,
+    S: Service<Box<Call>, Response = Response, Error = Infallible>,
     S::Future: Unpin,
 {
     let first = match select(first, Box::pin(tokio::time::sleep(delay))).await {

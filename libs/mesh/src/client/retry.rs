@@ -59,7 +59,7 @@ pub(crate) struct Retry<S> {
 
 impl<S> Service<Request> for Retry<S>
 where
-    S: Service<Call, Response = Response, Error = Infallible> + Clone + Send + 'static,
+    S: Service<Box<Call>, Response = Response, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send + 'static,
 {
     type Response = Response;
@@ -83,9 +83,9 @@ where
 }
 
 impl RetryLayer {
-    async fn run<S>(&self, mut inner: S, mut call: Call) -> Result<Response, Infallible>
+    async fn run<S>(&self, mut inner: S, mut call: Box<Call>) -> Result<Response, Infallible>
     where
-        S: Service<Call, Response = Response, Error = Infallible>,
+        S: Service<Box<Call>, Response = Response, Error = Infallible>,
     {
         let shared = &self.pool.shared;
         loop {

@@ -73,7 +73,7 @@ impl Drop for Running {
     }
 }
 
-impl Service<Call> for Script {
+impl Service<Box<Call>> for Script {
     type Response = Response;
     type Error = Infallible;
     type Future = BoxFuture<'static, Result<Response, Infallible>>;
@@ -82,7 +82,7 @@ impl Service<Call> for Script {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, call: Call) -> Self::Future {
+    fn call(&mut self, call: Box<Call>) -> Self::Future {
         self.seen.lock().push(Seen {
             at: self.began.elapsed(),
             previous_attempts: call.previous_attempts,

@@ -1,6 +1,7 @@
 //! The order of the client layers.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 
 use mediamesh_telemetry::Metrics;
 use tower::{Layer, Service, ServiceBuilder};
@@ -16,14 +17,14 @@ use crate::{BoxService, Request, Response};
 #[derive(Clone)]
 pub(crate) struct ClientStack {
     policy: Policy,
-    metrics: RpcMetrics,
+    metrics: Arc<RpcMetrics>,
 }
 
 impl ClientStack {
     pub(crate) fn new(policy: Policy, metrics: &Metrics) -> Self {
         Self {
+            metrics: Arc::new(RpcMetrics::client(metrics, &policy)),
             policy,
-            metrics: RpcMetrics::client(metrics),
         }
     }
 }
@@ -40,7 +41,7 @@ where
             // Outermost: everything below, waiting included, belongs to the call's span.
             .layer(ClientTraceLayer)
             // Sees the final outcome, after deadline and retries.
-            .layer(RpcMetricsLayer::new(self.metrics.clone()))
+            .layer(RpcMetricsLayer::new(Arc::clone(&self.metrics)))
             // Above any retry: all attempts together have one deadline.
             .layer(ClientDeadlineLayer::new(self.policy.clone()))
             // Anywhere above the transport: every attempt and every server must see it.

@@ -3,14 +3,13 @@
 use std::convert::Infallible;
 use std::task::{Context, Poll};
 
-use futures::FutureExt as _;
-use futures::future::BoxFuture;
+use futures::future::Either;
 use mediamesh_telemetry::{TraceScope, propagation};
 use tonic::Code;
 use tower::{Layer, Service};
-use tracing::{Instrument as _, Span, field};
+use tracing::{Span, field};
 
-use crate::body::{Watch, watch};
+use crate::body::{Watch, Watching};
 use crate::method::split_path;
 use crate::status::code_name;
 use crate::{Request, Response};
@@ -36,11 +35,10 @@ pub(crate) struct ClientTrace<S> {
 impl<S> Service<Request> for ClientTrace<S>
 where
     S: Service<Request, Response = Response, Error = Infallible>,
-    S::Future: Send + 'static,
 {
     type Response = Response;
     type Error = Infallible;
-    type Future = BoxFuture<'static, Result<Response, Infallible>>;
+    type Future = Either<S::Future, Watching<S::Future, EndSpan>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         self.inner.poll_ready(cx)
@@ -63,19 +61,16 @@ where
         });
         let Some(span) = span else {
             propagation::inject(request.headers_mut());
-            return self.inner.call(request).boxed();
+            return Either::Left(self.inner.call(request));
         };
         propagation::inject_span(&span, request.headers_mut());
         let call = span.in_scope(|| self.inner.call(request));
-        let end = EndSpan { span: span.clone() };
-        async move { Ok(watch(call.await?, end)) }
-            .instrument(span)
-            .boxed()
+        Either::Right(Watching::new(call, EndSpan { span }))
     }
 }
 
 /// Keeps the span until the response has ended and notes how.
-struct EndSpan {
+pub(crate) struct EndSpan {
     span: Span,
 }
 

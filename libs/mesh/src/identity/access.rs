@@ -1,7 +1,6 @@
 //! What a method asks of its caller: the option `mediamesh.common.v1.access` of the contract, the
 //! one place that says it. Every server holds callers to it.
 
-use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
 use mediamesh_proto::common::v1::Access;
@@ -9,11 +8,12 @@ use prost::Message as _;
 
 use super::authenticator::AuthError;
 use super::{Caller, Proof, Scope};
+use crate::method::PathMap;
 
 /// What every method of the contract asks for; clones share one table.
 #[derive(Debug, Clone)]
 pub struct AccessTable {
-    methods: Arc<HashMap<String, Rule>>,
+    methods: Arc<PathMap<Rule>>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -36,7 +36,7 @@ impl AccessTable {
     ///
     /// Errors: bytes that are not a descriptor set.
     pub fn from_descriptor_set(set: &[u8]) -> Result<Self, prost::DecodeError> {
-        let mut methods = HashMap::new();
+        let mut methods = PathMap::default();
         for file in wire::Set::decode(set)?.file {
             for service in file.service {
                 for method in service.method {

@@ -15,8 +15,9 @@ use tower::{Layer, Service, ServiceExt as _};
 
 use crate::identity::access::AccessTable;
 use crate::identity::{AuthError, Authentication, Authenticator, Caller};
-use crate::method::split_path;
-use crate::policy::defaults::UNLIMITED_PREFIX;
+use crate::method::MethodKind;
+use crate::policy::is_unlimited;
+use crate::settle::{Broke, settle};
 use crate::{Request, Response, status};
 
 /// Layer of [`Auth`].
@@ -70,7 +71,7 @@ where
 
     fn call(&mut self, request: Request) -> Self::Future {
         let path = request.uri().path();
-        if split_path(path).0.starts_with(UNLIMITED_PREFIX) {
+        if is_unlimited(path) {
             return self.inner.call(request).boxed();
         }
         match self.authenticator.authenticate(request.headers()) {
@@ -119,7 +120,16 @@ async fn serve<F>(call: F, caller: Caller, streams: bool) -> Result<Response, In
 where
     F: Future<Output = Result<Response, Infallible>>,
 {
-    let response = caller.clone().scope(call).await?;
+    let answer = async {
+        let response = call.await?;
+        if streams {
+            return Ok(response);
+        }
+        // Whoever asks how the call ended need not wait for it.
+        let settled = settle(response, MethodKind::Unary).await;
+        Ok::<_, Infallible>(settled.unwrap_or_else(|Broke| status::internal().into_http()))
+    };
+    let response = caller.clone().scope(answer).await?;
     if !streams || response.body().is_end_stream() {
         return Ok(response);
     }

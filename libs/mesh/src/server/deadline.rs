@@ -4,13 +4,14 @@
 use std::convert::Infallible;
 use std::task::{Context, Poll};
 
-use futures::FutureExt as _;
-use futures::future::BoxFuture;
+use futures::future::Either;
+use tokio::task::futures::TaskLocalFuture;
 use tower::{Layer, Service};
 
-use crate::deadline::{Deadline, DeadlineBody, parse_timeout, scope};
+use crate::deadline::{Deadline, Timed, parse_timeout, scope};
+use crate::method::path_of;
 use crate::policy::Policy;
-use crate::{Request, Response, status};
+use crate::{Request, Response};
 
 /// Layer of [`ServerDeadline`].
 #[derive(Debug, Clone)]
@@ -46,37 +47,28 @@ pub(crate) struct ServerDeadline<S> {
 impl<S> Service<Request> for ServerDeadline<S>
 where
     S: Service<Request, Response = Response, Error = Infallible>,
-    S::Future: Send + 'static,
 {
     type Response = Response;
     type Error = Infallible;
-    type Future = BoxFuture<'static, Result<Response, Infallible>>;
+    type Future = Either<S::Future, Timed<TaskLocalFuture<Deadline, S::Future>>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         self.inner.poll_ready(cx)
     }
 
     fn call(&mut self, mut request: Request) -> Self::Future {
-        let path = request.uri().path();
-        let timeout =
-            parse_timeout(request.headers()).or_else(|| self.policy.method(path).deadline);
+        let timeout = parse_timeout(request.headers())
+            .or_else(|| self.policy.method(request.uri().path()).deadline);
         let Some(timeout) = timeout else {
-            return self.inner.call(request).boxed();
+            return Either::Left(self.inner.call(request));
         };
-        let path = path.to_owned();
+        let path = path_of(&request);
         if timeout.is_zero() {
-            let response = status::deadline_exceeded(&path).into_http();
-            return futures::future::ready(Ok(response)).boxed();
+            return Either::Right(Timed::Late { path });
         }
         let deadline = Deadline::after(timeout);
         request.extensions_mut().insert(deadline);
         let call = scope(deadline, self.inner.call(request));
-        async move {
-            match tokio::time::timeout_at(deadline.at(), call).await {
-                Ok(response) => Ok(response?.map(|body| DeadlineBody::wrap(body, deadline, &path))),
-                Err(_) => Ok(status::deadline_exceeded(&path).into_http()),
-            }
-        }
-        .boxed()
+        Either::Right(Timed::until(deadline, path, call))
     }
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::FutureExt as _;
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, Either};
 use http_body::{Frame, SizeHint};
 use parking_lot::Mutex;
 use tokio::time::{Instant, Sleep};
@@ -65,7 +65,7 @@ where
 {
     type Response = Response;
     type Error = Infallible;
-    type Future = BoxFuture<'static, Result<Response, Infallible>>;
+    type Future = Either<S::Future, BoxFuture<'static, Result<Response, Infallible>>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         self.inner.poll_ready(cx)
@@ -82,16 +82,16 @@ where
         };
         let call = self.inner.call(request);
         if !answers {
-            return call.boxed();
+            return Either::Left(call);
         }
-        async move {
+        let watched = async move {
             let response = call.await?;
             Ok(match head_code(&response) {
                 None => response.map(|body| Read::watched(body, limit)),
                 Some(_) => response,
             })
-        }
-        .boxed()
+        };
+        Either::Right(watched.boxed())
     }
 }
 

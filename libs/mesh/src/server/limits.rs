@@ -1,6 +1,5 @@
 //! The gates of every service, found by path.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use mediamesh_telemetry::Metrics;
@@ -8,8 +7,8 @@ use mediamesh_telemetry::Metrics;
 use super::gate::{Flow, Gate};
 use super::load::{LoadMetrics, ServiceLoad};
 use crate::ServiceName;
-use crate::method::split_path;
-use crate::policy::{Policy, defaults};
+use crate::method::{PathMap, split_path};
+use crate::policy::{Policy, is_unlimited};
 
 /// Name of services the mesh has no name for, in metrics and messages.
 const UNNAMED: &str = "other";
@@ -25,7 +24,7 @@ struct All {
     /// By `ServiceName::index`, and one more for services the mesh has no name for.
     gates: Vec<Arc<Gate>>,
     /// Known methods by path.
-    methods: HashMap<String, Target>,
+    methods: PathMap<Target>,
 }
 
 /// What a call goes through.
@@ -80,7 +79,7 @@ impl Limiters {
         if let Some(target) = self.all.methods.get(path) {
             return Some(target.clone());
         }
-        if split_path(path).0.starts_with(defaults::UNLIMITED_PREFIX) {
+        if is_unlimited(path) {
             return None;
         }
         self.all.gates.get(index(path)).map(|gate| Target {

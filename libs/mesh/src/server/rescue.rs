@@ -6,17 +6,20 @@ use std::any::Any;
 use std::convert::Infallible;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use futures::FutureExt as _;
-use futures::future::BoxFuture;
+use futures::future::CatchUnwind;
 use http::HeaderMap;
+use http::uri::PathAndQuery;
 use http_body::{Body as _, Frame, SizeHint};
+use pin_project_lite::pin_project;
 use tonic::{Code, Status, body::Body};
 use tower::{Layer, Service};
 
-use crate::body::trailers;
+use crate::body::{Ended, code, trailers};
+use crate::method::path_of;
 use crate::status::code_name;
 use crate::{Request, Response, status};
 
@@ -41,44 +44,64 @@ pub(crate) struct Rescue<S> {
 impl<S> Service<Request> for Rescue<S>
 where
     S: Service<Request, Response = Response, Error = Infallible>,
-    S::Future: Send + 'static,
 {
     type Response = Response;
     type Error = Infallible;
-    type Future = BoxFuture<'static, Result<Response, Infallible>>;
+    type Future = Rescued<S::Future>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         self.inner.poll_ready(cx)
     }
 
     fn call(&mut self, request: Request) -> Self::Future {
-        let path = request.uri().path().to_owned();
-        let call = self.inner.call(request);
-        async move {
-            let Ok(response) = AssertUnwindSafe(call)
-                .catch_unwind()
-                .await
-                .map_err(|panic| {
-                    log_panic(&path, &*panic);
-                })
-            else {
-                return Ok(status::internal().into_http());
-            };
-            let response = response?;
-            Ok(match reshape(&path, response.headers()) {
-                Some(status) => status.into_http(),
-                None => response.map(|body| Caught::wrap(body, path)),
-            })
+        Rescued {
+            path: path_of(&request),
+            call: AssertUnwindSafe(self.inner.call(request)).catch_unwind(),
         }
-        .boxed()
     }
+}
+
+pin_project! {
+    /// A call whose panics end it with INTERNAL.
+    pub(crate) struct Rescued<F> {
+        #[pin]
+        call: CatchUnwind<AssertUnwindSafe<F>>,
+        path: PathAndQuery,
+    }
+}
+
+impl<F> Future for Rescued<F>
+where
+    F: Future<Output = Result<Response, Infallible>>,
+{
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let this = self.project();
+        let response = match ready!(this.call.poll(cx)) {
+            Ok(response) => response?,
+            Err(panic) => {
+                log_panic(this.path.path(), &*panic);
+                return Poll::Ready(Ok(status::internal().into_http()));
+            }
+        };
+        Poll::Ready(Ok(match reshape(this.path.path(), response.headers()) {
+            Some(status) => status.into_http(),
+            None => Caught::on(response, this.path),
+        }))
+    }
+}
+
+/// Returns whether a failure may say what is nobody's business.
+fn is_unclear(code: Code) -> bool {
+    matches!(code, Code::Unknown | Code::Internal)
 }
 
 /// Returns what a failure should say instead: INTERNAL with a trace id, and none of a text of
 /// unknown origin. `None` if the headers or trailers are fine as they are.
 fn reshape(path: &str, headers: &HeaderMap) -> Option<Status> {
-    let code = Code::from_bytes(headers.get("grpc-status")?.as_bytes());
-    if !matches!(code, Code::Unknown | Code::Internal) {
+    let code = code(headers)?;
+    if !is_unclear(code) {
         return None;
     }
     let status = Status::from_header_map(headers)?;
@@ -104,19 +127,22 @@ fn log_panic(path: &str, panic: &(dyn Any + Send)) {
 /// A body whose panics end it with INTERNAL.
 struct Caught {
     inner: Option<Body>,
-    path: String,
+    path: PathAndQuery,
 }
 
 impl Caught {
-    fn wrap(inner: Body, path: String) -> Body {
-        if inner.is_end_stream() {
-            inner
-        } else {
+    fn on(response: Response, path: &PathAndQuery) -> Response {
+        let ended = response.extensions().get::<Ended>();
+        let well = ended.is_some_and(|ended| !is_unclear(ended.0));
+        if well || response.body().is_end_stream() {
+            return response;
+        }
+        response.map(|inner| {
             Body::new(Self {
                 inner: Some(inner),
-                path,
+                path: path.clone(),
             })
-        }
+        })
     }
 }
 
@@ -135,12 +161,12 @@ impl http_body::Body for Caught {
             Ok(Poll::Ready(Some(Ok(frame)))) => {
                 let status = frame
                     .trailers_ref()
-                    .and_then(|trailers| reshape(&self.path, trailers));
+                    .and_then(|trailers| reshape(self.path.path(), trailers));
                 Poll::Ready(Some(Ok(status.map_or(frame, |status| trailers(&status)))))
             }
             Ok(polled) => polled,
             Err(panic) => {
-                log_panic(&self.path, &*panic);
+                log_panic(self.path.path(), &*panic);
                 self.inner = None;
                 Poll::Ready(Some(Ok(trailers(&status::internal()))))
             }

@@ -12,7 +12,7 @@ use tower::{Layer, Service};
 
 use super::gate::{Call, Place};
 use super::limits::{Limiters, Target};
-use crate::body::{Watch, head_code, watch};
+use crate::body::{Watch, head_code, hold};
 use crate::priority::{self, Priority};
 use crate::{Request, Response, status};
 
@@ -100,14 +100,19 @@ where
         }
     };
     let response = inner.call(request).await?;
-    if matches!(head_code(&response), None | Some(Code::Ok)) {
+    let code = head_code(&response);
+    if matches!(code, None | Some(Code::Ok)) {
         place.head();
     }
     let held = Held {
         _place: place,
         priority,
     };
-    Ok(watch(response, held))
+    Ok(match code {
+        // An answer that is whole waits here too, for a reader who may be slow.
+        None => hold(response, held),
+        Some(_) => response,
+    })
 }
 
 /// Keeps the place until the response has ended: a streaming handler works while it is read, and

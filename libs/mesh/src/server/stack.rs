@@ -1,6 +1,7 @@
 //! The order of the server layers.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 
 use tower::{Layer, Service, ServiceBuilder};
 
@@ -45,10 +46,9 @@ where
             // Outermost: every answer, refusals included, belongs to the caller's trace.
             .layer(ServerTraceLayer)
             // Counts what the caller sees, refusals and rescued panics included.
-            .layer(RpcMetricsLayer::new(RpcMetrics::server(
-                metrics,
-                policy.clone(),
-            )))
+            .layer(RpcMetricsLayer::new(Arc::new(RpcMetrics::server(
+                metrics, policy,
+            ))))
             // Above everything that may panic, below what must note the outcome.
             .layer(RescueLayer)
             // Above the queue: time spent waiting counts, and a late call leaves the queue.

@@ -3,14 +3,12 @@
 use std::convert::Infallible;
 use std::task::{Context, Poll};
 
-use futures::FutureExt as _;
-use futures::future::BoxFuture;
 use mediamesh_telemetry::{TraceScope, propagation};
 use tonic::Code;
 use tower::{Layer, Service};
 use tracing::field;
 
-use crate::body::{Watch, watch};
+use crate::body::{Watch, Watching};
 use crate::method::split_path;
 use crate::{Request, Response};
 
@@ -35,11 +33,10 @@ pub(crate) struct ServerTrace<S> {
 impl<S> Service<Request> for ServerTrace<S>
 where
     S: Service<Request, Response = Response, Error = Infallible>,
-    S::Future: Send + 'static,
 {
     type Response = Response;
     type Error = Infallible;
-    type Future = BoxFuture<'static, Result<Response, Infallible>>;
+    type Future = Watching<S::Future, End>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         self.inner.poll_ready(cx)
@@ -47,8 +44,8 @@ where
 
     fn call(&mut self, request: Request) -> Self::Future {
         let path = request.uri().path();
-        let (service, method) = split_path(path);
         let scope = TraceScope::remote(propagation::extract(request.headers()), || {
+            let (service, method) = split_path(path);
             tracing::info_span!(
                 "rpc.server",
                 otel.name = path.trim_start_matches('/'),
@@ -61,17 +58,12 @@ where
             )
         });
         let call = scope.enter(|| self.inner.call(request));
-        let end = End {
-            scope: scope.clone(),
-        };
-        scope
-            .run(async move { Ok(watch(call.await?, end)) })
-            .boxed()
+        Watching::new(call, End { scope })
     }
 }
 
 /// Keeps the scope until the response has ended and notes how.
-struct End {
+pub(crate) struct End {
     scope: TraceScope,
 }
 

@@ -7,6 +7,7 @@ mod drain;
 mod echo;
 #[cfg(feature = "fault")]
 mod faults;
+mod load;
 mod mesh;
 mod overload;
 mod probes;

@@ -11,9 +11,9 @@ use crate::{MethodTable, Policy};
 
 const MS: Duration = Duration::from_millis(1);
 
-async fn attempt(call: Call, answers_after: Duration) -> (http::HeaderMap, Response) {
+async fn attempt(call: Box<Call>, answers_after: Duration) -> (http::HeaderMap, Response) {
     let (told, mut heard) = tokio::sync::mpsc::channel(1);
-    let transport = service_fn(move |call: Call| {
+    let transport = service_fn(move |call: Box<Call>| {
         let told = told.clone();
         async move {
             let _ = told.try_send(call.head.headers);
@@ -25,7 +25,7 @@ async fn attempt(call: Call, answers_after: Duration) -> (http::HeaderMap, Respo
     (heard.try_recv().unwrap(), response)
 }
 
-async fn call(policy: &Policy, deadline: Duration) -> Call {
+async fn call(policy: &Policy, deadline: Duration) -> Box<Call> {
     let mut request = request(READ);
     request.extensions_mut().insert(Deadline::after(deadline));
     match Call::take(request, policy).await {

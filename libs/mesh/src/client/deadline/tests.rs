@@ -4,7 +4,10 @@ use tokio::time::Instant;
 use tower::service_fn;
 
 use super::super::script::{READ, ok, policy, request};
+use tonic::Code;
+
 use super::*;
+use crate::body::head_code;
 use crate::deadline::scope;
 
 const MS: Duration = Duration::from_millis(1);
@@ -39,7 +42,7 @@ async fn the_least_of_the_caller_s_time_and_the_method_s_is_sent_along() {
     let mut hurried = request(READ);
     hurried
         .headers_mut()
-        .insert(GRPC_TIMEOUT, format_timeout(30 * MS));
+        .insert(&GRPC_TIMEOUT, format_timeout(30 * MS));
     let (told, ..) = scope(Deadline::after(70 * MS), call(hurried, MS)).await;
     assert_eq!(told, Some(30 * MS));
 }

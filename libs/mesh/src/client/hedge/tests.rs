@@ -6,7 +6,7 @@ const MS: Duration = Duration::from_millis(1);
 
 async fn call<S>(hedge: &mut S, request: Request) -> Duration
 where
-    S: Service<Call, Response = Response, Error = Infallible>,
+    S: Service<Box<Call>, Response = Response, Error = Infallible>,
 {
     let began = Instant::now();
     let Ok(call) = Call::take(request, &policy()).await else {

@@ -7,7 +7,7 @@ use super::*;
 
 const MS: Duration = Duration::from_millis(1);
 
-async fn call(path: &str) -> Call {
+async fn call(path: &str) -> Box<Call> {
     match Call::take(request(path), &policy()).await {
         Ok(call) => call,
         Err(_) => panic!("the body can be read"),

@@ -3,6 +3,8 @@
 //! The head of a response says OK before the message has come, and a peer may die in between. A
 //! unary response is read to its end, which costs nothing: generated clients do so anyway. Of a
 //! stream the first message is awaited; after it nothing is repeated.
+//!
+//! A server reads its unary answers to their end too, so that nobody above has to wait for it.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -11,10 +13,10 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use http_body_util::BodyExt as _;
-use tonic::{Status, body::Body};
+use tonic::{Code, Status, body::Body};
 
 use crate::Response;
-use crate::body::head_code;
+use crate::body::{Ended, code, head_code};
 use crate::method::MethodKind;
 use crate::policy::defaults::MAX_MESSAGE_BYTES;
 
@@ -52,11 +54,22 @@ pub(crate) async fn settle(response: Response, kind: MethodKind) -> Result<Respo
             head.headers.extend(trailers.clone());
             return Ok(Response::from_parts(head, Body::empty()));
         }
+        let ended = Ended(code(trailers).unwrap_or(Code::Unknown));
+        head.extensions.insert(ended);
         frames.push_back(frame);
         return Ok(restore(head, frames, None));
     }
     // The end of the body without trailers: the stream was cut.
     Err(Broke)
+}
+
+/// Returns a body of what is known whole. It tells no length: a `content-length` beside the one that
+/// is in the message would be bytes for nothing.
+pub(crate) fn whole(data: Bytes) -> Body {
+    Body::new(Settled {
+        frames: VecDeque::from([Frame::data(data)]),
+        rest: None,
+    })
 }
 
 fn restore(
