@@ -42,6 +42,14 @@ impl Fared {
     }
 }
 
+/// A call's worth of work.
+pub(crate) fn work() -> Ask {
+    Ask {
+        what: "work".into(),
+        number: MILLIS,
+    }
+}
+
 /// Calls at `interactive` and `background` times the capacity; returns how they fared, and the
 /// goodput, calls answered in time, as a share of the capacity.
 pub(crate) async fn overload(mesh: &Mesh, interactive: f64, background: f64) -> ([Fared; 2], f64) {
@@ -64,10 +72,7 @@ pub(crate) async fn overload(mesh: &Mesh, interactive: f64, background: f64) -> 
         } else {
             Priority::Background
         };
-        let ask = Ask {
-            what: "work".into(),
-            number: MILLIS,
-        };
+        let ask = work();
         let channel = mesh.channel.clone();
         calls.spawn(async move {
             let begun = Instant::now();
