@@ -248,7 +248,7 @@ where
     let before = used();
     let mut ticks = pace(lasts);
     // Nothing is kept of a call that has ended, as a server keeps nothing.
-    let (ended, mut ends) = mpsc::unbounded_channel();
+    let (ended, mut ends) = mpsc::channel((lasts.as_secs() as u32 * per_second * 2) as usize);
     while let Some(due) = ticks.recv().await {
         for _ in 0..burst {
             let (channel, ended) = (channel.clone(), ended.clone());
@@ -263,7 +263,7 @@ where
                 let codec = ProstCodec::<Echo, Echo>::default();
                 let path = http::uri::PathAndQuery::from_static(PATH);
                 client.unary(Request::new(echo), path, codec).await.unwrap();
-                let _ = ended.send(due.elapsed());
+                ended.try_send(due.elapsed()).unwrap();
             });
         }
     }

@@ -168,6 +168,14 @@ impl Policy {
         self.table.faults.clone()
     }
 
+    /// Returns how long a stream's client may be quiet before it is given up.
+    pub fn stream_idle(&self) -> Duration {
+        self.table
+            .options
+            .stream_idle_ms
+            .map_or(defaults::STREAM_IDLE, Duration::from_millis)
+    }
+
     /// Returns how long running calls may take to finish at shutdown.
     pub fn drain_limit(&self) -> Duration {
         self.table

@@ -21,8 +21,11 @@ use mediamesh_mesh::{
 use mediamesh_proto::{
     ApiKeySecret, ErrorReason,
     media::v1::{
-        CreateJobRequest, CreateJobResponse, GetJobRequest, GetJobResponse, GetQueueStatsRequest,
-        GetQueueStatsResponse, Job, ListJobsRequest, ListJobsResponse,
+        CancelJobRequest, CancelJobResponse, CreateJobRequest, CreateJobResponse, GetJobRequest,
+        GetJobResponse, GetQueueStatsRequest, GetQueueStatsResponse, Job, ListJobsRequest,
+        ListJobsResponse, PauseQueueRequest, PauseQueueResponse, ResumeQueueRequest,
+        ResumeQueueResponse, RetryFailedJobsRequest, RetryFailedJobsResponse, RetryJobRequest,
+        RetryJobResponse, WatchJobRequest, WatchJobResponse,
         job_service_client::JobServiceClient,
         job_service_server::{JobService, JobServiceServer},
     },
@@ -120,6 +123,50 @@ impl JobService for WhoAmI {
         &self,
         _: Request<GetQueueStatsRequest>,
     ) -> Result<Response<GetQueueStatsResponse>, Status> {
+        Err(Status::unimplemented("fake"))
+    }
+
+    type WatchJobStream = BoxStream<'static, Result<WatchJobResponse, Status>>;
+
+    async fn watch_job(
+        &self,
+        _: Request<WatchJobRequest>,
+    ) -> Result<Response<Self::WatchJobStream>, Status> {
+        Err(Status::unimplemented("fake"))
+    }
+
+    async fn cancel_job(
+        &self,
+        _: Request<CancelJobRequest>,
+    ) -> Result<Response<CancelJobResponse>, Status> {
+        Err(Status::unimplemented("fake"))
+    }
+
+    async fn retry_job(
+        &self,
+        _: Request<RetryJobRequest>,
+    ) -> Result<Response<RetryJobResponse>, Status> {
+        Err(Status::unimplemented("fake"))
+    }
+
+    async fn retry_failed_jobs(
+        &self,
+        _: Request<RetryFailedJobsRequest>,
+    ) -> Result<Response<RetryFailedJobsResponse>, Status> {
+        Err(Status::unimplemented("fake"))
+    }
+
+    async fn pause_queue(
+        &self,
+        _: Request<PauseQueueRequest>,
+    ) -> Result<Response<PauseQueueResponse>, Status> {
+        Err(Status::unimplemented("fake"))
+    }
+
+    async fn resume_queue(
+        &self,
+        _: Request<ResumeQueueRequest>,
+    ) -> Result<Response<ResumeQueueResponse>, Status> {
         Err(Status::unimplemented("fake"))
     }
 }

@@ -21,6 +21,11 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 impl Edge {
+    /// Returns how long it goes on accepting after shutdown has begun.
+    pub fn drain_delay(&self) -> Duration {
+        self.shared.options.drain_delay()
+    }
+
     /// Serves HTTP/1.1 and HTTP/2 without TLS until `shutdown`, then turns readiness off, goes on
     /// for the delay that is configured, accepts no more and lets running requests end.
     ///
@@ -53,7 +58,7 @@ impl Edge {
             shutdown.await;
             // probes must have seen it before the first connection is refused
             self.shared.deps.health.set_draining();
-            tokio::time::sleep(self.shared.options.drain_delay()).await;
+            tokio::time::sleep(self.drain_delay()).await;
         });
         loop {
             let accepted = tokio::select! {

@@ -4,6 +4,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use anyhow::{Context as _, Result};
 use mediamesh_config::Loaded;
+use mediamesh_edge::Edge;
 use mediamesh_mesh::{
     Identity, Policy, ServiceName, Shutdown,
     admin::{self, Guard},
@@ -163,7 +164,13 @@ pub(crate) async fn start(
         let stop = shutdown.begun();
         shutdown.spawn(async move { search.run(stop).await });
     }
-    let stop = shutdown.begun();
+    // Where clients from outside come in, they come in by either address as long as they may not know.
+    let delay = node.edge.as_ref().map_or(Duration::ZERO, Edge::drain_delay);
+    let begun = shutdown.begun();
+    let stop = async move {
+        begun.await;
+        tokio::time::sleep(delay).await;
+    };
     let failed = shutdown.clone();
     let routes = node.routes;
     shutdown.spawn(async move {

@@ -1,5 +1,7 @@
 //! Finds the endpoints of a service and keeps its pool up to date.
 
+use std::io;
+use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
 
 use tokio::net::lookup_host;
@@ -7,7 +9,6 @@ use tokio::time::timeout;
 
 use super::address::{Address, EndpointError, Target};
 use super::pool::Pool;
-use crate::policy::defaults::RESOLVE_TIMEOUT;
 
 /// Points `pool` at `endpoints`; names are resolved now and then again and again, by a task that ends
 /// with the pool.
@@ -32,34 +33,40 @@ pub(crate) fn follow(
     match fixed {
         Some(addresses) => pool.set(&addresses),
         None => {
-            tokio::spawn(resolve(Arc::downgrade(pool), targets));
+            let look_up = async |host: String, port| {
+                let found = lookup_host((host, port)).await;
+                found.map(Iterator::collect)
+            };
+            tokio::spawn(resolve(Arc::downgrade(pool), targets, look_up));
         }
     }
     Ok(())
 }
 
-async fn resolve(pool: Weak<Pool>, targets: Vec<Target>) {
+async fn resolve<L, F>(pool: Weak<Pool>, targets: Vec<Target>, look_up: L)
+where
+    L: Fn(String, u16) -> F,
+    F: Future<Output = io::Result<Vec<SocketAddr>>>,
+{
     let mut known: Vec<Vec<Address>> = vec![Vec::new(); targets.len()];
     let mut complaints = 0_u32;
     loop {
-        let Some(interval) = pool
-            .upgrade()
-            .map(|pool| pool.shared.policy.connection.resolve_interval)
-        else {
+        let Some(policy) = pool.upgrade().map(|pool| pool.shared.policy.connection) else {
             return;
         };
         for (target, known) in targets.iter().zip(&mut known) {
             match target {
                 Target::Fixed(address) => *known = vec![address.clone()],
                 Target::Dns { host, port, tls } => {
-                    let looked_up = lookup_host((host.as_str(), *port));
-                    let found = match timeout(RESOLVE_TIMEOUT, looked_up).await {
+                    let looked_up = look_up(host.clone(), *port);
+                    let found = match timeout(policy.resolve_timeout, looked_up).await {
                         Ok(found) => found,
                         Err(slow) => Err(slow.into()),
                     };
                     match found {
                         Ok(sockets) => {
                             let mut addresses: Vec<Address> = sockets
+                                .into_iter()
                                 .map(|socket| Address::of_socket(socket, host, *tls))
                                 .collect();
                             // Resolvers rotate their answers, and say some twice.
@@ -84,7 +91,7 @@ async fn resolve(pool: Weak<Pool>, targets: Vec<Target>) {
             Some(_) => {}
             None => return,
         }
-        tokio::time::sleep(interval).await;
+        tokio::time::sleep(policy.resolve_interval).await;
     }
 }
 
@@ -96,4 +103,88 @@ fn changed(pool: &Pool, addresses: &[Address]) -> bool {
             || endpoints
                 .iter()
                 .any(|endpoint| !addresses.contains(&endpoint.address)))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::time::Duration;
+
+    use parking_lot::Mutex;
+
+    use super::super::script;
+    use super::*;
+
+    /// What the name server says; `None` is nothing at all.
+    type Answer = Option<io::Result<Vec<u8>>>;
+
+    /// A pool that follows a name, and what the name server says next.
+    fn following() -> (Arc<Pool>, Arc<Mutex<Answer>>) {
+        let pool = script::pool();
+        let says: Arc<Mutex<Answer>> = Arc::new(Mutex::new(Some(Ok(vec![1]))));
+        let answers = Arc::clone(&says);
+        let look_up = move |_: String, port: u16| {
+            let answer = match &*answers.lock() {
+                None => None,
+                Some(Err(error)) => Some(Err(error.kind().into())),
+                Some(Ok(hosts)) => Some(Ok(hosts
+                    .iter()
+                    .map(|host| SocketAddr::from(([127, 0, 0, *host], port)))
+                    .collect())),
+            };
+            async {
+                match answer {
+                    Some(answer) => answer,
+                    None => std::future::pending().await,
+                }
+            }
+        };
+        let target = Target::parse("dns:///media.example:50051", false).unwrap();
+        tokio::spawn(resolve(Arc::downgrade(&pool), vec![target], look_up));
+        (pool, says)
+    }
+
+    /// The hosts of the pool once the name was resolved anew.
+    async fn hosts(pool: &Pool) -> Vec<String> {
+        let policy = pool.shared.policy.connection;
+        tokio::time::sleep(policy.resolve_interval + policy.resolve_timeout).await;
+        let endpoints = pool.endpoints();
+        endpoints
+            .iter()
+            .map(|endpoint| endpoint.address.host_port().0.to_owned())
+            .collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn endpoints_follow_the_answers_of_the_name_server() {
+        let (pool, says) = following();
+        assert_eq!(hosts(&pool).await, ["127.0.0.1"]);
+        let kept = Arc::clone(&pool.endpoints()[0]);
+        *says.lock() = Some(Ok(vec![2, 1, 2]));
+        assert_eq!(hosts(&pool).await, ["127.0.0.1", "127.0.0.2"]);
+        assert!(
+            Arc::ptr_eq(&kept, &pool.endpoints()[0]),
+            "its connection is kept"
+        );
+        *says.lock() = Some(Ok(vec![2]));
+        assert_eq!(hosts(&pool).await, ["127.0.0.2"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_name_server_in_trouble_takes_no_endpoint_away() {
+        let (pool, says) = following();
+        assert_eq!(hosts(&pool).await, ["127.0.0.1"]);
+        for trouble in [
+            Some(Err(io::ErrorKind::NotFound.into())),
+            Some(Ok(vec![])),
+            None,
+        ] {
+            *says.lock() = trouble;
+            assert_eq!(hosts(&pool).await, ["127.0.0.1"]);
+        }
+        *says.lock() = Some(Ok(vec![3]));
+        // The look-up that hung is given up first.
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        assert_eq!(hosts(&pool).await, ["127.0.0.3"]);
+    }
 }

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::connector::{self, ConnectError, Connection, Sender, Sign};
 use super::endpoint::{Endpoint, Live};
-use crate::policy::defaults::{HEALTH_INTERVAL, WATCH_INTERVAL};
+use crate::policy::defaults::WATCH_INTERVAL;
 
 /// Least wait between two attempts to connect, however much it is wanted.
 const LEAST_PAUSE: Duration = Duration::from_millis(20);
@@ -150,7 +150,7 @@ async fn listen(endpoint: &Endpoint, sender: Sender) {
         last = now;
         let silent = !starved && endpoint.load.silence() >= policy.silence;
         // A peer may begin or cease to serve while its connection stands.
-        let due = asked.elapsed() >= HEALTH_INTERVAL;
+        let due = asked.elapsed() >= policy.health_interval;
         if !silent && !due {
             continue;
         }

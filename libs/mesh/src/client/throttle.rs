@@ -10,7 +10,7 @@
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use super::clock::Clock;
-use crate::policy::{RetryThrottling, defaults};
+use crate::policy::RetryThrottling;
 
 const MILLI: f64 = 1000.0;
 
@@ -23,6 +23,8 @@ pub(crate) struct Throttle {
     clock: Clock,
     /// Until when time has given tokens back, microseconds.
     refilled: AtomicU64,
+    /// What time gives back, tokens a second.
+    per_second: f64,
 }
 
 impl Throttle {
@@ -34,6 +36,7 @@ impl Throttle {
             left: AtomicI64::new(max),
             clock,
             refilled: AtomicU64::new(0),
+            per_second: policy.tokens_per_second,
         }
     }
 
@@ -42,7 +45,7 @@ impl Throttle {
         let now = self.clock.micros();
         let before = self.refilled.swap(now, Ordering::AcqRel);
         let seconds = now.saturating_sub(before) as f64 / 1e6;
-        let tokens = (seconds * defaults::RETRY_TOKENS_PER_SECOND * MILLI) as i64;
+        let tokens = (seconds * self.per_second * MILLI) as i64;
         match tokens {
             // Not enough for a thousandth: the time goes on to count.
             0 => {
@@ -100,6 +103,7 @@ mod tests {
         let policy = RetryThrottling {
             max_tokens: 10,
             token_ratio: 0.1,
+            tokens_per_second: 5.0,
         };
         Throttle::new(policy, Clock::new())
     }

@@ -48,6 +48,8 @@ pub struct RetryThrottling {
     pub max_tokens: u32,
     /// Tokens that a success gives back.
     pub token_ratio: f64,
+    /// Tokens that come back each second whatever happens.
+    pub tokens_per_second: f64,
 }
 
 /// When an endpoint's breaker opens and for how long. Terms of gRFC A50 where it has them.
@@ -89,8 +91,12 @@ pub struct ConnectionPolicy {
     pub latency_decay: Duration,
     /// Differences of latency below this do not matter to the choice.
     pub latency_floor: Duration,
+    /// How often a connected endpoint is asked whether it is serving.
+    pub health_interval: Duration,
     /// How often names are resolved anew.
     pub resolve_interval: Duration,
+    /// Longest a name may take to resolve.
+    pub resolve_timeout: Duration,
 }
 
 /// All of it for one service.

@@ -130,9 +130,9 @@ pub const RETRY: RetryPolicy = RetryPolicy {
 pub const RETRY_THROTTLING: RetryThrottling = RetryThrottling {
     max_tokens: 100,
     token_ratio: 0.1,
+    // Half the bucket in ten seconds.
+    tokens_per_second: 5.0,
 };
-/// Tokens that come back each second whatever happens: half the bucket in ten seconds.
-pub const RETRY_TOKENS_PER_SECOND: f64 = 5.0;
 /// Hedging: after the observed 95th percentile, never before 2 ms, for at most one call in twenty.
 pub const HEDGING: HedgingPolicy = HedgingPolicy {
     max_attempts: 2,
@@ -183,15 +183,15 @@ pub const CLIENT: ClientPolicy = ClientPolicy {
         max_in_flight: 4096,
         latency_decay: Duration::from_millis(150),
         latency_floor: Duration::from_millis(1),
+        // Nothing to a peer, and one that lost what it depends on is avoided before many calls have
+        // failed.
+        health_interval: Duration::from_secs(1),
         // Added endpoints are used within 5 s, with one lost answer.
         resolve_interval: Duration::from_secs(2),
+        // As long as addresses may be old without harm.
+        resolve_timeout: Duration::from_secs(5),
     },
 };
-/// How often a connected endpoint is asked whether it is serving: once a second is nothing to it, and
-/// a peer that lost what it depends on is avoided before many calls have failed.
-pub const HEALTH_INTERVAL: Duration = Duration::from_secs(1);
-/// Longest a name may take to resolve: as long as its addresses may be old without harm.
-pub const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often endpoints are looked at for silence.
 pub const WATCH_INTERVAL: Duration = Duration::from_millis(100);
 

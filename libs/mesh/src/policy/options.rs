@@ -29,6 +29,9 @@ pub struct PolicyOptions {
     pub methods: BTreeMap<String, MethodPolicyOptions>,
     /// How long a server may take to finish running calls at shutdown, milliseconds.
     pub drain_ms: Option<u64>,
+    /// How long a client may read nothing of a stream, or send nothing, before it is given up,
+    /// milliseconds.
+    pub stream_idle_ms: Option<u64>,
     /// Faults that servers inject; only builds with the feature `fault` take any.
     pub faults: FaultOptions,
 }
@@ -109,6 +112,8 @@ pub struct RetryThrottlingOptions {
     pub max_tokens: Option<u32>,
     /// Tokens that a success gives back.
     pub token_ratio: Option<f64>,
+    /// Tokens that come back each second whatever happens.
+    pub tokens_per_second: Option<f64>,
 }
 
 /// Circuit breakers of endpoints; terms of gRFC A50 where it has them.
@@ -146,8 +151,12 @@ pub struct ConnectionOptions {
     pub probe_timeout_ms: Option<u64>,
     /// Calls in flight to one endpoint.
     pub max_in_flight: Option<u32>,
+    /// How often a connected endpoint is asked whether it is serving, milliseconds.
+    pub health_interval_ms: Option<u64>,
     /// How often names are resolved anew, milliseconds.
     pub resolve_interval_ms: Option<u64>,
+    /// Longest a name may take to resolve, milliseconds.
+    pub resolve_timeout_ms: Option<u64>,
 }
 
 fn ms(own: Option<u64>, base: Duration) -> Duration {
@@ -201,6 +210,9 @@ impl ServicePolicyOptions {
                 token_ratio: throttling
                     .token_ratio
                     .unwrap_or(base.throttling.token_ratio),
+                tokens_per_second: throttling
+                    .tokens_per_second
+                    .unwrap_or(base.throttling.tokens_per_second),
             },
             breaker: BreakerPolicy {
                 consecutive_failures: outliers
@@ -232,9 +244,17 @@ impl ServicePolicyOptions {
                 max_in_flight: connection
                     .max_in_flight
                     .unwrap_or(base.connection.max_in_flight),
+                health_interval: ms(
+                    connection.health_interval_ms,
+                    base.connection.health_interval,
+                ),
                 resolve_interval: ms(
                     connection.resolve_interval_ms,
                     base.connection.resolve_interval,
+                ),
+                resolve_timeout: ms(
+                    connection.resolve_timeout_ms,
+                    base.connection.resolve_timeout,
                 ),
                 ..base.connection
             },

@@ -37,6 +37,8 @@ impl PolicyOptions {
         self.methods(&mut faults);
         let mut found = Found::at("mesh".to_owned(), &mut faults);
         found.within("drain_ms", self.drain_ms, 0..=MAX_WAIT_MS);
+        let idle = self.stream_idle_ms;
+        found.within("stream_idle_ms", idle, 1000..=MAX_EJECTION_MS);
         faults
     }
 
@@ -143,6 +145,8 @@ impl RetryThrottlingOptions {
         let (tokens, ratio) = (self.max_tokens, self.token_ratio);
         found.within("retry_throttling.max_tokens", tokens, 1..=10_000);
         found.within("retry_throttling.token_ratio", ratio, 0.0..=1.0);
+        let refill = self.tokens_per_second;
+        found.within("retry_throttling.tokens_per_second", refill, 0.0..=1000.0);
     }
 }
 
@@ -175,6 +179,7 @@ impl ConnectionOptions {
             ("max_backoff_ms", self.max_backoff_ms),
             ("silence_ms", self.silence_ms),
             ("probe_timeout_ms", self.probe_timeout_ms),
+            ("resolve_timeout_ms", self.resolve_timeout_ms),
         ] {
             found.within(&key(name), value, 1..=MAX_WAIT_MS);
         }
@@ -184,9 +189,13 @@ impl ConnectionOptions {
         );
         let in_flight = self.max_in_flight;
         found.within(&key("max_in_flight"), in_flight, 1..=MAX_CALLS as u32);
-        // a name server must not be asked without pause
-        let interval = self.resolve_interval_ms;
-        found.within(&key("resolve_interval_ms"), interval, 100..=MAX_EJECTION_MS);
+        // neither a peer nor a name server must be asked without pause
+        for (name, interval) in [
+            ("health_interval_ms", self.health_interval_ms),
+            ("resolve_interval_ms", self.resolve_interval_ms),
+        ] {
+            found.within(&key(name), interval, 100..=MAX_EJECTION_MS);
+        }
     }
 }
 
@@ -279,6 +288,7 @@ mod tests {
                 "connection": {
                     "connect_timeout_ms": 0,
                     "probe_timeout_ms": 0,
+                    "health_interval_ms": 1,
                     "resolve_interval_ms": 0,
                 },
             }}}),
@@ -296,6 +306,7 @@ mod tests {
                 "outlier_detection.max_ejection_percent is 101; it must be 0 to 100",
                 "connection.connect_timeout_ms is 0; it must be 1 to 600000",
                 "connection.probe_timeout_ms is 0; it must be 1 to 600000",
+                "connection.health_interval_ms is 1; it must be 100 to 3600000",
                 "connection.resolve_interval_ms is 0; it must be 100 to 3600000",
             ],
         );

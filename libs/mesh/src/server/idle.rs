@@ -2,7 +2,7 @@
 //!
 //! A client that reads nothing is noticed by nobody: the transport asks for the next message only once
 //! there is room for it, so no timer inside the stream is looked at. A task outside takes the stream
-//! away after `STREAM_IDLE`, and with it its place, its memory and its files.
+//! away after `mesh.stream_idle_ms`, and with it its place, its memory and its files.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -21,7 +21,7 @@ use tower::{Layer, Service};
 
 use crate::body::head_code;
 use crate::method::MethodKind;
-use crate::policy::{Policy, defaults};
+use crate::policy::Policy;
 use crate::{Request, Response, status};
 
 /// Layer of [`Idle`].
@@ -34,8 +34,8 @@ pub(crate) struct IdleLayer {
 impl IdleLayer {
     pub(crate) fn new(policy: Policy) -> Self {
         Self {
+            limit: policy.stream_idle(),
             policy,
-            limit: defaults::STREAM_IDLE,
         }
     }
 }

@@ -5,17 +5,13 @@
 use std::time::Duration;
 
 use mediamesh_mesh::policy::ServicePolicyOptions;
-use mediamesh_mesh::{Priority, ServiceName, priority};
-use mediamesh_proto::ErrorReason;
-use mediamesh_proto::status::reason_of;
+use mediamesh_mesh::{ServiceName, priority};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
-use tonic::{Code, Status};
-use tonic_types::StatusExt as _;
 
 use crate::direct::{self, serve};
 use crate::echo::{Answer, Ask, call, stream};
-use crate::load::{CAPACITY, Fared, MILLIS, SERVERS, assert_shed, overload};
+use crate::load::{CAPACITY, MILLIS, SERVERS, assert_shed, overload};
 use crate::mesh::{BOTH, Mesh, Via, limits, start, start_with};
 
 async fn simulated() -> Mesh {

@@ -50,14 +50,16 @@ pub(super) fn print(options: &PolicyOptions) -> String {
         let client = policy.client(Some(name));
         let limits = policy.limits(Some(name));
         text.push_str(&format!(
-            "# {name}\n#   retry budget {} tokens, {} back per success; breaker opens after {} \
+            "# {name}\n#   retry budget {} tokens, {} back per success and {} \
+             a second; breaker opens after {} \
              failures in a row, or below {:.0} % of {} calls on at most {} % of the endpoints, for \
              {} to {} less up to {:.0} %\n#   connect {}, again after {} to {}, sign of life asked \
-             for after {} and awaited for {}; names resolved every {}; {} calls to one endpoint\n\
+             for after {} and awaited for {}, health every {}; names resolved every {}, for {} at most; {} calls to one endpoint\n\
              #   server runs {} to {} calls at once, {} in flight, {} streams, {} % of it for \
              background; a call waits {} at most\n",
             client.throttling.max_tokens,
             client.throttling.token_ratio,
+            client.throttling.tokens_per_second,
             client.breaker.consecutive_failures,
             client.breaker.success_rate_floor * 100.0,
             client.breaker.minimum_calls,
@@ -70,7 +72,9 @@ pub(super) fn print(options: &PolicyOptions) -> String {
             time(client.connection.max_backoff),
             time(client.connection.silence),
             time(client.connection.probe_timeout),
+            time(client.connection.health_interval),
             time(client.connection.resolve_interval),
+            time(client.connection.resolve_timeout),
             client.connection.max_in_flight,
             limits.min_running,
             limits.max_running,

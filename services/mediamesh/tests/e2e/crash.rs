@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::Result;
+use mediamesh_proto::media::v1::{ListMediaItemsRequest, media_service_client::MediaServiceClient};
 use mediamesh_testkit::{Http, fixture};
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -160,5 +161,26 @@ async fn sigterm_finishes_the_calls_that_run() -> Result<()> {
     );
     let mesh = launcher.start().await?;
     assert_eq!(mesh.http().list_all("").await?.len(), 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn both_addresses_take_calls_until_a_load_balancer_knows() -> Result<()> {
+    let mut launcher = launcher().env("MEDIAMESH_EDGE__DRAIN_DELAY_MS", "3000");
+    let mesh = launcher.start().await?;
+    let uri = mesh.grpc_uri();
+    mesh.terminate()?;
+    while mesh.http().get("/health/ready").await?.status.as_u16() == 200 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    // connections of their own, as clients have that do not know yet
+    let listed = mesh.http().list_all("").await?;
+    let channel = tonic::transport::Endpoint::from_shared(uri)?
+        .connect()
+        .await?;
+    let found = MediaServiceClient::new(channel)
+        .list_media_items(ListMediaItemsRequest::default())
+        .await?;
+    assert_eq!(found.get_ref().media_items.len(), listed.len());
     Ok(())
 }
