@@ -45,6 +45,26 @@ pub enum Error {
     /// The stream that brings the bytes ended with an error; nothing was kept.
     #[error("source of the bytes failed")]
     Source(#[source] BoxError),
+    /// The backend does not know us, or does not let us do it.
+    #[error("object storage refuses the credentials, or what they are used for")]
+    Denied(#[source] BoxError),
+    /// The bucket is not there.
+    #[error("bucket of the object storage does not exist")]
+    NoBucket(#[source] BoxError),
+    /// The backend cannot do this.
+    #[error("{backend} cannot sign addresses")]
+    CannotSign {
+        /// Which backend.
+        backend: &'static str,
+    },
+    /// An address cannot be valid that long.
+    #[error("signed address is asked for {secs} seconds; 1 to {limit_secs} are possible")]
+    InvalidExpiry {
+        /// What was asked for.
+        secs: u64,
+        /// The most.
+        limit_secs: u64,
+    },
     /// The backend failed otherwise.
     #[error("object storage failed")]
     Backend(#[source] BoxError),
@@ -57,9 +77,14 @@ impl Error {
     /// Sorts a backend's error; `key` is what the operation was about.
     pub(crate) fn from_backend(key: &str, error: object_store::Error) -> Self {
         match error {
+            error if says(&error, &["NoSuchBucket"]) => Self::NoBucket(Box::new(error)),
             object_store::Error::NotFound { .. } => Self::NotFound {
                 key: key.to_owned(),
             },
+            error @ (object_store::Error::PermissionDenied { .. }
+            | object_store::Error::Unauthenticated { .. }) => Self::Denied(Box::new(error)),
+            // of a listing the status is lost on the way
+            error if says(&error, &DENIALS) => Self::Denied(Box::new(error)),
             other => Self::from_source(Box::new(other)),
         }
     }
@@ -81,13 +106,40 @@ impl Error {
             Self::TooLarge { .. } => (ErrorKind::InvalidArgument, ErrorReason::TooLarge),
             Self::Full(_) => (ErrorKind::ResourceExhausted, ErrorReason::StorageFull),
             Self::Source(_) => (ErrorKind::Cancelled, ErrorReason::Cancelled),
-            Self::Backend(_) => (ErrorKind::DependencyDown, ErrorReason::DependencyDown),
+            // An operator has to act; until then it is as good as down.
+            Self::Backend(_) | Self::Denied(_) | Self::NoBucket(_) => {
+                (ErrorKind::DependencyDown, ErrorReason::DependencyDown)
+            }
+            Self::CannotSign { .. } => (ErrorKind::Unimplemented, ErrorReason::Unimplemented),
+            Self::InvalidExpiry { .. } => (ErrorKind::InvalidArgument, ErrorReason::InvalidField),
             // A key comes from a row: both mean that rows and bytes disagree.
             Self::NotFound { .. } | Self::InvalidKey { .. } => {
                 (ErrorKind::DataLoss, ErrorReason::DataCorrupt)
             }
         }
     }
+}
+
+/// Codes of S3 that are about who we are and what we may.
+const DENIALS: [&str; 5] = [
+    "AccessDenied",
+    "ExpiredToken",
+    "InvalidAccessKeyId",
+    "InvalidToken",
+    "SignatureDoesNotMatch",
+];
+
+/// Tells whether a server's answer somewhere in the chain holds one of `codes`.
+fn says(error: &(dyn StdError + 'static), codes: &[&str]) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let text = error.to_string();
+        if codes.iter().any(|code| text.contains(code)) {
+            return true;
+        }
+        next = error.source();
+    }
+    false
 }
 
 /// Tells whether the root of the chain is `ENOSPC` or `EDQUOT`.
@@ -119,7 +171,10 @@ impl From<Error> for mediamesh_proto::Error {
                 out.meta("startBytes", start).meta("sizeBytes", size_bytes)
             }
             Error::TooLarge { limit_bytes } => out.meta("maxSizeBytes", limit_bytes),
-            Error::Source(_) => out,
+            Error::InvalidExpiry { secs, limit_secs } => {
+                out.meta("seconds", secs).meta("maxSeconds", limit_secs)
+            }
+            Error::Source(_) | Error::CannotSign { .. } => out,
             _ => {
                 tracing::error!(error = &error as &dyn StdError, "object storage failed");
                 if kind == ErrorKind::DependencyDown {

@@ -1,7 +1,8 @@
 //! What a crash left behind, and its removal.
 //!
-//! Two things can be left: objects and unfinished uploads under the staging key, and files named
-//! `<key>#<number>` that the local backend writes before it renames them.
+//! Three things can be left: objects under the staging key, files named `<key>#<number>` that the
+//! local backend writes before it renames them, and unfinished uploads to a bucket, which no listing
+//! of objects shows and which are found by the ids put beside their keys.
 
 use std::{
     path::Path as FilePath,
@@ -15,10 +16,11 @@ use crate::{
     error::{Error, Result},
     key::STAGING,
     store::{BlobStore, info},
+    upload::{MARK, abort_marked},
 };
 
 impl BlobStore {
-    /// Removes half-written objects older than `age`; answers how many.
+    /// Removes half-written objects and uploads older than `age`; answers how many.
     ///
     /// `age` must exceed the longest upload, or be zero when this process is the only one that
     /// writes and has not begun to.
@@ -34,9 +36,18 @@ impl BlobStore {
         for meta in staged {
             if SystemTime::from(meta.last_modified) <= limit {
                 let path = meta.location.clone();
-                match self.backend.delete(&path).await {
+                let marks = path.as_ref().ends_with(MARK);
+                let done = match marks {
+                    true => abort_marked(self, &path).await,
+                    false => self.backend.delete(&path).await,
+                };
+                match done {
                     Ok(()) => removed += 1,
                     Err(object_store::Error::NotFound { .. }) => {}
+                    // the next sweep tries again; one upload must not keep the rest
+                    Err(error) if marks => {
+                        tracing::warn!(%error, "an unfinished upload cannot be aborted");
+                    }
                     Err(error) => return Err(Error::from_backend(&info(meta).key, error)),
                 }
             }

@@ -5,15 +5,17 @@ use std::{ops::Range, path::PathBuf, sync::Arc};
 use bytes::Bytes;
 use futures::{Stream, StreamExt as _, TryStreamExt as _, stream::BoxStream};
 use object_store::{
-    GetOptions, GetRange, GetResultPayload, ObjectStore, ObjectStoreExt as _, PutPayload,
-    local::LocalFileSystem, memory::InMemory, path::Path,
+    Attribute, GetOptions, GetRange, GetResultPayload, ObjectStore, ObjectStoreExt as _,
+    PutOptions, PutPayload, local::LocalFileSystem, memory::InMemory, path::Path,
 };
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 use tokio_util::io::ReaderStream;
 
 use crate::{
+    bucket::BucketHandle,
     error::{BoxError, Error, Result},
-    writer::{Writer, Written},
+    upload::attributes,
+    writer::{PART_BYTES, Writer, Written},
 };
 
 /// Bytes read from a file at once: one trip to the blocking pool costs about as much as copying this.
@@ -28,6 +30,14 @@ pub struct BlobStore {
     pub(crate) backend: Arc<dyn ObjectStore>,
     /// Folder of the local backend, whose half-written files no listing shows.
     pub(crate) local_root: Option<PathBuf>,
+    /// What a bucket can do beyond that.
+    pub(crate) bucket: Option<BucketHandle>,
+    /// Bytes of a part of an upload; up to here an object is one put.
+    pub(crate) part_bytes: usize,
+    /// Parts of one upload that are sent side by side.
+    pub(crate) parallel_parts: usize,
+    /// Largest object that can be published.
+    pub(crate) max_object_bytes: u64,
 }
 
 /// What is known of an object without reading it.
@@ -39,6 +49,10 @@ pub struct ObjectInfo {
     pub size_bytes: u64,
     /// When it was published, microseconds since the epoch.
     pub modified: i64,
+    /// The backend's own mark of these bytes.
+    pub etag: Option<String>,
+    /// What the bytes are, if the backend keeps that and was asked for this object alone.
+    pub content_type: Option<String>,
 }
 
 impl BlobStore {
@@ -59,8 +73,8 @@ impl BlobStore {
         let files = LocalFileSystem::new_with_prefix(&root)
             .map_err(|error| Error::from_source(Box::new(error)))?;
         Ok(Self {
-            backend: Arc::new(files.with_fsync(true)),
             local_root: Some(root),
+            ..Self::new(Arc::new(files.with_fsync(true)))
         })
     }
 
@@ -70,6 +84,10 @@ impl BlobStore {
         Self {
             backend,
             local_root: None,
+            bucket: None,
+            part_bytes: PART_BYTES,
+            parallel_parts: 1,
+            max_object_bytes: u64::MAX,
         }
     }
 
@@ -105,13 +123,30 @@ impl BlobStore {
     ///
     /// Errors: `Full`.
     pub async fn put(&self, key: &str, bytes: Bytes) -> Result<()> {
-        self.put_payload(key, bytes.into()).await
+        self.put_payload(key, bytes.into(), None).await
     }
 
-    pub(crate) async fn put_payload(&self, key: &str, payload: PutPayload) -> Result<()> {
+    /// The same, and says what the bytes are; buckets hand it on with them.
+    ///
+    /// Errors: `Full`.
+    pub async fn put_typed(&self, key: &str, bytes: Bytes, content_type: &str) -> Result<()> {
+        self.put_payload(key, bytes.into(), Some(content_type))
+            .await
+    }
+
+    pub(crate) async fn put_payload(
+        &self,
+        key: &str,
+        payload: PutPayload,
+        content_type: Option<&str>,
+    ) -> Result<()> {
         let path = parse(key)?;
+        let options = PutOptions {
+            attributes: attributes(self, content_type),
+            ..PutOptions::default()
+        };
         self.backend
-            .put(&path, payload)
+            .put_opts(&path, payload, options)
             .await
             .map_err(|error| Error::from_backend(key, error))?;
         Ok(())
@@ -194,12 +229,17 @@ impl BlobStore {
     ///
     /// Errors: `NotFound`.
     pub async fn head(&self, key: &str) -> Result<ObjectInfo> {
-        let meta = self
-            .backend
-            .head(&parse(key)?)
-            .await
-            .map_err(|error| Error::from_backend(key, error))?;
-        Ok(info(meta))
+        let options = GetOptions {
+            head: true,
+            ..GetOptions::default()
+        };
+        let found = self.backend.get_opts(&parse(key)?, options).await;
+        let found = found.map_err(|error| Error::from_backend(key, error))?;
+        let content_type = found.attributes.get(&Attribute::ContentType);
+        Ok(ObjectInfo {
+            content_type: content_type.map(|text| text.to_string()),
+            ..info(found.meta)
+        })
     }
 
     /// Removes an object; one that is not there is no error, because not every backend can tell.
@@ -208,6 +248,25 @@ impl BlobStore {
         match deleted.map_err(|error| Error::from_backend(key, error)) {
             Ok(()) | Err(Error::NotFound { .. }) => Ok(()),
             Err(error) => Err(error),
+        }
+    }
+
+    /// Lists, then writes, reads and removes an object of its own, to tell whether the storage works.
+    ///
+    /// Errors: what went wrong first; `Backend` if other bytes came back than went in.
+    pub async fn probe(&self) -> Result<()> {
+        let name = uuid::Uuid::now_v7();
+        let key = format!("{}/probe-{name}", crate::key::STAGING);
+        let bytes = Bytes::from(name.to_string());
+        let staged = Path::from(crate::key::STAGING);
+        let first = self.backend.list(Some(&staged)).try_next().await;
+        first.map_err(|error| Error::from_backend(&key, error))?;
+        self.put(&key, bytes.clone()).await?;
+        let read = self.get(&key, bytes.len() as u64).await;
+        self.delete(&key).await?;
+        match read? == bytes {
+            true => Ok(()),
+            false => Err(Error::Backend("other bytes came back than went in".into())),
         }
     }
 
@@ -243,5 +302,7 @@ pub(crate) fn info(meta: object_store::ObjectMeta) -> ObjectInfo {
         key: meta.location.to_string(),
         size_bytes: meta.size,
         modified: meta.last_modified.timestamp_micros(),
+        etag: meta.e_tag,
+        content_type: None,
     }
 }

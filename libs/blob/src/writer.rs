@@ -1,23 +1,23 @@
 //! Streaming in: constant memory, hashed on the way, published at once or not at all.
 //!
 //! Up to one part (5 MiB) is kept in memory and stored by a single atomic put. More goes part by
-//! part to a staging key, which is renamed when all is known. At most three parts are in memory:
-//! one being written, one being hashed, one being filled. Whatever ends early (error, cancelled
-//! call, dropped value) removes what it wrote; what a killed process leaves is found by its key.
+//! part to a staging key, which is renamed when all is known. In memory are the parts under way
+//! (one for local files), one being hashed and one being filled. Whatever ends early (error,
+//! cancelled call, dropped value) removes what it wrote; what a killed process leaves is found by
+//! its key.
 
 use bytes::Bytes;
-use object_store::{MultipartUpload, ObjectStoreExt as _, PutPayload, path::Path};
+use object_store::PutPayload;
 use ring::digest::{Context, SHA256};
 use tokio::task::JoinHandle;
-use uuid::Uuid;
 
 use crate::{
     error::{Error, Result},
-    key::STAGING,
     store::{BlobStore, parse},
+    upload::{StagedObject, Upload},
 };
 
-/// Bytes of a part: the least that S3 accepts for any part but the last.
+/// Bytes of a part unless configured: the least that S3 accepts for any part but the last.
 pub const PART_BYTES: usize = 5 * 1024 * 1024;
 
 /// Bytes that are hashed on the spot: 128 KiB take about 0.1 ms, below what a runtime thread may spend.
@@ -38,29 +38,36 @@ pub struct Writer {
     store: BlobStore,
     limit_bytes: u64,
     size_bytes: u64,
-    /// The part being filled; always shorter than [`PART_BYTES`].
+    content_type: Option<String>,
+    /// The part being filled; always shorter than the store's parts.
     part: Vec<Bytes>,
     part_bytes: usize,
     /// `None` while a part is being hashed.
     hasher: Option<Hasher>,
     hashing: Option<JoinHandle<Hasher>>,
-    writing: Option<JoinHandle<object_store::Result<()>>>,
     upload: Option<Upload>,
 }
 
 impl Writer {
     pub(crate) fn new(store: BlobStore, limit_bytes: u64) -> Self {
         Self {
+            limit_bytes: limit_bytes.min(store.max_object_bytes),
             store,
-            limit_bytes,
             size_bytes: 0,
+            content_type: None,
             part: Vec::new(),
             part_bytes: 0,
             hasher: Some(Hasher(Context::new(&SHA256))),
             hashing: None,
-            writing: None,
             upload: None,
         }
+    }
+
+    /// Says what the bytes are; buckets hand it on with them. Holds if said before the first part is full.
+    #[must_use]
+    pub fn content_type(mut self, content_type: impl Into<String>) -> Self {
+        self.content_type = Some(content_type.into());
+        self
     }
 
     /// Bytes taken in so far.
@@ -79,9 +86,9 @@ impl Writer {
                 limit_bytes: self.limit_bytes,
             });
         }
-        while self.part_bytes + chunk.len() >= PART_BYTES {
+        while self.part_bytes + chunk.len() >= self.store.part_bytes {
             // Parts of one size, because some S3 look-alikes insist on it.
-            let head = chunk.split_to(PART_BYTES - self.part_bytes);
+            let head = chunk.split_to(self.store.part_bytes - self.part_bytes);
             self.push(head);
             self.flush().await?;
         }
@@ -102,12 +109,12 @@ impl Writer {
         self.settle().await?;
         let upload = match &mut self.upload {
             Some(upload) => upload,
-            none => none.insert(Upload::start(&self.store).await?),
+            none => none.insert(Upload::start(&self.store, self.content_type.as_deref()).await?),
         };
         let part = std::mem::take(&mut self.part);
         self.part_bytes = 0;
         let payload: PutPayload = part.iter().cloned().collect();
-        self.writing = Some(tokio::spawn(upload.parts().put_part(payload)));
+        upload.send(payload).await?;
         let mut hasher = self.hasher.take().expect("settle() brought it back");
         self.hashing = Some(tokio::task::spawn_blocking(move || {
             hasher.update(&part);
@@ -116,7 +123,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Waits until the part before is written and hashed.
+    /// Waits until the part before is hashed.
     async fn settle(&mut self) -> Result<()> {
         if let Some(hashing) = &mut self.hashing {
             self.hasher = Some(
@@ -125,13 +132,6 @@ impl Writer {
                     .map_err(|error| Error::from_source(Box::new(error)))?,
             );
             self.hashing = None;
-        }
-        if let Some(writing) = &mut self.writing {
-            let written = writing
-                .await
-                .map_err(|error| Error::from_source(Box::new(error)))?;
-            self.writing = None;
-            written.map_err(|error| Error::from_backend(STAGING, error))?;
         }
         Ok(())
     }
@@ -159,6 +159,7 @@ impl Writer {
                 sha256,
             },
             content,
+            content_type: self.content_type,
         })
     }
 
@@ -209,6 +210,7 @@ pub struct Staged {
     store: BlobStore,
     written: Written,
     content: Content,
+    content_type: Option<String>,
 }
 
 #[derive(Debug)]
@@ -224,105 +226,17 @@ impl Staged {
         self.written
     }
 
-    /// Puts the object under `key`; it is whole and on disk when this returns.
+    /// Puts the object under `key`; it is whole and on disk, or in the bucket, when this returns.
     ///
     /// Errors: `Full`, `Backend`.
     pub async fn publish(self, key: &str) -> Result<()> {
         match self.content {
             Content::Memory(chunks) => {
-                self.store
-                    .put_payload(key, chunks.into_iter().collect())
-                    .await
+                let payload: PutPayload = chunks.into_iter().collect();
+                let content_type = self.content_type.as_deref();
+                self.store.put_payload(key, payload, content_type).await
             }
-            Content::Object(mut object) => {
-                let to = parse(key)?;
-                let renamed = self.store.backend.rename(&object.path, &to).await;
-                renamed.map_err(|error| Error::from_backend(key, error))?;
-                object.published = true;
-                Ok(())
-            }
-        }
-    }
-}
-
-/// A multipart upload that is aborted unless it completes.
-#[derive(Debug)]
-struct Upload {
-    store: BlobStore,
-    path: Path,
-    parts: Option<Box<dyn MultipartUpload>>,
-}
-
-impl Upload {
-    async fn start(store: &BlobStore) -> Result<Self> {
-        let path = Path::from(STAGING).join(Uuid::now_v7().to_string());
-        let parts = store.backend.put_multipart(&path).await;
-        let parts = parts.map_err(|error| Error::from_backend(STAGING, error))?;
-        Ok(Self {
-            store: store.clone(),
-            path,
-            parts: Some(parts),
-        })
-    }
-
-    fn parts(&mut self) -> &mut Box<dyn MultipartUpload> {
-        self.parts
-            .as_mut()
-            .expect("only taken by complete() and drop()")
-    }
-
-    async fn complete(mut self) -> Result<StagedObject> {
-        let object = StagedObject {
-            store: self.store.clone(),
-            path: self.path.clone(),
-            published: false,
-        };
-        // Aborted by drop() if this fails or is cancelled; `object` removes what it may have made.
-        self.parts()
-            .complete()
-            .await
-            .map_err(|error| Error::from_backend(STAGING, error))?;
-        self.parts = None;
-        Ok(object)
-    }
-}
-
-impl Drop for Upload {
-    fn drop(&mut self) {
-        let Some(mut parts) = self.parts.take() else {
-            return;
-        };
-        // Without a runtime the upload's own drop removes local files; a bucket has its lifecycle rule.
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(async move {
-                if let Err(error) = parts.abort().await {
-                    tracing::debug!(%error, "aborting an upload failed");
-                }
-            });
-        }
-    }
-}
-
-/// A complete object under a staging key, removed unless it is published.
-#[derive(Debug)]
-struct StagedObject {
-    store: BlobStore,
-    path: Path,
-    published: bool,
-}
-
-impl Drop for StagedObject {
-    fn drop(&mut self) {
-        if self.published {
-            return;
-        }
-        let (backend, path) = (self.store.backend.clone(), self.path.clone());
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(async move {
-                if let Err(error) = backend.delete(&path).await {
-                    tracing::debug!(%error, "removing a staged object failed");
-                }
-            });
+            Content::Object(object) => object.publish(key, &parse(key)?).await,
         }
     }
 }

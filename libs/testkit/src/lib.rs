@@ -8,6 +8,7 @@
 //! - [`Jaeger`]: a real Jaeger as a process: traces in by OTLP, out by its query API
 //! - [`postgres`]: a real PostgreSQL, a database per test
 //! - [`redis`]: a real Redis, single or a cluster, as processes that may be paused and killed
+//! - [`s3`]: an S3 server that checks signatures; may be stopped and started again
 //! - `address`: a loopback address of a test's own
 //! - [`corpus`]: where real photographs are
 //! - [`fixture`]: pictures made up from a seed, and files that are broken in one known way
@@ -29,6 +30,7 @@ pub mod proxy;
 mod ready;
 pub mod redis;
 pub mod require;
+pub mod s3;
 pub mod variant;
 mod watcher;
 
@@ -40,3 +42,4 @@ pub use mesh::{Launcher, Mesh, Starting};
 pub use postgres::{Postgres, TestDatabase};
 pub use proxy::Proxy;
 pub use redis::{Redis, RedisCluster, RedisTls};
+pub use s3::S3;
