@@ -39,7 +39,26 @@ cache: [media]
 
 {{/* Services that have a part of the data folder. */}}
 {{- define "mediamesh.stateful" -}}
-[media, search]
+{{ ternary "[media]" "[media, search]" (not (empty .Values.database.secret)) }}
+{{- end -}}
+
+{{/* Services that run as often as one likes and may lose a pod. */}}
+{{- define "mediamesh.elastic" -}}
+{{ ternary "[edge, embedding, search]" "[edge, embedding]" (not (empty .Values.database.secret)) }}
+{{- end -}}
+
+{{/* Where everything is stored that is no file. */}}
+{{- define "mediamesh.database" -}}
+{{- with .Values.database.secret }}
+- name: MEDIAMESH_DATABASE__URL
+  valueFrom:
+    secretKeyRef: {name: {{ . }}, key: {{ $.Values.database.key }}}
+{{- with $.Values.database.replicaKey }}
+- name: MEDIAMESH_DATABASE__REPLICA_URL
+  valueFrom:
+    secretKeyRef: {name: {{ $.Values.database.secret }}, key: {{ . }}}
+{{- end }}
+{{- end }}
 {{- end -}}
 
 {{/* Bytes of a quantity such as 512Mi or 2Gi. */}}
@@ -63,6 +82,26 @@ cache: [media]
     secretKeyRef:
       name: {{ required "signingKeys.secret must name a Secret" .Values.signingKeys.secret }}
       key: {{ .Values.signingKeys.key }}
+{{- include "mediamesh.database" . }}
+{{- with .Values.redis.urls }}
+- name: MEDIAMESH_CACHE__REDIS__URLS
+  value: '[{{ range $index, $url := . }}{{ if $index }}, {{ end }}{{ $url | quote }}{{ end }}]'
+- name: MEDIAMESH_CACHE__REDIS__CLUSTER
+  value: {{ $.Values.redis.cluster | quote }}
+{{- with $.Values.redis.secret }}
+- name: MEDIAMESH_CACHE__REDIS__PASSWORD
+  valueFrom:
+    secretKeyRef: {name: {{ . }}, key: {{ $.Values.redis.key }}}
+{{- end }}
+{{- end }}
+{{- with .Values.monitoring.token.secret }}
+- name: METRICS_TOKEN
+  valueFrom:
+    secretKeyRef: {name: {{ . }}, key: {{ $.Values.monitoring.token.key }}}
+- name: MEDIAMESH_ADMIN__TOKENS
+  # as Kubernetes puts the one above into this
+  value: "['$(METRICS_TOKEN)']"
+{{- end }}
 {{- if .Values.config }}
 - name: MEDIAMESH_CONFIG
   value: /etc/mediamesh/mediamesh.toml
