@@ -24,6 +24,15 @@ pub enum JobKind {
 }
 
 impl JobKind {
+    /// Every kind.
+    pub const ALL: [Self; 3] = [Self::ProcessMedia, Self::EmbedMedia, Self::DeleteBlobs];
+
+    /// The kind of a number.
+    #[must_use]
+    pub fn from_number(number: i16) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| *kind as i16 == number)
+    }
+
     /// Name in metrics and logs.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -51,6 +60,49 @@ pub enum JobState {
     Cancelled = 5,
 }
 
+impl JobState {
+    /// Name for people.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Running => "running",
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    /// The state of a number.
+    #[must_use]
+    pub fn from_number(number: i16) -> Option<Self> {
+        let all = [
+            Self::Queued,
+            Self::Running,
+            Self::Succeeded,
+            Self::Failed,
+            Self::Cancelled,
+        ];
+        all.into_iter().find(|state| *state as i16 == number)
+    }
+}
+
+/// Keeps the same work from being queued again for a while, whatever becomes of it.
+#[derive(Debug, Clone)]
+pub struct UniquePeriod {
+    /// What is the same; one name for all kinds of a tenant.
+    pub key: String,
+    /// Counted from the time it is queued.
+    pub length: Duration,
+    /// States in which an earlier job stands for this one.
+    pub states: Vec<JobState>,
+}
+
+impl UniquePeriod {
+    /// States that count unless others are named: what failed or was cancelled may be queued again.
+    pub const STATES: [JobState; 3] = [JobState::Queued, JobState::Running, JobState::Succeeded];
+}
+
 /// A job about to be queued.
 #[derive(Debug, Clone)]
 pub struct NewJob {
@@ -66,12 +118,46 @@ pub struct NewJob {
     pub max_attempts: i32,
     /// While a job with this key waits, another is not queued.
     pub unique_key: Option<String>,
+    /// Within this period another is not queued.
+    pub period: Option<UniquePeriod>,
     /// JSON of the kind.
     pub payload: String,
     /// Item it is about.
     pub media_item_id: Option<MediaItemId>,
     /// W3C trace context of the request that queued it; empty = none.
     pub traceparent: String,
+}
+
+/// How far a job is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Steps done.
+    pub current: i64,
+    /// Steps in all; 0 = not known.
+    pub total: i64,
+    /// Stage in words.
+    pub message: String,
+}
+
+impl Progress {
+    /// Steps done of all, and what comes now.
+    #[must_use]
+    pub fn of(current: i64, total: i64, message: &str) -> Self {
+        Self {
+            current,
+            total,
+            message: message.to_owned(),
+        }
+    }
+
+    /// In [0, 1]; 0 while the total is not known.
+    #[must_use]
+    pub fn share(&self) -> f32 {
+        match self.total {
+            ..=0 => 0.0,
+            total => (self.current as f32 / total as f32).clamp(0.0, 1.0),
+        }
+    }
 }
 
 /// One job.
@@ -95,10 +181,8 @@ pub struct Job {
     pub payload: String,
     /// Item it is about.
     pub media_item_id: Option<MediaItemId>,
-    /// In [0, 1].
-    pub progress: f32,
-    /// Stage in words.
-    pub progress_message: String,
+    /// How far it is.
+    pub progress: Progress,
     /// Last error.
     pub last_error: String,
     /// Fencing token of the current claim.
@@ -133,8 +217,57 @@ impl Job {
     }
 }
 
+/// What became of a job that somebody wanted to cancel or to repeat.
+#[derive(Debug, Clone)]
+pub enum Turned {
+    /// It is as it was wanted.
+    Done(Job),
+    /// It is in a state that cannot be left like this.
+    Unfit(Job),
+}
+
+/// What is not claimed for now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pause {
+    /// This kind only; `None` is every kind.
+    pub kind: Option<JobKind>,
+    /// Microseconds since the epoch; `None` is until it is resumed.
+    pub until: Option<i64>,
+    /// Microseconds since the epoch.
+    pub create_time: i64,
+}
+
+/// What a claim leaves to other tenants.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ClaimLimits {
+    /// Jobs of one tenant that run at once, over all workers; `None` is no limit.
+    pub running_per_tenant: Option<i64>,
+}
+
+/// Which ended jobs are removed; times are microseconds since the epoch.
+#[derive(Debug, Clone, Copy)]
+pub struct Sweep {
+    /// Succeeded and cancelled ones that ended before.
+    pub ended_before: i64,
+    /// Dead letters that ended before.
+    pub failed_before: i64,
+}
+
+/// Which jobs a list holds.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct JobFilter {
+    /// Number of a state.
+    pub state: Option<i16>,
+    /// Number of a kind.
+    pub kind: Option<i16>,
+}
+
+/// How long back [`QueueStats`] counts what ended: 5 minutes, long enough for a rate of slow jobs
+/// and short enough to show a standstill.
+pub const RATE_WINDOW: Duration = Duration::from_secs(300);
+
 /// Counts of jobs.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct QueueStats {
     /// Wait and may run now.
     pub waiting: i64,
@@ -144,26 +277,57 @@ pub struct QueueStats {
     pub completed: i64,
     /// Failed for good.
     pub failed: i64,
+    /// Cancelled and not yet swept.
+    pub cancelled: i64,
     /// Wait for a later time.
     pub delayed: i64,
+    /// Run under a lease that ended: their worker gives no sign of life.
+    pub stalled: i64,
+    /// Succeeded within [`RATE_WINDOW`].
+    pub succeeded_lately: i64,
+    /// Failed for good within [`RATE_WINDOW`].
+    pub failed_lately: i64,
     /// Oldest waiting job's create time, microseconds since the epoch.
     pub oldest_waiting: Option<i64>,
+    /// The same by kind, as (number of the kind, number of the state, jobs).
+    pub kinds: Vec<(i16, i16, i64)>,
 }
 
 /// Keeps and hands out jobs.
 #[async_trait]
 pub trait JobStore: Send + Sync {
-    /// Queues a job; answers the id of the one that already waits under its unique key, if any.
+    /// Queues a job; answers the id of the one that stands for it already, if any: because it waits
+    /// under the same unique key, or was queued within the same period.
     async fn enqueue(&self, job: NewJob) -> Result<JobId>;
 
+    /// Tells workers, of this process and of others on this database, that there may be something
+    /// to claim. Those who miss it find it when they look by themselves.
+    fn ring(&self);
+
+    /// Waits until somebody has rung since the last time.
+    async fn rung(&self);
+
     /// Claims up to `limit` jobs for `worker` and starts their leases.
-    async fn claim(&self, worker: &str, lease: Duration, limit: i64) -> Result<Vec<Job>>;
+    async fn claim(&self, worker: &str, lease: Duration, limit: i64) -> Result<Vec<Job>> {
+        let none = ClaimLimits::default();
+        self.claim_within(worker, lease, limit, none).await
+    }
+
+    /// Claims up to `limit` jobs within limits; what is paused, or of a tenant that has enough
+    /// running, waits.
+    async fn claim_within(
+        &self,
+        worker: &str,
+        lease: Duration,
+        limit: i64,
+        limits: ClaimLimits,
+    ) -> Result<Vec<Job>>;
 
     /// Extends leases; answers the jobs whose lease is lost.
     async fn heartbeat(&self, leases: &[Lease], lease: Duration) -> Result<Vec<JobId>>;
 
     /// Records progress; a lost lease is not an error here.
-    async fn progress(&self, lease: &Lease, progress: f32, message: &str) -> Result<()>;
+    async fn progress(&self, lease: &Lease, progress: Progress) -> Result<()>;
 
     /// Ends a job with success.
     ///
@@ -175,7 +339,12 @@ pub trait JobStore: Send + Sync {
     /// Errors: `LeaseLost`.
     async fn retry(&self, lease: &Lease, error: &str, delay: Duration) -> Result<()>;
 
-    /// Ends a job with failure.
+    /// Queues a job again at once, as if this attempt had never begun.
+    ///
+    /// Errors: `LeaseLost`.
+    async fn hand_back(&self, lease: &Lease) -> Result<()>;
+
+    /// Ends a job with failure: it becomes a dead letter.
     ///
     /// Errors: `LeaseLost`.
     async fn fail(&self, lease: &Lease, error: &str) -> Result<()>;
@@ -184,8 +353,39 @@ pub trait JobStore: Send + Sync {
     /// (only for the sole process on a database, at its start). Answers how many.
     async fn rescue(&self, all: bool) -> Result<u64>;
 
-    /// Removes jobs that ended before `before` (microseconds since the epoch).
-    async fn sweep(&self, before: i64) -> Result<u64>;
+    /// Removes jobs that ended long ago, unless their unique period goes on.
+    async fn sweep(&self, sweep: Sweep) -> Result<u64>;
+
+    /// Cancels a job that waits or runs; `None` if there is none. The lease of one that runs is lost
+    /// in that moment, so its result is refused. An item that waits for its processing fails with
+    /// `ERROR_REASON_CANCELLED` in the same transaction.
+    async fn cancel_job(&self, tenant: TenantId, id: JobId) -> Result<Option<Turned>>;
+
+    /// Queues a dead letter or a cancelled job again, with all its attempts; `None` if there is none.
+    async fn requeue_job(&self, tenant: TenantId, id: JobId) -> Result<Option<Turned>>;
+
+    /// Queues up to `limit` dead letters again, oldest first; answers how many.
+    async fn requeue_failed(
+        &self,
+        tenant: TenantId,
+        kind: Option<JobKind>,
+        limit: i64,
+    ) -> Result<u64>;
+
+    /// Keeps a tenant's jobs, or those of a kind, from being claimed; what runs goes on. Replaces an
+    /// earlier pause of the same.
+    async fn pause(
+        &self,
+        tenant: TenantId,
+        kind: Option<JobKind>,
+        until: Option<i64>,
+    ) -> Result<()>;
+
+    /// Ends a pause; answers whether there was one.
+    async fn resume(&self, tenant: TenantId, kind: Option<JobKind>) -> Result<bool>;
+
+    /// Reads the pauses of a tenant that have not passed.
+    async fn pauses(&self, tenant: TenantId) -> Result<Vec<Pause>>;
 
     /// Reads one job.
     async fn get_job(&self, tenant: TenantId, id: JobId) -> Result<Option<Job>>;
@@ -194,7 +394,7 @@ pub trait JobStore: Send + Sync {
     async fn list_jobs(
         &self,
         tenant: TenantId,
-        state: Option<i16>,
+        filter: JobFilter,
         after: Option<(i64, JobId)>,
         limit: i64,
     ) -> Result<Vec<Job>>;

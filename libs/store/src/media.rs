@@ -356,9 +356,12 @@ pub trait MediaStore: Send + Sync {
         follow_up: Option<NewJob>,
     ) -> Result<()>;
 
-    /// Marks an item failed for good.
-    async fn fail_item(
+    /// Marks an item failed for good and ends its job with failure, in one transaction.
+    ///
+    /// Errors: `LeaseLost`, and nothing is written.
+    async fn fail_processing(
         &self,
+        lease: &crate::job::Lease,
         tenant: TenantId,
         id: MediaItemId,
         reason: &str,

@@ -2,6 +2,7 @@
 //! differs.
 //!
 //! - [`database`]: connections, their pools, migrations, and the end of statements nobody waits for
+//! - `bell`: tells workers of other processes of new jobs
 //! - `tls`: connections by rustls
 //! - `types`: ids and vectors as PostgreSQL holds them
 //! - `dialect`: statements that PostgreSQL says in its own way
@@ -12,6 +13,7 @@
 use diesel::pg::Pg as Backend;
 use diesel_async::AsyncPgConnection as Connection;
 
+mod bell;
 pub mod database;
 mod dialect;
 mod nearest;
@@ -22,6 +24,10 @@ mod words;
 
 #[path = "sql/filter.rs"]
 mod filter;
+#[path = "sql/job_control.rs"]
+mod job_control;
+#[path = "sql/job_counts.rs"]
+mod job_counts;
 #[path = "sql/jobs.rs"]
 mod jobs;
 #[path = "sql/keys.rs"]
@@ -57,6 +63,7 @@ pub struct PostgresStore {
     /// Where searches read.
     replica: Database,
     index_kind: IndexKind,
+    bell: bell::Bell,
     /// Sizes of the vector spaces that were searched.
     spaces: Arc<RwLock<HashMap<(TenantId, String), nearest::Known>>>,
 }
@@ -67,6 +74,7 @@ impl PostgresStore {
     pub fn new(db: Database) -> Self {
         Self {
             replica: db.clone(),
+            bell: bell::Bell::new(db.clone()),
             db,
             index_kind: IndexKind::default(),
             spaces: Arc::default(),

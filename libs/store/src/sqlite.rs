@@ -1,6 +1,7 @@
 //! The store traits on SQLite: the queries of `sql`, compiled for this backend, and what differs.
 //!
 //! - `types`: ids and vectors as SQLite holds them
+//! - `bell`: tells the worker of new jobs
 //! - `dialect`: statements that SQLite says in its own way, full text among them
 //! - `sql/...`: the traits; see `docs/adr/0011-one-query-source-for-two-databases.md`
 
@@ -8,11 +9,16 @@ use diesel::sqlite::Sqlite as Backend;
 
 use crate::database::{Connection, Database};
 
+mod bell;
 mod dialect;
 mod types;
 
 #[path = "sql/filter.rs"]
 mod filter;
+#[path = "sql/job_control.rs"]
+mod job_control;
+#[path = "sql/job_counts.rs"]
+mod job_counts;
 #[path = "sql/jobs.rs"]
 mod jobs;
 #[path = "sql/keys.rs"]
@@ -36,13 +42,17 @@ use self::SqliteStore as Store;
 #[derive(Debug, Clone)]
 pub struct SqliteStore {
     db: Database,
+    bell: bell::Bell,
 }
 
 impl SqliteStore {
     /// Uses an open database.
     #[must_use]
     pub fn new(db: Database) -> Self {
-        Self { db }
+        Self {
+            db,
+            bell: bell::Bell::default(),
+        }
     }
 
     /// Where searches read: there is one database.

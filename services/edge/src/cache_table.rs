@@ -9,7 +9,7 @@ pub(crate) enum Rule {
     Revalidate,
     /// Never keep it.
     NoStore,
-    /// Like `Revalidate` while the job runs; an hour once it has ended (S3-13).
+    /// Like `Revalidate`; an hour once the job has succeeded (S3-13).
     Job,
 }
 
@@ -17,7 +17,7 @@ pub(crate) enum Rule {
 pub(crate) const REVALIDATE: &str = "private, no-cache";
 /// Never keep.
 pub(crate) const NO_STORE: &str = "private, no-store";
-/// A job that has ended does not change any more (S3-13, private because of S3-14).
+/// A job that has succeeded does not change any more (S3-13, private because of S3-14).
 pub(crate) const ENDED_JOB: &str = "private, max-age=3600";
 /// Bytes asked for by version never change: 1 year (S3-15).
 pub(crate) const VERSIONED_BYTES: &str = "private, max-age=31536000, immutable";

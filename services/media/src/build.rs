@@ -13,7 +13,6 @@ use mediamesh_proto::{
 };
 use mediamesh_store::{JobStore, KeyStore, MediaStore, SearchStore};
 use mediamesh_telemetry::Metrics;
-use tokio::sync::Notify;
 
 use crate::{
     grpc::{ApiKeyGrpc, JobGrpc, MediaGrpc},
@@ -66,7 +65,6 @@ pub struct Media {
 pub fn build(options: Options, deps: Deps) -> Result<Media, InvalidOptions> {
     options.validate()?;
     let metrics = MediaMetrics::register(&deps.metrics);
-    let wake = Arc::new(Notify::new());
     let options = Arc::new(options);
     let service = Arc::new(Service {
         options: Arc::clone(&options),
@@ -75,7 +73,6 @@ pub fn build(options: Options, deps: Deps) -> Result<Media, InvalidOptions> {
         blobs: deps.blobs.clone(),
         page_tokens: deps.page_tokens.clone(),
         metrics: metrics.clone(),
-        wake: Arc::clone(&wake),
     });
     let media_server = MediaServiceServer::new(MediaGrpc(Arc::clone(&service)))
         .max_decoding_message_size(MAX_MESSAGE_BYTES)
@@ -86,7 +83,7 @@ pub fn build(options: Options, deps: Deps) -> Result<Media, InvalidOptions> {
         keys: keys.clone(),
         page_tokens: deps.page_tokens.clone(),
     });
-    let worker = Worker::new(options, deps, metrics, wake);
+    let worker = Worker::new(options, deps, metrics);
     Ok(Media {
         media_server,
         job_server,

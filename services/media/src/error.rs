@@ -31,6 +31,14 @@ pub enum Error {
         /// What was asked for.
         id: JobId,
     },
+    /// The job is in a state in which this cannot be done.
+    #[error("job {id} is {state}, and this cannot be done")]
+    JobStateUnfit {
+        /// The job.
+        id: JobId,
+        /// Its state.
+        state: &'static str,
+    },
     /// No such API key for this tenant.
     #[error("no API key {id}")]
     KeyNotFound {
@@ -120,6 +128,11 @@ impl From<Error> for mediamesh_proto::Error {
             Error::JobNotFound { id } => Self::new(K::NotFound, R::JobNotFound, text)
                 .meta("jobId", id)
                 .resource("job", id),
+            Error::JobStateUnfit { id, state } => {
+                Self::new(K::FailedPrecondition, R::JobStateUnfit, text)
+                    .meta("jobId", id)
+                    .meta("state", state)
+            }
             Error::KeyNotFound { id } => Self::new(K::NotFound, R::ApiKeyNotFound, text)
                 .meta("apiKeyId", id)
                 .resource("API key", id),

@@ -34,7 +34,6 @@ use mediamesh_proto::{
     search::v1::search_service_client::SearchServiceClient,
 };
 use mediamesh_store::{JobStore, MediaStore, SearchStore, job::Job, media::MediaItem};
-use tokio::sync::Notify;
 
 use crate::{metrics::MediaMetrics, options::Options};
 
@@ -50,7 +49,6 @@ pub(crate) struct Context {
     pub(crate) search: SearchServiceClient<Channel>,
     pub(crate) cpu: cpu::CpuPool,
     pub(crate) metrics: MediaMetrics,
-    pub(crate) wake: Arc<Notify>,
 }
 
 impl Context {

@@ -42,7 +42,8 @@ pub struct StageLabels {
 /// Label of the queue's depth.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct StateLabels {
-    /// `waiting`, `active`, `delayed`, `completed` or `failed`.
+    /// `waiting`, `active`, `delayed`, `completed`, `failed`, `cancelled` or `stalled`; what stalls is
+    /// active as well.
     pub state: &'static str,
 }
 

@@ -3,6 +3,7 @@
 use std::{num::NonZero, thread, time::Duration};
 
 use mediamesh_imaging::Limits;
+use mediamesh_store::job::ClaimLimits;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -52,8 +53,8 @@ pub struct WorkerOptions {
     pub job_timeout_secs: u64,
     /// How long running jobs may finish at shutdown, seconds; then they are handed back.
     pub drain_secs: u64,
-    /// Longest wait between looks into the queue, milliseconds; jobs queued by this process wake
-    /// the worker at once.
+    /// Longest wait between looks into the queue, milliseconds; queued jobs wake the worker at once,
+    /// so this is for those whose time comes, and for wake-ups that were lost.
     pub max_poll_millis: u64,
     /// Between two looks for expired leases, and two readings of the queue's depth, seconds.
     pub rescue_interval_secs: u64,
@@ -61,8 +62,13 @@ pub struct WorkerOptions {
     pub models_interval_secs: u64,
     /// Between two sweeps of ended jobs and orphaned bytes, seconds.
     pub sweep_interval_secs: u64,
-    /// How long ended jobs can be looked up, seconds.
+    /// How long jobs that succeeded or were cancelled can be looked up, seconds.
     pub keep_ended_secs: u64,
+    /// How long failed jobs can be looked up and retried, seconds.
+    pub keep_failed_secs: u64,
+    /// Most jobs of one tenant that run at once, over all workers, so that one with many leaves
+    /// room for others; 0 = no limit.
+    pub max_running_per_tenant: u32,
     /// Age of bytes that no row refers to before they are removed, seconds; must exceed the time
     /// between storing bytes and storing their row.
     pub orphan_age_secs: u64,
@@ -88,8 +94,9 @@ impl Default for WorkerOptions {
         Self {
             concurrency: 0,
             cpu_threads: 0,
-            lease_millis: 30_000,
-            heartbeat_millis: 5_000,
+            // with the interval below, a dead worker's jobs are free again within 25 s
+            lease_millis: 20_000,
+            heartbeat_millis: 4_000,
             max_attempts: 3,
             max_embed_attempts: 8,
             backoff_millis: 2_000,
@@ -97,10 +104,12 @@ impl Default for WorkerOptions {
             job_timeout_secs: 300,
             drain_secs: 15,
             max_poll_millis: 1_000,
-            rescue_interval_secs: 10,
+            rescue_interval_secs: 5,
             models_interval_secs: 30,
             sweep_interval_secs: 3_600,
             keep_ended_secs: 7 * 24 * 3_600,
+            keep_failed_secs: 30 * 24 * 3_600,
+            max_running_per_tenant: 0,
             orphan_age_secs: 6 * 3_600,
         }
     }
@@ -227,6 +236,13 @@ impl WorkerOptions {
         Duration::from_millis(self.lease_millis)
     }
 
+    pub(crate) fn claim_limits(&self) -> ClaimLimits {
+        ClaimLimits {
+            running_per_tenant: Some(i64::from(self.max_running_per_tenant))
+                .filter(|most| *most > 0),
+        }
+    }
+
     pub(crate) fn heartbeat(&self) -> Duration {
         Duration::from_millis(self.heartbeat_millis)
     }
@@ -251,6 +267,13 @@ mod tests {
         bad.worker.lease_millis = bad.worker.heartbeat_millis;
         bad.worker.max_attempts = 0;
         assert_eq!(bad.validate().unwrap_err().0.len(), 3);
+    }
+
+    #[test]
+    fn a_dead_workers_jobs_are_free_again_within_half_a_minute() {
+        let worker = WorkerOptions::default();
+        let longest = worker.lease() + Duration::from_secs(worker.rescue_interval_secs);
+        assert!(longest < Duration::from_secs(30), "{longest:?}");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! One function per operation, in domain types.
+//! One function per operation, in domain types; those on jobs are in `queue`.
 
 use std::{collections::HashMap, ops::Range, sync::Arc};
 
@@ -8,11 +8,12 @@ use mediamesh_blob::BlobStore;
 use mediamesh_proto::{JobId, MediaItemId, TenantId, page_token::PageTokens};
 use mediamesh_store::{
     JobStore, MediaStore,
-    job::{Job, JobKind, NewJob, QueueStats},
+    job::{JobKind, NewJob, UniquePeriod},
     media::{Folder, ListQuery, MediaItem, Rendition},
 };
 use mediamesh_telemetry::propagation;
-use tokio::sync::Notify;
+
+mod queue;
 
 use crate::{
     convert::request::{Download, Update},
@@ -37,8 +38,6 @@ pub struct Service {
     pub(crate) blobs: BlobStore,
     pub(crate) page_tokens: PageTokens,
     pub(crate) metrics: MediaMetrics,
-    /// Rings when this process queued a job.
-    pub(crate) wake: Arc<Notify>,
 }
 
 /// An item with its renditions.
@@ -138,7 +137,7 @@ impl Service {
             .update_item(tenant, id, update.version, update.patch, Some(embed))
             .await?;
         let changed = changed.ok_or(Error::ItemNotFound { id })?;
-        self.wake.notify_one();
+        self.jobs.ring();
         let mut full = self.with_renditions(tenant, vec![changed]).await?;
         full.pop().ok_or(Error::ItemNotFound { id })
     }
@@ -152,25 +151,25 @@ impl Service {
     ) -> Result<()> {
         let freed = self.media.delete_item(tenant, id, version).await?;
         freed.ok_or(Error::ItemNotFound { id })?;
-        self.wake.notify_one();
+        self.jobs.ring();
         Ok(())
     }
 
     /// Queues work on an item; while the same work waits, that job is answered.
-    pub async fn queue(
-        &self,
-        tenant: TenantId,
-        kind: JobKind,
-        id: MediaItemId,
-        priority: i16,
-    ) -> Result<JobId> {
+    pub async fn queue(&self, tenant: TenantId, wanted: Wanted) -> Result<JobId> {
+        let id = wanted.item;
         let known = self.media.get_items(tenant, &[id]).await?;
         if known.is_empty() {
             return Err(Error::ItemNotFound { id });
         }
-        let job = new_job(&self.options, tenant, kind, id, priority);
+        let mut job = new_job(&self.options, tenant, wanted.kind, id, wanted.priority);
+        if wanted.period.is_some() {
+            // its period says what is the same, and for longer
+            job.unique_key = None;
+            job.period = wanted.period;
+        }
         let queued = self.jobs.enqueue(job).await?;
-        self.wake.notify_one();
+        self.jobs.ring();
         Ok(queued)
     }
 
@@ -230,29 +229,30 @@ impl Service {
             bytes,
         })
     }
+}
 
-    /// Reads one job.
-    pub async fn job(&self, tenant: TenantId, id: JobId) -> Result<Job> {
-        self.jobs
-            .get_job(tenant, id)
-            .await?
-            .ok_or(Error::JobNotFound { id })
-    }
+/// Work on an item that somebody asks for.
+#[derive(Debug)]
+pub struct Wanted {
+    /// What to do.
+    pub kind: JobKind,
+    /// On what.
+    pub item: MediaItemId,
+    /// Lower first.
+    pub priority: i16,
+    /// Within this period it is done once.
+    pub period: Option<UniquePeriod>,
+}
 
-    /// Reads a page of jobs, newest first.
-    pub async fn list_jobs(
-        &self,
-        tenant: TenantId,
-        state: Option<i16>,
-        after: Option<(i64, JobId)>,
-        limit: i64,
-    ) -> Result<Vec<Job>> {
-        Ok(self.jobs.list_jobs(tenant, state, after, limit).await?)
-    }
-
-    /// Counts the tenant's jobs.
-    pub async fn queue_stats(&self, tenant: TenantId) -> Result<QueueStats> {
-        Ok(self.jobs.queue_stats(Some(tenant)).await?)
+impl Wanted {
+    /// Work that is queued unless the same waits.
+    pub(crate) fn new(kind: JobKind, item: MediaItemId, priority: i16) -> Self {
+        Self {
+            kind,
+            item,
+            priority,
+            period: None,
+        }
     }
 }
 
@@ -275,6 +275,7 @@ pub(crate) fn new_job(
         priority,
         max_attempts,
         unique_key: Some(format!("{}:{item}", kind.name())),
+        period: None,
         payload: "{}".to_owned(),
         media_item_id: Some(item),
         traceparent: propagation::traceparent().unwrap_or_default(),

@@ -22,7 +22,7 @@ use crate::{
     convert::request::{NewUpload, violation},
     error::{Error, Result},
     metrics::UploadLabels,
-    service::{BACKGROUND, INTERACTIVE, Service, new_job},
+    service::{BACKGROUND, INTERACTIVE, Service, Wanted, new_job},
 };
 
 /// What became of an upload.
@@ -136,7 +136,8 @@ impl Upload {
                 size_bytes: Some(size),
             });
         }
-        let writer = Box::new(self.service.blobs.writer(limit_bytes));
+        let writer = self.service.blobs.writer(limit_bytes);
+        let writer = Box::new(writer.content_type(media_type.content_type));
         self.stage = Stage::Storing {
             media_type,
             writer,
@@ -262,7 +263,7 @@ async fn commit(
     // On an error the row may be there all the same: only the sweep, which looks, may remove bytes.
     match service.media.insert_item(item, job).await? {
         Inserted::New { item, job_id } => {
-            service.wake.notify_one();
+            service.jobs.ring();
             service.metrics.upload("stored");
             let sizes = service
                 .metrics
@@ -297,10 +298,8 @@ impl Service {
         let job_id = match item.state {
             State::Pending => {
                 let priority = if background { BACKGROUND } else { INTERACTIVE };
-                Some(
-                    self.queue(tenant, JobKind::ProcessMedia, item.id, priority)
-                        .await?,
-                )
+                let wanted = Wanted::new(JobKind::ProcessMedia, item.id, priority);
+                Some(self.queue(tenant, wanted).await?)
             }
             State::Processing | State::Ready | State::Failed => None,
         };

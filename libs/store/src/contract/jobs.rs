@@ -1,9 +1,19 @@
 use std::time::Duration;
 
+use mediamesh_proto::time::now_micros;
+
 use super::*;
-use crate::{JobStore as _, error::Error, job::JobState};
+use crate::{
+    JobStore as _,
+    error::Error,
+    job::{AGING_PER_PRIORITY, JobFilter, JobKind, JobState, Progress, Sweep},
+};
 
 const LEASE: Duration = Duration::from_secs(60);
+const ALL: Sweep = Sweep {
+    ended_before: i64::MAX,
+    failed_before: i64::MAX,
+};
 
 #[tokio::test]
 async fn urgent_jobs_go_first() {
@@ -121,7 +131,99 @@ async fn ended_jobs_are_swept() {
         .unwrap();
     let claimed = store.claim("w", LEASE, 1).await.unwrap().remove(0);
     store.fail(&claimed.lease(), "broken").await.unwrap();
-    assert_eq!(store.sweep(i64::MAX).await.unwrap(), 1);
-    let left = store.list_jobs(TENANT, None, None, 10).await.unwrap();
+    assert_eq!(store.sweep(ALL).await.unwrap(), 1);
+    let left = store
+        .list_jobs(TENANT, JobFilter::default(), None, 10)
+        .await
+        .unwrap();
     assert_eq!(left.iter().map(|job| job.id).collect::<Vec<_>>(), [waiting]);
+}
+
+#[tokio::test]
+async fn an_attempt_that_is_handed_back_does_not_count() {
+    let Some((_dir, store)) = store().await else {
+        return;
+    };
+    store.enqueue(job(None)).await.unwrap();
+    for _ in 0..5 {
+        let claimed = store.claim("w", LEASE, 1).await.unwrap().remove(0);
+        assert_eq!(claimed.attempts, 1);
+        store.hand_back(&claimed.lease()).await.unwrap();
+        // its worker is gone; what it says later is refused
+        assert!(matches!(
+            store.complete(&claimed.lease()).await,
+            Err(Error::LeaseLost { .. })
+        ));
+    }
+}
+
+#[tokio::test]
+async fn a_low_priority_ages_into_its_turn() {
+    let Some((_dir, store)) = store().await else {
+        return;
+    };
+    let with = |priority| NewJob {
+        priority,
+        ..job(None)
+    };
+    let (old, fresh) = (with(9), with(1));
+    let order = [old.id, fresh.id];
+    let aged = i64::try_from((8 * AGING_PER_PRIORITY).as_micros()).unwrap() + 1;
+    let long_ago = now_micros() - aged;
+    store.enqueue(fresh).await.unwrap();
+    store
+        .db
+        .write("enqueue_job", move |conn| {
+            Box::pin(super::super::jobs::enqueue(conn, old, long_ago))
+        })
+        .await
+        .unwrap();
+    let claimed = store.claim("w", LEASE, 9).await.unwrap();
+    assert_eq!(claimed.iter().map(|job| job.id).collect::<Vec<_>>(), order);
+}
+
+#[tokio::test]
+async fn progress_is_told_in_steps_and_only_by_who_holds_the_lease() {
+    let Some((_dir, store)) = store().await else {
+        return;
+    };
+    let id = store.enqueue(job(None)).await.unwrap();
+    let first = store
+        .claim("w1", Duration::ZERO, 1)
+        .await
+        .unwrap()
+        .remove(0);
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    store.rescue(false).await.unwrap();
+    let second = store.claim("w2", LEASE, 1).await.unwrap().remove(0);
+    let half = Progress::of(2, 4, "storing");
+    store.progress(&second.lease(), half.clone()).await.unwrap();
+    let late = Progress::of(1, 4, "late");
+    store.progress(&first.lease(), late).await.unwrap();
+    let known = store.get_job(TENANT, id).await.unwrap().unwrap();
+    assert_eq!((known.progress.share(), known.progress), (0.5, half));
+    store.complete(&second.lease()).await.unwrap();
+    let done = store.get_job(TENANT, id).await.unwrap().unwrap();
+    assert_eq!(done.progress, Progress::of(4, 4, "storing"));
+}
+
+#[tokio::test]
+async fn a_page_of_jobs_is_of_the_kind_and_state_that_was_asked_for() {
+    let Some((_dir, store)) = store().await else {
+        return;
+    };
+    let other = NewJob {
+        kind: JobKind::EmbedMedia,
+        ..job(None)
+    };
+    let embed = store.enqueue(other).await.unwrap();
+    let process = store.enqueue(job(None)).await.unwrap();
+    for (kind, wanted) in [(1, process), (2, embed)] {
+        let filter = JobFilter {
+            kind: Some(kind),
+            state: Some(1),
+        };
+        let found = store.list_jobs(TENANT, filter, None, 9).await.unwrap();
+        assert_eq!(found.iter().map(|job| job.id).collect::<Vec<_>>(), [wanted]);
+    }
 }

@@ -21,6 +21,7 @@ pub(super) fn job(item: Option<MediaItemId>) -> NewJob {
         priority: 5,
         max_attempts: 3,
         unique_key: None,
+        period: None,
         payload: "{}".to_owned(),
         media_item_id: item,
         traceparent: String::new(),

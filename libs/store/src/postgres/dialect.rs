@@ -12,7 +12,7 @@ use super::{
     filter::{Bind, Sql},
     schema::media_items::dsl as m,
     search::key,
-    types::{Id, raw},
+    types::raw,
     words::{self, Document, rank},
 };
 use crate::{
@@ -24,6 +24,8 @@ use crate::{
 /// Condition on `media_items m` that it holds none of what [`any_of`] says.
 pub(super) const HOLDS_NONE: &str = " AND NOT EXISTS (SELECT 1 FROM media_words f \
      WHERE f.tenant_id = m.tenant_id AND f.item_key = m.item_key AND f.words @@ CAST(? AS tsquery))";
+/// End of a query whose rows its transaction is about to claim: those another has are passed over.
+pub(super) const LOCK_CLAIMED: &str = " FOR UPDATE OF j SKIP LOCKED";
 /// Elements of the longest of some vectors.
 pub(super) const MAX_DIMS: &str = "max(vector_dims(vector))";
 
@@ -54,12 +56,6 @@ struct CountRow {
     count: i64,
 }
 
-#[derive(QueryableByName)]
-struct JobIdRow {
-    #[diesel(sql_type = diesel::sql_types::Uuid)]
-    id: Id,
-}
-
 /// Makes writes of a tenant take turns until the end of this transaction.
 ///
 /// Keys of items and sequence numbers of vectors are then committed in the order they were drawn: who
@@ -86,16 +82,9 @@ async fn lock(conn: &mut Connection, name: String) -> Result<()> {
     Ok(())
 }
 
-/// Jobs to claim, in the order of the queue, locked; those another claimer has are passed over.
-pub(super) async fn claimable(conn: &mut Connection, now: i64, limit: i64) -> Result<Vec<Id>> {
-    // the state stands in the text, so that the planner knows that the partial index will do
-    let mut sql = Sql::new("SELECT id FROM processing_jobs WHERE state = 1");
-    sql.push(
-        " AND run_after <= ? ORDER BY order_key LIMIT ? FOR UPDATE SKIP LOCKED",
-        [now, limit].map(Bind::Long),
-    );
-    let rows: Vec<JobIdRow> = sql.load(conn).await?;
-    Ok(rows.into_iter().map(|row| row.id).collect())
+/// Makes claims take turns until the end of this transaction.
+pub(super) async fn lock_claims(conn: &mut Connection) -> Result<()> {
+    lock(conn, "claim".to_owned()).await
 }
 
 /// Brings the full text of an item up to date.

@@ -1,32 +1,60 @@
 //! [`JobStore`].
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use async_trait::async_trait;
 use diesel::{
-    ExpressionMethods as _, OptionalExtension as _, QueryDsl as _, SelectableHelper as _,
-    dsl::{count_star, min},
+    ExpressionMethods as _, OptionalExtension as _, QueryDsl as _, QueryableByName,
+    SelectableHelper as _,
 };
 use diesel_async::RunQueryDsl as _;
 use mediamesh_proto::{JobId, TenantId, time::now_micros};
 
 use super::{
     Connection, Store, dialect,
-    rows::{JobRow, NewJobRow},
+    filter::{Bind, Sql},
+    job_control, job_counts,
+    rows::{JobRow, NewJobRow, micros},
     schema::processing_jobs::dsl as j,
-    types::{Id, raw, uuid},
+    types::{Id, SqlId, raw, uuid},
 };
 use crate::{
     error::{Error, Result},
-    job::{Job, JobState, JobStore, Lease, NewJob, QueueStats},
+    job::{
+        ClaimLimits, Job, JobFilter, JobKind, JobState, JobStore, Lease, NewJob, Pause, Progress,
+        QueueStats, Sweep, Turned, UniquePeriod,
+    },
 };
 
-fn micros(duration: Duration) -> i64 {
-    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+/// Answers the job that stands for another of the same period, if any.
+async fn of_period(
+    conn: &mut Connection,
+    tenant: TenantId,
+    period: &UniquePeriod,
+    now: i64,
+) -> Result<Option<JobId>> {
+    dialect::lock_unique(conn, tenant, &period.key).await?;
+    let states: Vec<i16> = period.states.iter().map(|state| *state as i16).collect();
+    let known: Option<Id> = j::processing_jobs
+        .filter(j::tenant_id.eq(raw(tenant.0)))
+        .filter(j::period_key.eq(&period.key))
+        .filter(j::period_end.gt(now))
+        .filter(j::state.eq_any(states))
+        .order(j::create_time.desc())
+        .select(j::id)
+        .first(conn)
+        .await
+        .optional()?;
+    known.map(|id| uuid(&id).map(JobId)).transpose()
 }
 
-/// Queues a job inside a running transaction; answers the one that already waits, if any.
+/// Queues a job inside a running transaction; answers the one that stands for it already, if any.
 pub(super) async fn enqueue(conn: &mut Connection, job: NewJob, now: i64) -> Result<JobId> {
+    if let Some(period) = &job.period
+        && let Some(known) = of_period(conn, job.tenant_id, period, now).await?
+    {
+        return Ok(known);
+    }
     if let Some(key) = &job.unique_key {
         dialect::lock_unique(conn, job.tenant_id, key).await?;
         let waiting: Option<Id> = j::processing_jobs
@@ -75,24 +103,40 @@ pub(super) async fn hold_lease(conn: &mut Connection, lease: Lease) -> Result<()
     kept(lease, held.execute(conn).await?)
 }
 
-/// Ends or re-queues a job whose lease holds.
-async fn settle(
-    conn: &mut Connection,
-    lease: Lease,
+/// How an attempt ends.
+pub(super) struct End {
     state: JobState,
     error: String,
     run_after: i64,
-) -> Result<()> {
-    let ended = (state != JobState::Queued).then(now_micros);
+    /// The attempt does not count.
+    undone: bool,
+}
+
+impl End {
+    pub(super) fn new(state: JobState, error: &str) -> Self {
+        Self {
+            state,
+            error: error.to_owned(),
+            run_after: 0,
+            undone: false,
+        }
+    }
+}
+
+/// Ends or re-queues a job whose lease holds.
+pub(super) async fn settle(conn: &mut Connection, lease: Lease, end: End) -> Result<()> {
+    let ended = (end.state != JobState::Queued).then(now_micros);
     let settled = diesel::update(held!(lease)).set((
-        j::state.eq(state as i16),
-        j::last_error.eq(error),
-        j::run_after.eq(run_after),
+        j::state.eq(end.state as i16),
+        j::last_error.eq(end.error),
+        j::run_after.eq(end.run_after),
         // Queued again it could meet a twin that was queued meanwhile.
         j::unique_key.eq(None::<String>),
         j::end_time.eq(ended),
         j::lease_expire.eq(0),
-        (state == JobState::Succeeded).then(|| j::progress.eq(1.0)),
+        (end.state == JobState::Succeeded).then(|| j::progress.eq(1.0)),
+        (end.state == JobState::Succeeded).then(|| j::progress_current.eq(j::progress_total)),
+        end.undone.then(|| j::attempts.eq(j::attempts - 1)),
     ));
     kept(lease, settled.execute(conn).await?)
 }
@@ -107,11 +151,25 @@ impl JobStore for Store {
             .await
     }
 
-    async fn claim(&self, worker: &str, lease: Duration, limit: i64) -> Result<Vec<Job>> {
+    fn ring(&self) {
+        self.bell.ring();
+    }
+
+    async fn rung(&self) {
+        self.bell.rung().await;
+    }
+
+    async fn claim_within(
+        &self,
+        worker: &str,
+        lease: Duration,
+        limit: i64,
+        limits: ClaimLimits,
+    ) -> Result<Vec<Job>> {
         let worker = worker.to_owned();
         self.db
             .write("claim_jobs", move |conn| {
-                Box::pin(claim(conn, worker, lease, limit))
+                Box::pin(claim(conn, worker, lease, limit, limits))
             })
             .await
     }
@@ -137,16 +195,18 @@ impl JobStore for Store {
             .await
     }
 
-    async fn progress(&self, lease: &Lease, progress: f32, message: &str) -> Result<()> {
-        let (lease, message) = (*lease, message.to_owned());
+    async fn progress(&self, lease: &Lease, progress: Progress) -> Result<()> {
+        let lease = *lease;
         self.db
             .write("progress_job", move |conn| {
                 Box::pin(async move {
-                    let target = j::processing_jobs
-                        .filter(j::id.eq(raw(lease.job_id.0)))
-                        .filter(j::lease_token.eq(lease.token));
-                    diesel::update(target)
-                        .set((j::progress.eq(progress), j::progress_message.eq(message)))
+                    diesel::update(held!(lease))
+                        .set((
+                            j::progress.eq(progress.share()),
+                            j::progress_current.eq(progress.current),
+                            j::progress_total.eq(progress.total),
+                            j::progress_message.eq(progress.message),
+                        ))
                         .execute(conn)
                         .await?;
                     Ok(())
@@ -156,31 +216,29 @@ impl JobStore for Store {
     }
 
     async fn complete(&self, lease: &Lease) -> Result<()> {
-        let lease = *lease;
-        self.db
-            .write("complete_job", move |conn| {
-                Box::pin(settle(conn, lease, JobState::Succeeded, String::new(), 0))
-            })
-            .await
+        let end = End::new(JobState::Succeeded, "");
+        self.settle("complete_job", *lease, end).await
     }
 
     async fn retry(&self, lease: &Lease, error: &str, delay: Duration) -> Result<()> {
-        let (lease, error) = (*lease, error.to_owned());
-        let run_after = now_micros() + micros(delay);
-        self.db
-            .write("retry_job", move |conn| {
-                Box::pin(settle(conn, lease, JobState::Queued, error, run_after))
-            })
-            .await
+        let end = End {
+            run_after: now_micros().saturating_add(micros(delay)),
+            ..End::new(JobState::Queued, error)
+        };
+        self.settle("retry_job", *lease, end).await
+    }
+
+    async fn hand_back(&self, lease: &Lease) -> Result<()> {
+        let end = End {
+            undone: true,
+            ..End::new(JobState::Queued, "handed back at shutdown")
+        };
+        self.settle("hand_back_job", *lease, end).await
     }
 
     async fn fail(&self, lease: &Lease, error: &str) -> Result<()> {
-        let (lease, error) = (*lease, error.to_owned());
-        self.db
-            .write("fail_job", move |conn| {
-                Box::pin(settle(conn, lease, JobState::Failed, error, 0))
-            })
-            .await
+        let end = End::new(JobState::Failed, error);
+        self.settle("fail_job", *lease, end).await
     }
 
     async fn rescue(&self, all: bool) -> Result<u64> {
@@ -206,15 +264,68 @@ impl JobStore for Store {
             .await
     }
 
-    async fn sweep(&self, before: i64) -> Result<u64> {
+    async fn sweep(&self, sweep: Sweep) -> Result<u64> {
         self.db
             .write("sweep_jobs", move |conn| {
-                Box::pin(async move {
-                    let ended = j::processing_jobs
-                        .filter(j::state.gt(JobState::Running as i16))
-                        .filter(j::end_time.lt(before));
-                    Ok(diesel::delete(ended).execute(conn).await? as u64)
-                })
+                Box::pin(job_control::sweep(conn, sweep, now_micros()))
+            })
+            .await
+    }
+
+    async fn cancel_job(&self, tenant: TenantId, id: JobId) -> Result<Option<Turned>> {
+        self.db
+            .write("cancel_job", move |conn| {
+                Box::pin(job_control::cancel(conn, tenant, id))
+            })
+            .await
+    }
+
+    async fn requeue_job(&self, tenant: TenantId, id: JobId) -> Result<Option<Turned>> {
+        self.db
+            .write("requeue_job", move |conn| {
+                Box::pin(job_control::requeue(conn, tenant, id))
+            })
+            .await
+    }
+
+    async fn requeue_failed(
+        &self,
+        tenant: TenantId,
+        kind: Option<JobKind>,
+        limit: i64,
+    ) -> Result<u64> {
+        self.db
+            .write("requeue_failed_jobs", move |conn| {
+                Box::pin(job_control::requeue_failed(conn, tenant, kind, limit))
+            })
+            .await
+    }
+
+    async fn pause(
+        &self,
+        tenant: TenantId,
+        kind: Option<JobKind>,
+        until: Option<i64>,
+    ) -> Result<()> {
+        self.db
+            .write("pause_jobs", move |conn| {
+                Box::pin(job_control::pause(conn, tenant, kind, until))
+            })
+            .await
+    }
+
+    async fn resume(&self, tenant: TenantId, kind: Option<JobKind>) -> Result<bool> {
+        self.db
+            .write("resume_jobs", move |conn| {
+                Box::pin(job_control::resume(conn, tenant, kind))
+            })
+            .await
+    }
+
+    async fn pauses(&self, tenant: TenantId) -> Result<Vec<Pause>> {
+        self.db
+            .read("job_pauses", move |conn| {
+                Box::pin(job_control::pauses(conn, tenant))
             })
             .await
     }
@@ -239,7 +350,7 @@ impl JobStore for Store {
     async fn list_jobs(
         &self,
         tenant: TenantId,
-        state: Option<i16>,
+        filter: JobFilter,
         after: Option<(i64, JobId)>,
         limit: i64,
     ) -> Result<Vec<Job>> {
@@ -252,8 +363,11 @@ impl JobStore for Store {
                         .limit(limit)
                         .select(JobRow::as_select())
                         .into_boxed();
-                    if let Some(state) = state {
+                    if let Some(state) = filter.state {
                         query = query.filter(j::state.eq(state));
+                    }
+                    if let Some(kind) = filter.kind {
+                        query = query.filter(j::kind.eq(kind));
                     }
                     if let Some((time, id)) = after {
                         use diesel::BoolExpressionMethods as _;
@@ -270,10 +384,34 @@ impl JobStore for Store {
     async fn queue_stats(&self, tenant: Option<TenantId>) -> Result<QueueStats> {
         self.db
             .read("queue_stats", move |conn| {
-                Box::pin(queue_stats(conn, tenant))
+                Box::pin(job_counts::of(conn, tenant))
             })
             .await
     }
+}
+
+impl Store {
+    async fn settle(&self, name: &'static str, lease: Lease, end: End) -> Result<()> {
+        self.db
+            .write(name, move |conn| Box::pin(settle(conn, lease, end)))
+            .await
+    }
+}
+
+#[derive(QueryableByName)]
+struct ClaimableRow {
+    #[diesel(sql_type = SqlId)]
+    id: Id,
+    #[diesel(sql_type = SqlId)]
+    tenant_id: Id,
+}
+
+#[derive(QueryableByName)]
+struct RunningRow {
+    #[diesel(sql_type = SqlId)]
+    tenant_id: Id,
+    #[diesel(sql_type = diesel::sql_types::BigInt)]
+    running: i64,
 }
 
 async fn claim(
@@ -281,9 +419,17 @@ async fn claim(
     worker: String,
     lease: Duration,
     limit: i64,
+    limits: ClaimLimits,
 ) -> Result<Vec<Job>> {
     let now = now_micros();
-    let ids = dialect::claimable(conn, now, limit).await?;
+    let ids = match limits.running_per_tenant {
+        None => claimable(conn, now, limit, &[])
+            .await?
+            .into_iter()
+            .map(|row| row.id)
+            .collect(),
+        Some(most) => claimable_within(conn, now, limit, most).await?,
+    };
     if ids.is_empty() {
         return Ok(Vec::new());
     }
@@ -306,40 +452,58 @@ async fn claim(
     Ok(jobs)
 }
 
-async fn queue_stats(conn: &mut Connection, tenant: Option<TenantId>) -> Result<QueueStats> {
-    let now = now_micros();
-    let mut by_state = j::processing_jobs
-        .group_by(j::state)
-        .select((j::state, count_star()))
-        .into_boxed();
-    let mut delayed = j::processing_jobs
-        .filter(j::state.eq(JobState::Queued as i16))
-        .filter(j::run_after.gt(now))
-        .select(count_star())
-        .into_boxed();
-    let mut oldest = j::processing_jobs
-        .filter(j::state.eq(JobState::Queued as i16))
-        .select(min(j::create_time))
-        .into_boxed();
-    if let Some(tenant) = tenant {
-        by_state = by_state.filter(j::tenant_id.eq(raw(tenant.0)));
-        delayed = delayed.filter(j::tenant_id.eq(raw(tenant.0)));
-        oldest = oldest.filter(j::tenant_id.eq(raw(tenant.0)));
+/// Jobs to claim, in the order of the queue and locked; those of pauses and of `without` are left,
+/// those another claimer has are passed over.
+async fn claimable(
+    conn: &mut Connection,
+    now: i64,
+    limit: i64,
+    without: &[Id],
+) -> Result<Vec<ClaimableRow>> {
+    // the state stands in the text, so that the planner knows that a partial index will do
+    let mut sql = Sql::new("SELECT j.id, j.tenant_id FROM processing_jobs j WHERE j.state = 1");
+    sql.push(
+        " AND j.run_after <= ? AND NOT EXISTS (SELECT 1 FROM job_pauses p \
+         WHERE p.tenant_id = j.tenant_id AND p.kind IN (0, j.kind) \
+         AND (p.until_time IS NULL OR p.until_time > ?))",
+        [now, now].map(Bind::Long),
+    );
+    for tenant in without {
+        sql.push(" AND j.tenant_id <> ?", [Bind::Id(tenant.to_owned())]);
     }
-    let counts: Vec<(i16, i64)> = by_state.load(conn).await?;
-    let of = |state: JobState| {
-        counts
-            .iter()
-            .find(|(s, _)| *s == state as i16)
-            .map_or(0, |(_, count)| *count)
-    };
-    let delayed: i64 = delayed.first(conn).await?;
-    Ok(QueueStats {
-        waiting: of(JobState::Queued) - delayed,
-        active: of(JobState::Running),
-        completed: of(JobState::Succeeded),
-        failed: of(JobState::Failed),
-        delayed,
-        oldest_waiting: oldest.first(conn).await?,
-    })
+    sql.push(" ORDER BY j.order_key LIMIT ?", [Bind::Long(limit)]);
+    sql.push(dialect::LOCK_CLAIMED, []);
+    Ok(sql.load(conn).await?)
+}
+
+/// The same, so that no tenant has more than `most` running.
+///
+/// Claims take turns, so that two of them do not both give a tenant its last place. A tenant that
+/// fills the batch alone leaves places empty; the next claim finds it full and passes it over.
+async fn claimable_within(
+    conn: &mut Connection,
+    now: i64,
+    limit: i64,
+    most: i64,
+) -> Result<Vec<Id>> {
+    dialect::lock_claims(conn).await?;
+    let mut sql = Sql::new("SELECT tenant_id, count(*) AS running FROM processing_jobs ");
+    sql.push("WHERE state = 2 GROUP BY tenant_id", []);
+    let running: Vec<RunningRow> = sql.load(conn).await?;
+    let full: Vec<Id> = running
+        .iter()
+        .filter(|row| row.running >= most)
+        .map(|row| row.tenant_id.to_owned())
+        .collect();
+    let mut taken: HashMap<Id, i64> = running
+        .into_iter()
+        .map(|row| (row.tenant_id, row.running))
+        .collect();
+    let rows = claimable(conn, now, limit, &full).await?;
+    let within = rows.into_iter().filter(|row| {
+        let count = taken.entry(row.tenant_id.to_owned()).or_default();
+        *count += 1;
+        *count <= most
+    });
+    Ok(within.map(|row| row.id).collect())
 }

@@ -257,17 +257,18 @@ impl MediaStore for Store {
             .await
     }
 
-    async fn fail_item(
+    async fn fail_processing(
         &self,
+        lease: &Lease,
         tenant: TenantId,
         id: MediaItemId,
         reason: &str,
         detail: &str,
     ) -> Result<()> {
-        let (reason, detail) = (reason.to_owned(), detail.to_owned());
+        let (lease, reason, detail) = (*lease, reason.to_owned(), detail.to_owned());
         self.db
-            .write("fail_item", move |conn| {
-                Box::pin(write::fail(conn, tenant, id, reason, detail))
+            .write("fail_processing", move |conn| {
+                Box::pin(write::fail(conn, lease, tenant, id, reason, detail))
             })
             .await
     }

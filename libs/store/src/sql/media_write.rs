@@ -240,6 +240,7 @@ pub(super) async fn delete(
     diesel::update(waiting)
         .set((
             j::state.eq(JobState::Cancelled as i16),
+            j::unique_key.eq(None::<String>),
             j::end_time.eq(now_micros()),
         ))
         .execute(conn)
@@ -256,6 +257,7 @@ pub(super) async fn delete(
         priority: 9,
         max_attempts: 10,
         unique_key: None,
+        period: None,
         payload: serde_json::json!({ "blob_keys": blob_keys }).to_string(),
         media_item_id: Some(id),
         traceparent: String::new(),
@@ -358,15 +360,57 @@ pub(super) async fn finish(
 
 pub(super) async fn fail(
     conn: &mut Connection,
+    lease: Lease,
     tenant: TenantId,
     id: MediaItemId,
     reason: String,
     detail: String,
 ) -> Result<()> {
     dialect::lock_tenant(conn, tenant).await?;
+    let end = jobs::End::new(JobState::Failed, &detail);
+    jobs::settle(conn, lease, end).await?;
+    let states = [
+        State::Pending,
+        State::Processing,
+        State::Ready,
+        State::Failed,
+    ];
+    set_failed(conn, tenant, id, &states, reason, detail).await
+}
+
+/// Fails an item that is not through its processing. The tenant is locked.
+pub(super) async fn fail_unfinished(
+    conn: &mut Connection,
+    tenant: TenantId,
+    id: MediaItemId,
+    reason: &str,
+    detail: &str,
+) -> Result<()> {
+    let states = [State::Pending, State::Processing];
+    set_failed(
+        conn,
+        tenant,
+        id,
+        &states,
+        reason.to_owned(),
+        detail.to_owned(),
+    )
+    .await
+}
+
+async fn set_failed(
+    conn: &mut Connection,
+    tenant: TenantId,
+    id: MediaItemId,
+    states: &[State],
+    reason: String,
+    detail: String,
+) -> Result<()> {
+    let states: Vec<i16> = states.iter().map(|state| *state as i16).collect();
     let target = m::media_items
         .filter(m::tenant_id.eq(raw(tenant.0)))
-        .filter(m::id.eq(raw(id.0)));
+        .filter(m::id.eq(raw(id.0)))
+        .filter(m::state.eq_any(states));
     diesel::update(target)
         .set((
             m::state.eq(State::Failed as i16),

@@ -1,5 +1,7 @@
 //! Rows of the tables and their domain types.
 
+use std::time::Duration;
+
 use diesel::{Insertable, Queryable, Selectable};
 use mediamesh_proto::{JobId, MediaItemId, TenantId};
 
@@ -9,7 +11,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    job::{AGING_PER_PRIORITY, Job, JobKind, JobState, NewJob},
+    job::{AGING_PER_PRIORITY, Job, JobKind, JobState, NewJob, Progress},
     media::{Kind, MediaItem, NewMediaItem, Orientation, Rendition, State},
 };
 
@@ -218,8 +220,9 @@ pub(super) struct JobRow {
     max_attempts: i32,
     payload: String,
     media_item_id: Option<Id>,
-    progress: f32,
     progress_message: String,
+    progress_current: i64,
+    progress_total: i64,
     last_error: String,
     lease_token: i64,
     traceparent: String,
@@ -235,20 +238,8 @@ impl TryFrom<JobRow> for Job {
         Ok(Self {
             id: JobId(uuid(&row.id)?),
             tenant_id: TenantId(uuid(&row.tenant_id)?),
-            kind: match row.kind {
-                1 => JobKind::ProcessMedia,
-                2 => JobKind::EmbedMedia,
-                3 => JobKind::DeleteBlobs,
-                _ => return Err(Error::Corrupt { what: "job kind" }),
-            },
-            state: match row.state {
-                1 => JobState::Queued,
-                2 => JobState::Running,
-                3 => JobState::Succeeded,
-                4 => JobState::Failed,
-                5 => JobState::Cancelled,
-                _ => return Err(Error::Corrupt { what: "job state" }),
-            },
+            kind: JobKind::from_number(row.kind).ok_or(Error::Corrupt { what: "job kind" })?,
+            state: JobState::from_number(row.state).ok_or(Error::Corrupt { what: "job state" })?,
             priority: row.priority,
             attempts: row.attempts,
             max_attempts: row.max_attempts,
@@ -257,8 +248,11 @@ impl TryFrom<JobRow> for Job {
                 .media_item_id
                 .map(|id| uuid(&id).map(MediaItemId))
                 .transpose()?,
-            progress: row.progress,
-            progress_message: row.progress_message,
+            progress: Progress {
+                current: row.progress_current,
+                total: row.progress_total,
+                message: row.progress_message,
+            },
             last_error: row.last_error,
             lease_token: row.lease_token,
             traceparent: row.traceparent,
@@ -281,25 +275,42 @@ pub(super) struct NewJobRow {
     run_after: i64,
     max_attempts: i32,
     unique_key: Option<String>,
+    period_key: Option<String>,
+    period_end: Option<i64>,
     payload: String,
     media_item_id: Option<Id>,
     traceparent: String,
     create_time: i64,
 }
 
+/// Where a job stands in the queue that comes in now.
+pub(super) fn order_key(priority: i16, now: i64) -> i64 {
+    now + i64::from(priority) * micros(AGING_PER_PRIORITY)
+}
+
+/// A duration as rows hold times.
+pub(super) fn micros(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+}
+
 impl NewJobRow {
     pub(super) fn new(job: NewJob, now: i64) -> Self {
-        let step = i64::try_from(AGING_PER_PRIORITY.as_micros()).expect("a minute fits");
+        let (period_key, period_end) = job
+            .period
+            .map(|period| (period.key, now.saturating_add(micros(period.length))))
+            .unzip();
         Self {
             id: raw(job.id.0),
             tenant_id: raw(job.tenant_id.0),
             kind: job.kind as i16,
             state: JobState::Queued as i16,
             priority: job.priority,
-            order_key: now + i64::from(job.priority) * step,
+            order_key: order_key(job.priority, now),
             run_after: now,
             max_attempts: job.max_attempts,
             unique_key: job.unique_key,
+            period_key,
+            period_end,
             payload: job.payload,
             media_item_id: job.media_item_id.map(|id| raw(id.0)),
             traceparent: job.traceparent,

@@ -135,6 +135,22 @@ diesel::table! {
         create_time -> BigInt,
         start_time -> Nullable<BigInt>,
         end_time -> Nullable<BigInt>,
+        period_key -> Nullable<Text>,
+        period_end -> Nullable<BigInt>,
+        progress_current -> BigInt,
+        progress_total -> BigInt,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+    use super::{SqlId, SqlVector};
+
+    job_pauses (tenant_id, kind) {
+        tenant_id -> SqlId,
+        kind -> SmallInt,
+        until_time -> Nullable<BigInt>,
+        create_time -> BigInt,
     }
 }
 
@@ -163,5 +179,6 @@ diesel::allow_tables_to_appear_in_same_query!(
     renditions,
     media_embeddings,
     processing_jobs,
+    job_pauses,
     api_keys,
 );

@@ -10,6 +10,8 @@ use crate::{
     media::{Inserted, NewMediaItem, Processed},
 };
 
+#[path = "../contract/job_control.rs"]
+mod job_control;
 #[path = "../contract/jobs.rs"]
 mod jobs;
 #[path = "../contract/keys.rs"]

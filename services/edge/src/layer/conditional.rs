@@ -104,7 +104,7 @@ pub(crate) async fn apply(
         // the body is whole in memory already
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     };
-    let ended = rule == Rule::Job && has_ended(&bytes);
+    let ended = rule == Rule::Job && has_succeeded(&bytes);
     let cache_control = if ended {
         cache_table::ENDED_JOB
     } else {
@@ -140,13 +140,9 @@ fn set_cache_control(headers: &mut HeaderMap, value: &'static str) {
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(value));
 }
 
-fn has_ended(job: &[u8]) -> bool {
-    serde_json::from_slice::<JobState<'_>>(job).is_ok_and(|job| {
-        matches!(
-            job.state,
-            "STATE_SUCCEEDED" | "STATE_FAILED" | "STATE_CANCELLED"
-        )
-    })
+/// What failed or was cancelled can be retried, and is then another answer.
+fn has_succeeded(job: &[u8]) -> bool {
+    serde_json::from_slice::<JobState<'_>>(job).is_ok_and(|job| job.state == "STATE_SUCCEEDED")
 }
 
 /// Weak, because the same answer may travel compressed.

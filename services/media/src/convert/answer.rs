@@ -2,12 +2,13 @@
 
 use mediamesh_proto::{
     media::v1::{
-        DominantColor, Exif, Folder, GeoPoint, GetQueueStatsResponse, Job, MediaItem, Rendition,
+        DominantColor, Exif, Folder, GeoPoint, GetQueueStatsResponse, Job, KindCount, MediaItem,
+        QueuePause, Rendition,
     },
     time::{now_micros, timestamp},
 };
 use mediamesh_store::{
-    job::{self, QueueStats},
+    job::{self, Pause, QueueStats, RATE_WINDOW},
     media,
 };
 
@@ -121,8 +122,13 @@ pub fn job(job: job::Job) -> Job {
         id: job.id.to_string(),
         kind: job.kind as i32,
         state: job.state as i32,
-        progress: job.progress,
-        progress_message: job.progress_message,
+        progress: match job.state {
+            job::JobState::Succeeded => 1.0,
+            _ => job.progress.share(),
+        },
+        progress_current: steps(job.progress.current),
+        progress_total: steps(job.progress.total),
+        progress_message: job.progress.message,
         media_item_id: job
             .media_item_id
             .map(|id| id.to_string())
@@ -137,9 +143,25 @@ pub fn job(job: job::Job) -> Job {
     }
 }
 
+fn steps(count: i64) -> i32 {
+    i32::try_from(count).unwrap_or(i32::MAX)
+}
+
+/// Pauses.
+#[must_use]
+pub fn pauses(pauses: &[Pause]) -> Vec<QueuePause> {
+    let pause = |pause: &Pause| QueuePause {
+        kind: pause.kind.map_or(0, |kind| kind as i32),
+        until_time: pause.until.map(timestamp),
+        create_time: Some(timestamp(pause.create_time)),
+    };
+    pauses.iter().map(pause).collect()
+}
+
 /// Counts of jobs.
 #[must_use]
-pub fn queue_stats(stats: &QueueStats) -> GetQueueStatsResponse {
+pub fn queue_stats(stats: &QueueStats, paused: &[Pause]) -> GetQueueStatsResponse {
+    let per_minute = |count: i64| count as f64 * 60.0 / RATE_WINDOW.as_secs_f64();
     let age = stats
         .oldest_waiting
         .map_or(0, |time| now_micros().saturating_sub(time).max(0));
@@ -150,5 +172,19 @@ pub fn queue_stats(stats: &QueueStats) -> GetQueueStatsResponse {
         failed: stats.failed,
         delayed: stats.delayed,
         oldest_waiting_age_seconds: age as f64 / 1e6,
+        stalled: stats.stalled,
+        cancelled: stats.cancelled,
+        succeeded_per_minute: per_minute(stats.succeeded_lately),
+        failed_per_minute: per_minute(stats.failed_lately),
+        kinds: stats
+            .kinds
+            .iter()
+            .map(|(kind, state, count)| KindCount {
+                kind: i32::from(*kind),
+                state: i32::from(*state),
+                job_count: *count,
+            })
+            .collect(),
+        pauses: pauses(paused),
     }
 }

@@ -1,5 +1,7 @@
 //! What a request means. Every function collects all violations before it answers.
 
+use std::time::Duration;
+
 use mediamesh_proto::{
     JobId, MediaItemId, TenantId, Violations,
     media::v1::{
@@ -7,14 +9,19 @@ use mediamesh_proto::{
         UpdateMediaItemRequest, UploadMediaMetadata, job, list_media_items_request::Order,
         media_item,
     },
+    pbjson_types::Timestamp,
+    time::{micros, now_micros, std_duration},
 };
 use mediamesh_store::{
-    job::JobKind,
+    job::{JobFilter, JobKind, JobState, UniquePeriod},
     media::{ItemPatch, ListQuery},
 };
 
 use super::text;
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    service::{NORMAL, Wanted},
+};
 
 /// An upload as announced.
 #[derive(Debug, Clone)]
@@ -153,9 +160,98 @@ pub fn list(request: &ListMediaItemsRequest) -> Result<ListQuery> {
     Ok(query)
 }
 
-/// Reads a filter on the state of jobs.
-pub fn job_state(state: i32, violations: &mut Violations) -> Option<i16> {
-    number(known::<job::State>("state", state, violations))
+/// Reads which jobs to list.
+pub fn job_filter(state: i32, kind: i32, violations: &mut Violations) -> JobFilter {
+    JobFilter {
+        state: number(known::<job::State>("state", state, violations)),
+        kind: number(known::<job::Kind>("kind", kind, violations)),
+    }
+}
+
+/// Reads a kind of job that workers know; unspecified is none.
+pub fn job_kind(kind: i32) -> Result<Option<JobKind>> {
+    match i16::try_from(kind) {
+        Ok(0) => Ok(None),
+        Ok(number) if JobKind::from_number(number).is_some() => Ok(JobKind::from_number(number)),
+        _ => Err(violation("kind", &format!("{kind} is not a known value"))),
+    }
+}
+
+/// Most dead letters that are queued again at once: one transaction of a second or two.
+const MAX_RETRIED: i64 = 10_000;
+
+/// Reads how many dead letters to queue again.
+pub fn max_count(count: i32) -> Result<i64> {
+    match count {
+        ..0 => Err(violation("max_count", "must not be negative")),
+        0 => Ok(1_000),
+        count => Ok(i64::from(count).min(MAX_RETRIED)),
+    }
+}
+
+/// Reads until when to pause.
+pub fn until(time: Option<&Timestamp>) -> Result<Option<i64>> {
+    match time.map(micros) {
+        Some(until) if until <= now_micros() => {
+            Err(violation("until_time", "must lie in the future"))
+        }
+        until => Ok(until),
+    }
+}
+
+/// Longest unique period: ended jobs are kept that long for it.
+const MAX_PERIOD: Duration = Duration::from_secs(30 * 24 * 3_600);
+/// Most characters of a unique key.
+const MAX_KEY_CHARS: usize = 200;
+
+fn period(request: &CreateJobRequest, v: &mut Violations) -> Option<UniquePeriod> {
+    let length = request.unique_period.as_ref().map(std_duration);
+    let length = length.unwrap_or_default();
+    let states: Option<Vec<JobState>> = request
+        .unique_states
+        .iter()
+        .map(|state| JobState::from_number(i16::try_from(*state).ok()?))
+        .collect();
+    v.check(states.is_none(), "unique_states", || {
+        "holds a value that is not known".to_owned()
+    });
+    let states = states.unwrap_or_default();
+    if request.unique_key.is_empty() {
+        v.check(!length.is_zero(), "unique_period", || {
+            "goes with unique_key".to_owned()
+        });
+        v.check(!states.is_empty(), "unique_states", || {
+            "goes with unique_key".to_owned()
+        });
+        return None;
+    }
+    let chars = request.unique_key.chars().count();
+    v.check(chars > MAX_KEY_CHARS, "unique_key", || {
+        format!("has {chars} characters; limit is {MAX_KEY_CHARS}")
+    });
+    v.check(
+        length.is_zero() || length > MAX_PERIOD,
+        "unique_period",
+        || "must be more than 0 and at most 30 days".to_owned(),
+    );
+    Some(UniquePeriod {
+        key: request.unique_key.clone(),
+        length,
+        states: match states.is_empty() {
+            true => UniquePeriod::STATES.to_vec(),
+            false => states,
+        },
+    })
+}
+
+fn priority(priority: i32, v: &mut Violations) -> i16 {
+    v.check(!(0..=9).contains(&priority), "priority", || {
+        "must lie between 1 and 9, or be 0 for 5".to_owned()
+    });
+    match i16::try_from(priority) {
+        Ok(priority @ 1..) => priority,
+        _ => NORMAL,
+    }
 }
 
 fn known<E: TryFrom<i32>>(field: &str, value: i32, violations: &mut Violations) -> i32 {
@@ -263,7 +359,7 @@ pub fn download(request: DownloadMediaRequest) -> Result<Download> {
 }
 
 /// Reads what to queue.
-pub fn create_job(request: &CreateJobRequest) -> Result<(JobKind, MediaItemId)> {
+pub fn create_job(request: &CreateJobRequest) -> Result<Wanted> {
     use job::Kind;
     let kind = match Kind::try_from(request.kind) {
         Ok(Kind::Unspecified) if !request.prompt.is_empty() => Kind::GenerateImage,
@@ -282,5 +378,19 @@ pub fn create_job(request: &CreateJobRequest) -> Result<(JobKind, MediaItemId)> 
         Kind::DeleteBlobs => return Err(violation("kind", "is queued by DeleteMediaItem only")),
         Kind::ProcessMedia | Kind::Unspecified => JobKind::ProcessMedia,
     };
-    Ok((kind, item_id("media_item_id", &request.media_item_id)?))
+    let mut violations = Violations::new();
+    let v = &mut violations;
+    let item = v.take("media_item_id", request.media_item_id.parse());
+    let (priority, period) = (priority(request.priority, v), period(request, v));
+    violations.finish()?;
+    let item = match item {
+        Some(item) => item,
+        None => item_id("media_item_id", &request.media_item_id)?,
+    };
+    Ok(Wanted {
+        kind,
+        item,
+        priority,
+        period,
+    })
 }

@@ -20,7 +20,7 @@ use tonic::{Request, Response, Status};
 use crate::{
     convert::{answer, request},
     error::Error,
-    service::{NORMAL, Service},
+    service::{NORMAL, Service, Wanted},
 };
 
 /// Where the next page begins.
@@ -163,7 +163,7 @@ pub(super) async fn reprocess(
     let tenant = request::tenant(&request)?;
     let id = request::item_id("media_item_id", &request.get_ref().media_item_id)?;
     let job_id = service
-        .queue(tenant, JobKind::ProcessMedia, id, NORMAL)
+        .queue(tenant, Wanted::new(JobKind::ProcessMedia, id, NORMAL))
         .await?;
     Ok(Response::new(ReprocessMediaItemResponse {
         job_id: job_id.to_string(),

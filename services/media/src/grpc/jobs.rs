@@ -1,10 +1,14 @@
 //! Background work.
 
+use futures::{StreamExt as _, stream::BoxStream};
 use mediamesh_proto::{
     Violations,
     media::v1::{
-        CreateJobRequest, CreateJobResponse, GetJobRequest, GetJobResponse, GetQueueStatsRequest,
-        GetQueueStatsResponse, ListJobsRequest, ListJobsResponse, job_service_server::JobService,
+        CancelJobRequest, CancelJobResponse, CreateJobRequest, CreateJobResponse, GetJobRequest,
+        GetJobResponse, GetQueueStatsRequest, GetQueueStatsResponse, ListJobsRequest,
+        ListJobsResponse, PauseQueueRequest, PauseQueueResponse, ResumeQueueRequest,
+        ResumeQueueResponse, RetryFailedJobsRequest, RetryFailedJobsResponse, RetryJobRequest,
+        RetryJobResponse, WatchJobRequest, WatchJobResponse, job_service_server::JobService,
     },
 };
 use prost::Message as _;
@@ -14,7 +18,6 @@ use super::{JobGrpc, items::scope};
 use crate::{
     convert::{answer, request},
     error::Error,
-    service::NORMAL,
 };
 
 #[tonic::async_trait]
@@ -24,8 +27,8 @@ impl JobService for JobGrpc {
         request: Request<CreateJobRequest>,
     ) -> Result<Response<CreateJobResponse>, Status> {
         let tenant = request::tenant(&request)?;
-        let (kind, item) = request::create_job(request.get_ref())?;
-        let id = self.0.queue(tenant, kind, item, NORMAL).await?;
+        let wanted = request::create_job(request.get_ref())?;
+        let id = self.0.queue(tenant, wanted).await?;
         let job = self.0.job(tenant, id).await?;
         Ok(Response::new(CreateJobResponse {
             job_id: id.to_string(),
@@ -55,7 +58,7 @@ impl JobService for JobGrpc {
         let mut request = request.into_inner();
         let mut violations = Violations::new();
         let limit = request::page_size(request.page_size, 50, 500, &mut violations);
-        let state = request::job_state(request.state, &mut violations);
+        let filter = request::job_filter(request.state, request.kind, &mut violations);
         violations.finish().map_err(Error::from)?;
         let token = std::mem::take(&mut request.page_token);
         request.page_size = 0;
@@ -68,7 +71,7 @@ impl JobService for JobGrpc {
         let after = position
             .map(|(time, id)| request::job_id(&id).map(|id| (time, id)))
             .transpose()?;
-        let jobs = self.0.list_jobs(tenant, state, after, limit).await?;
+        let jobs = self.0.list_jobs(tenant, filter, after, limit).await?;
         let full = i64::try_from(jobs.len()).is_ok_and(|count| count >= limit);
         let next_page_token = match jobs.last() {
             Some(last) if full => self
@@ -89,7 +92,87 @@ impl JobService for JobGrpc {
         request: Request<GetQueueStatsRequest>,
     ) -> Result<Response<GetQueueStatsResponse>, Status> {
         let tenant = request::tenant(&request)?;
-        let stats = self.0.queue_stats(tenant).await?;
-        Ok(Response::new(answer::queue_stats(&stats)))
+        let (stats, pauses) = self.0.queue_stats(tenant).await?;
+        Ok(Response::new(answer::queue_stats(&stats, &pauses)))
+    }
+
+    type WatchJobStream = BoxStream<'static, Result<WatchJobResponse, Status>>;
+
+    async fn watch_job(
+        &self,
+        request: Request<WatchJobRequest>,
+    ) -> Result<Response<Self::WatchJobStream>, Status> {
+        let tenant = request::tenant(&request)?;
+        let id = request::job_id(&request.get_ref().job_id)?;
+        let changes = self.0.watch_job(tenant, id).await?.map(|job| {
+            Ok(WatchJobResponse {
+                job: Some(answer::job(job?)),
+            })
+        });
+        Ok(Response::new(changes.boxed()))
+    }
+
+    async fn cancel_job(
+        &self,
+        request: Request<CancelJobRequest>,
+    ) -> Result<Response<CancelJobResponse>, Status> {
+        let tenant = request::tenant(&request)?;
+        let id = request::job_id(&request.get_ref().job_id)?;
+        let job = self.0.cancel_job(tenant, id).await?;
+        Ok(Response::new(CancelJobResponse {
+            job: Some(answer::job(job)),
+        }))
+    }
+
+    async fn retry_job(
+        &self,
+        request: Request<RetryJobRequest>,
+    ) -> Result<Response<RetryJobResponse>, Status> {
+        let tenant = request::tenant(&request)?;
+        let id = request::job_id(&request.get_ref().job_id)?;
+        let job = self.0.retry_job(tenant, id).await?;
+        Ok(Response::new(RetryJobResponse {
+            job: Some(answer::job(job)),
+        }))
+    }
+
+    async fn retry_failed_jobs(
+        &self,
+        request: Request<RetryFailedJobsRequest>,
+    ) -> Result<Response<RetryFailedJobsResponse>, Status> {
+        let tenant = request::tenant(&request)?;
+        let request = request.get_ref();
+        let kind = request::job_kind(request.kind)?;
+        let limit = request::max_count(request.max_count)?;
+        let count = self.0.retry_failed(tenant, kind, limit).await?;
+        Ok(Response::new(RetryFailedJobsResponse {
+            retried_count: i32::try_from(count).unwrap_or(i32::MAX),
+        }))
+    }
+
+    async fn pause_queue(
+        &self,
+        request: Request<PauseQueueRequest>,
+    ) -> Result<Response<PauseQueueResponse>, Status> {
+        let tenant = request::tenant(&request)?;
+        let request = request.get_ref();
+        let kind = request::job_kind(request.kind)?;
+        let until = request::until(request.until_time.as_ref())?;
+        let pauses = self.0.pause(tenant, kind, until).await?;
+        Ok(Response::new(PauseQueueResponse {
+            pauses: answer::pauses(&pauses),
+        }))
+    }
+
+    async fn resume_queue(
+        &self,
+        request: Request<ResumeQueueRequest>,
+    ) -> Result<Response<ResumeQueueResponse>, Status> {
+        let tenant = request::tenant(&request)?;
+        let kind = request::job_kind(request.get_ref().kind)?;
+        let pauses = self.0.resume(tenant, kind).await?;
+        Ok(Response::new(ResumeQueueResponse {
+            pauses: answer::pauses(&pauses),
+        }))
     }
 }

@@ -157,31 +157,21 @@ async fn fail(
 ) -> mediamesh_store::Result<()> {
     tracing::warn!(reason = reason_name(reason), detail, "job failed for good");
     let lease = job.lease();
-    if let (JobKind::ProcessMedia, Some(item)) = (job.kind, job.media_item_id) {
-        // The item first: were the job ended first, a crash here would leave the item processing for
-        // ever. The lease is renewed before, so that a late worker cannot spoil another's result.
-        if !context
-            .jobs
-            .heartbeat(&[lease], context.options.worker.lease())
-            .await?
-            .is_empty()
-        {
-            return Err(mediamesh_store::Error::LeaseLost { job_id: job.id });
+    match (job.kind, job.media_item_id) {
+        // Together, under the lease: a crash in between would leave the item processing for ever, and
+        // a late worker must not spoil another's result.
+        (JobKind::ProcessMedia, Some(item)) => {
+            context
+                .media
+                .fail_processing(&lease, job.tenant_id, item, reason_name(reason), detail)
+                .await
         }
-        context
-            .media
-            .fail_item(job.tenant_id, item, reason_name(reason), detail)
-            .await?;
+        _ => context.jobs.fail(&lease, detail).await,
     }
-    context.jobs.fail(&lease, detail).await
 }
 
 async fn hand_back(context: &Context, job: &Job) -> &'static str {
-    match context
-        .jobs
-        .retry(&job.lease(), "handed back at shutdown", Duration::ZERO)
-        .await
-    {
+    match context.jobs.hand_back(&job.lease()).await {
         Ok(()) => "handed_back",
         Err(error) => {
             tracing::warn!(

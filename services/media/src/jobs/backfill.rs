@@ -126,7 +126,7 @@ impl Pass {
                 self.queued.insert((reads, item));
                 total += 1;
             }
-            context.wake.notify_one();
+            context.jobs.ring();
         }
         if total > 0 {
             tracing::info!(

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use futures::future::try_join_all;
 use mediamesh_imaging::RgbImage;
 use mediamesh_store::{
-    job::{Job, JobKind, NewJob},
+    job::{Job, JobKind, NewJob, Progress},
     media::{Kind, MediaItem, Processed, Rendition},
 };
 use tokio::time::Instant;
@@ -61,7 +61,7 @@ async fn image(context: &Context, job: &Job, item: MediaItem) -> Result<(), Fail
         .get(&item.blob_key, context.options.max_image_bytes)
         .await?;
     context.metrics.stage("read", started.elapsed());
-    context.jobs.progress(&job.lease(), 0.1, "decoding").await?;
+    tell(context, job, 1, "decoding").await?;
 
     let (limits, plan) = (context.options.limits(), context.plan.clone());
     let Derived {
@@ -73,6 +73,7 @@ async fn image(context: &Context, job: &Job, item: MediaItem) -> Result<(), Fail
         .run(move || derive(&original, &limits, &plan))
         .await??;
 
+    tell(context, job, 2, "storing").await?;
     let started = Instant::now();
     processed.renditions = store(context, &item, files).await?;
     context.metrics.stage("store", started.elapsed());
@@ -81,12 +82,17 @@ async fn image(context: &Context, job: &Job, item: MediaItem) -> Result<(), Fail
         .finish_processing(&job.lease(), job.tenant_id, item.id, processed, None)
         .await?;
 
-    context
-        .jobs
-        .progress(&job.lease(), 0.7, "embedding")
-        .await?;
+    tell(context, job, 3, "embedding").await?;
     text_or_queue(context, job, &item).await?;
     embed_or_queue(context, job, &item, embedding_input).await
+}
+
+/// Reading, decoding, storing, embedding.
+const STEPS: i64 = 4;
+
+async fn tell(context: &Context, job: &Job, done: i64, now: &str) -> Result<(), Failure> {
+    let progress = Progress::of(done, STEPS, now);
+    Ok(context.jobs.progress(&job.lease(), progress).await?)
 }
 
 /// Stores the renditions side by side: syncs of several files share the disk's work.
@@ -104,7 +110,8 @@ async fn store(
             &rendition.name,
             extension,
         );
-        context.blobs.put(&rendition.blob_key, bytes).await?;
+        let (key, content_type) = (&rendition.blob_key, &rendition.content_type);
+        context.blobs.put_typed(key, bytes, content_type).await?;
         Ok::<_, Failure>(rendition)
     });
     try_join_all(puts).await

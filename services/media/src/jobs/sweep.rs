@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use futures::{StreamExt as _, TryStreamExt as _};
 use mediamesh_blob::ObjectInfo;
 use mediamesh_proto::time::now_micros;
+use mediamesh_store::job::Sweep;
 use tokio::time::interval;
 
 use super::{Context, Failure, chain};
@@ -25,7 +26,7 @@ pub(super) async fn leases(context: Arc<Context>) {
             Ok(count) => {
                 tracing::warn!(count, "jobs rescued from workers that gave no sign of life");
                 context.metrics.rescued.inc_by(count);
-                context.wake.notify_one();
+                context.jobs.ring();
             }
             Err(error) => tracing::warn!(
                 error = &error as &dyn std::error::Error,
@@ -39,6 +40,8 @@ pub(super) async fn leases(context: Arc<Context>) {
                 ("delayed", stats.delayed),
                 ("completed", stats.completed),
                 ("failed", stats.failed),
+                ("cancelled", stats.cancelled),
+                ("stalled", stats.stalled),
             ];
             for (state, count) in depth {
                 context
@@ -57,8 +60,12 @@ pub(super) async fn leftovers(context: Arc<Context>) {
     let mut ticks = interval(Duration::from_secs(options.sweep_interval_secs));
     loop {
         ticks.tick().await;
-        let before = now_micros().saturating_sub(micros(options.keep_ended_secs));
-        if let Err(error) = context.jobs.sweep(before).await {
+        let now = now_micros();
+        let sweep = Sweep {
+            ended_before: now.saturating_sub(micros(options.keep_ended_secs)),
+            failed_before: now.saturating_sub(micros(options.keep_failed_secs)),
+        };
+        if let Err(error) = context.jobs.sweep(sweep).await {
             tracing::warn!(
                 error = &error as &dyn std::error::Error,
                 "sweeping jobs failed"

@@ -9,7 +9,7 @@ use mediamesh_proto::{
     search::v1::search_service_client::SearchServiceClient,
 };
 use mediamesh_store::job::Job;
-use tokio::{sync::Notify, sync::Semaphore, task::JoinSet, time::timeout};
+use tokio::{sync::Semaphore, task::JoinSet, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{Context, attempt::attempt, backfill, cpu::CpuPool, heartbeat::Heartbeat, sweep};
@@ -25,12 +25,7 @@ pub struct Worker {
 }
 
 impl Worker {
-    pub(crate) fn new(
-        options: Arc<Options>,
-        deps: Deps,
-        metrics: MediaMetrics,
-        wake: Arc<Notify>,
-    ) -> Self {
+    pub(crate) fn new(options: Arc<Options>, deps: Deps, metrics: MediaMetrics) -> Self {
         let cpu = CpuPool::new(options.worker.cpu_threads(), metrics.clone());
         let context = Context {
             plan: Plan::default(),
@@ -46,7 +41,6 @@ impl Worker {
                 .max_encoding_message_size(MAX_MESSAGE_BYTES),
             cpu,
             metrics,
-            wake,
             options,
         };
         Self {
@@ -150,7 +144,11 @@ async fn claim(
             Arc::clone(&places).try_acquire_owned().ok()
         }));
         let limit = i64::try_from(free.len()).unwrap_or(i64::MAX);
-        let jobs: Vec<Job> = match context.jobs.claim(&worker, options.lease(), limit).await {
+        let jobs: Vec<Job> = match context
+            .jobs
+            .claim_within(&worker, options.lease(), limit, options.claim_limits())
+            .await
+        {
             Ok(jobs) => jobs,
             Err(error) => {
                 tracing::warn!(
@@ -162,7 +160,7 @@ async fn claim(
         };
         if jobs.is_empty() {
             drop(free);
-            let rung = timeout(poll, context.wake.notified());
+            let rung = timeout(poll, context.jobs.rung());
             let Some(rung) = draining.run_until_cancelled(rung).await else {
                 return;
             };

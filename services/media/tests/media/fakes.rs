@@ -27,6 +27,10 @@ use tonic::{Request, Response, Status, Streaming};
 #[derive(Default)]
 pub struct Seen {
     pub embedding_down: AtomicBool,
+    /// Calls that embed pixels never end.
+    pub embedding_hangs: AtomicBool,
+    /// Such calls that somebody still waits for.
+    pub hanging: Arc<AtomicUsize>,
     pub embedded: AtomicUsize,
     pub models: Mutex<Vec<ModelInfo>>,
     /// Every text that was embedded.
@@ -57,6 +61,22 @@ pub fn words_model(id: &str) -> ModelInfo {
 
 #[derive(Clone)]
 pub struct FakeEmbedding(pub Arc<Seen>);
+
+/// Counts a call for as long as it is not dropped.
+struct Hanging(Arc<AtomicUsize>);
+
+impl Hanging {
+    fn new(count: &Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Ordering::SeqCst);
+        Self(Arc::clone(count))
+    }
+}
+
+impl Drop for Hanging {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
 
 impl FakeEmbedding {
     fn check(&self) -> Result<(), Status> {
@@ -108,6 +128,10 @@ impl EmbeddingService for FakeEmbedding {
             (pixels.width_pixels * pixels.height_pixels * 3) as usize
         );
         self.0.embedded.fetch_add(1, Ordering::SeqCst);
+        if self.0.embedding_hangs.load(Ordering::SeqCst) {
+            let _hanging = Hanging::new(&self.0.hanging);
+            std::future::pending::<()>().await;
+        }
         let wanted = |model: &ModelInfo| {
             model.image_input && (request.models.is_empty() || request.models.contains(&model.id))
         };

@@ -5,6 +5,7 @@
 
 mod fakes;
 mod items;
+mod queue;
 mod rig;
 mod upload;
 mod worker;

@@ -55,5 +55,5 @@ async fn processes_that_start_together_migrate_once() {
         open.unwrap().unwrap();
     }
     let run = "SELECT count(*) FROM __diesel_schema_migrations";
-    assert_eq!(test.psql(run).await.unwrap(), "1");
+    assert_eq!(test.psql(run).await.unwrap(), "2");
 }

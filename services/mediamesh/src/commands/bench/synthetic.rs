@@ -106,6 +106,7 @@ async fn insert(store: &Stores, n: u32, random: &mut StdRng) -> Result<MediaItem
         priority: 9,
         max_attempts: 1,
         unique_key: None,
+        period: None,
         payload: "{}".to_owned(),
         media_item_id: Some(id),
         traceparent: String::new(),

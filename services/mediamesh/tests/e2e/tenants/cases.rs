@@ -154,6 +154,32 @@ pub(super) fn cases(a: &Tenant, picture: &[u8]) -> HashMap<&'static str, Case> {
             "/mediamesh.media.v1.JobService/GetQueueStats",
             case(json!({}), Nothing).of_nobody(),
         ),
+        (
+            "/mediamesh.media.v1.JobService/WatchJob",
+            case(json!({"jobId": a.job_id}), NotFound),
+        ),
+        (
+            // it has ended, so that A itself is refused, for its state
+            "/mediamesh.media.v1.JobService/CancelJob",
+            case(json!({"jobId": a.job_id}), NotFound).of_nobody(),
+        ),
+        (
+            "/mediamesh.media.v1.JobService/RetryJob",
+            case(json!({"jobId": a.job_id}), NotFound).of_nobody(),
+        ),
+        (
+            "/mediamesh.media.v1.JobService/RetryFailedJobs",
+            case(json!({}), Nothing).of_nobody(),
+        ),
+        (
+            // pauses the queue of B, and of nobody else
+            "/mediamesh.media.v1.JobService/PauseQueue",
+            case(json!({"kind": "KIND_DELETE_BLOBS"}), Nothing).of_nobody(),
+        ),
+        (
+            "/mediamesh.media.v1.JobService/ResumeQueue",
+            case(json!({"kind": "KIND_DELETE_BLOBS"}), Nothing).of_nobody(),
+        ),
         // === API keys ===
         (
             "/mediamesh.media.v1.ApiKeyService/CreateApiKey",

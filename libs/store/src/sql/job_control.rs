@@ -1,0 +1,221 @@
+//! What operators do with jobs: cancel, queue again, pause, sweep. Each inside one transaction.
+
+use diesel::{
+    BoolExpressionMethods as _, ExpressionMethods as _, OptionalExtension as _, QueryDsl as _,
+    SelectableHelper as _,
+};
+use diesel_async::RunQueryDsl as _;
+use mediamesh_proto::{ErrorReason, JobId, TenantId, status::reason_name, time::now_micros};
+
+use super::{
+    Connection, dialect, media_write,
+    rows::{JobRow, order_key},
+    schema::{job_pauses::dsl as p, processing_jobs::dsl as j},
+    types::{Id, raw},
+};
+use crate::{
+    error::{Error, Result},
+    job::{Job, JobKind, JobState, Pause, Sweep, Turned},
+};
+
+/// Number of every kind in `job_pauses`.
+const EVERY_KIND: i16 = 0;
+
+/// The job as it is, for one who could not change it.
+async fn as_it_is(conn: &mut Connection, tenant: TenantId, id: JobId) -> Result<Option<Job>> {
+    let row: Option<JobRow> = j::processing_jobs
+        .filter(j::tenant_id.eq(raw(tenant.0)))
+        .filter(j::id.eq(raw(id.0)))
+        .select(JobRow::as_select())
+        .first(conn)
+        .await
+        .optional()?;
+    row.map(Job::try_from).transpose()
+}
+
+pub(super) async fn cancel(
+    conn: &mut Connection,
+    tenant: TenantId,
+    id: JobId,
+) -> Result<Option<Turned>> {
+    // before the row of the job, as who finishes an item takes them
+    dialect::lock_tenant(conn, tenant).await?;
+    let live = j::processing_jobs
+        .filter(j::tenant_id.eq(raw(tenant.0)))
+        .filter(j::id.eq(raw(id.0)))
+        .filter(j::state.eq_any([JobState::Queued as i16, JobState::Running as i16]));
+    let row: Option<JobRow> = diesel::update(live)
+        .set((
+            // not running any more, so its lease is lost and its result refused
+            j::state.eq(JobState::Cancelled as i16),
+            j::unique_key.eq(None::<String>),
+            j::end_time.eq(now_micros()),
+            j::lease_expire.eq(0),
+        ))
+        .returning(JobRow::as_returning())
+        .get_result(conn)
+        .await
+        .optional()?;
+    let Some(row) = row else {
+        let known = as_it_is(conn, tenant, id).await?;
+        return Ok(known.map(|job| match job.state {
+            JobState::Cancelled => Turned::Done(job),
+            _ => Turned::Unfit(job),
+        }));
+    };
+    let job = Job::try_from(row)?;
+    if let (JobKind::ProcessMedia, Some(item)) = (job.kind, job.media_item_id) {
+        let reason = reason_name(ErrorReason::Cancelled);
+        media_write::fail_unfinished(conn, tenant, item, reason, "its processing was cancelled")
+            .await?;
+    }
+    Ok(Some(Turned::Done(job)))
+}
+
+pub(super) async fn requeue(
+    conn: &mut Connection,
+    tenant: TenantId,
+    id: JobId,
+) -> Result<Option<Turned>> {
+    let Some(job) = as_it_is(conn, tenant, id).await? else {
+        return Ok(None);
+    };
+    let again = match job.state {
+        JobState::Failed | JobState::Cancelled => {
+            let ids = [raw(id.0)];
+            queue_again(conn, &ids, job.priority).await?.pop()
+        }
+        JobState::Queued | JobState::Running | JobState::Succeeded => None,
+    };
+    Ok(Some(match again {
+        Some(job) => Turned::Done(job),
+        None => Turned::Unfit(job),
+    }))
+}
+
+/// Queues ended jobs of one priority again, as if they were new, with a free key: a twin may wait.
+async fn queue_again(conn: &mut Connection, ids: &[Id], priority: i16) -> Result<Vec<Job>> {
+    let now = now_micros();
+    let ended = j::processing_jobs
+        .filter(j::id.eq_any(ids))
+        // another may have been faster
+        .filter(j::state.eq_any([JobState::Failed as i16, JobState::Cancelled as i16]));
+    let rows: Vec<JobRow> = diesel::update(ended)
+        .set((
+            j::state.eq(JobState::Queued as i16),
+            j::attempts.eq(0),
+            j::run_after.eq(now),
+            j::order_key.eq(order_key(priority, now)),
+            j::unique_key.eq(None::<String>),
+            j::end_time.eq(None::<i64>),
+            j::progress.eq(0.0),
+            j::progress_current.eq(0),
+            j::progress_message.eq(""),
+        ))
+        .returning(JobRow::as_returning())
+        .get_results(conn)
+        .await?;
+    rows.into_iter().map(Job::try_from).collect()
+}
+
+pub(super) async fn requeue_failed(
+    conn: &mut Connection,
+    tenant: TenantId,
+    kind: Option<JobKind>,
+    limit: i64,
+) -> Result<u64> {
+    let mut letters = j::processing_jobs
+        .filter(j::tenant_id.eq(raw(tenant.0)))
+        .filter(j::state.eq(JobState::Failed as i16))
+        .order(j::end_time)
+        .limit(limit)
+        .select((j::id, j::priority))
+        .into_boxed();
+    if let Some(kind) = kind {
+        letters = letters.filter(j::kind.eq(kind as i16));
+    }
+    let letters: Vec<(Id, i16)> = letters.load(conn).await?;
+    let mut priorities: Vec<i16> = letters.iter().map(|(_, priority)| *priority).collect();
+    priorities.sort_unstable();
+    priorities.dedup();
+    let mut count = 0;
+    for priority in priorities {
+        let same = letters.iter().filter(|(_, other)| *other == priority);
+        let ids: Vec<Id> = same.map(|(id, _)| id.to_owned()).collect();
+        count += queue_again(conn, &ids, priority).await?.len() as u64;
+    }
+    Ok(count)
+}
+
+pub(super) async fn pause(
+    conn: &mut Connection,
+    tenant: TenantId,
+    kind: Option<JobKind>,
+    until: Option<i64>,
+) -> Result<()> {
+    // two at once would both find nothing to replace
+    dialect::lock_unique(conn, tenant, "pause").await?;
+    resume(conn, tenant, kind).await?;
+    diesel::insert_into(p::job_pauses)
+        .values((
+            p::tenant_id.eq(raw(tenant.0)),
+            p::kind.eq(number(kind)),
+            p::until_time.eq(until),
+            p::create_time.eq(now_micros()),
+        ))
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+fn number(kind: Option<JobKind>) -> i16 {
+    kind.map_or(EVERY_KIND, |kind| kind as i16)
+}
+
+pub(super) async fn resume(
+    conn: &mut Connection,
+    tenant: TenantId,
+    kind: Option<JobKind>,
+) -> Result<bool> {
+    let paused = p::job_pauses
+        .filter(p::tenant_id.eq(raw(tenant.0)))
+        .filter(p::kind.eq(number(kind)));
+    Ok(diesel::delete(paused).execute(conn).await? > 0)
+}
+
+pub(super) async fn pauses(conn: &mut Connection, tenant: TenantId) -> Result<Vec<Pause>> {
+    let rows: Vec<(i16, Option<i64>, i64)> = p::job_pauses
+        .filter(p::tenant_id.eq(raw(tenant.0)))
+        .filter(p::until_time.is_null().or(p::until_time.gt(now_micros())))
+        .order(p::kind)
+        .select((p::kind, p::until_time, p::create_time))
+        .load(conn)
+        .await?;
+    let read = |(kind, until, create_time)| {
+        let kind = match kind {
+            EVERY_KIND => None,
+            kind => Some(JobKind::from_number(kind).ok_or(Error::Corrupt { what: "job kind" })?),
+        };
+        Ok(Pause {
+            kind,
+            until,
+            create_time,
+        })
+    };
+    rows.into_iter().map(read).collect()
+}
+
+pub(super) async fn sweep(conn: &mut Connection, sweep: Sweep, now: i64) -> Result<u64> {
+    let passed = p::job_pauses.filter(p::until_time.lt(now));
+    diesel::delete(passed).execute(conn).await?;
+    let failed = JobState::Failed as i16;
+    let old = (j::state.eq(failed).and(j::end_time.lt(sweep.failed_before)))
+        .or(j::state.ne(failed).and(j::end_time.lt(sweep.ended_before)));
+    let ended = j::processing_jobs
+        .filter(j::state.gt(JobState::Running as i16))
+        .filter(j::end_time.lt(sweep.ended_before.max(sweep.failed_before)))
+        .filter(old)
+        // while its period goes on it stands for others
+        .filter(j::period_end.is_null().or(j::period_end.lt(now)));
+    Ok(diesel::delete(ended).execute(conn).await? as u64)
+}

@@ -1,0 +1,26 @@
+-- A job with this key is not queued again before period_end, unless it ended in a way that the one
+-- who queues does not count.
+ALTER TABLE processing_jobs ADD COLUMN period_key TEXT;
+ALTER TABLE processing_jobs ADD COLUMN period_end BIGINT;
+-- steps done, of steps in all; 0 of 0 while nobody knows
+ALTER TABLE processing_jobs ADD COLUMN progress_current BIGINT NOT NULL DEFAULT 0;
+ALTER TABLE processing_jobs ADD COLUMN progress_total BIGINT NOT NULL DEFAULT 0;
+CREATE INDEX idx_processing_jobs_period ON processing_jobs (tenant_id, period_key, period_end)
+    WHERE period_key IS NOT NULL;
+-- how many ended in the last minutes
+CREATE INDEX idx_processing_jobs_tenant_ended ON processing_jobs (tenant_id, end_time)
+    WHERE end_time IS NOT NULL;
+-- counts by state and kind are read from the index alone
+DROP INDEX idx_processing_jobs_tenant_state;
+CREATE INDEX idx_processing_jobs_tenant_state ON processing_jobs (tenant_id, state, kind);
+
+-- what is not claimed for now
+CREATE TABLE job_pauses (
+    tenant_id   BLOB     NOT NULL,
+    -- 0 = every kind
+    kind        SMALLINT NOT NULL,
+    -- NULL = until it is resumed
+    until_time  BIGINT,
+    create_time BIGINT   NOT NULL,
+    PRIMARY KEY (tenant_id, kind)
+) WITHOUT ROWID;

@@ -1,0 +1,140 @@
+//! What callers and operators do with jobs.
+
+use std::{sync::Arc, time::Duration};
+
+use futures::{Stream, stream};
+use mediamesh_proto::{JobId, TenantId};
+use mediamesh_store::job::{Job, JobFilter, JobKind, JobState, Pause, QueueStats, Turned};
+use tokio::time::Instant;
+
+use super::Service;
+use crate::error::{Error, Result};
+
+/// Between two looks at a job that is watched.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// How long a watcher hears nothing: well below the silence after which streams are given up.
+const SILENCE: Duration = Duration::from_secs(15);
+
+impl Service {
+    /// Reads one job.
+    pub async fn job(&self, tenant: TenantId, id: JobId) -> Result<Job> {
+        self.jobs
+            .get_job(tenant, id)
+            .await?
+            .ok_or(Error::JobNotFound { id })
+    }
+
+    /// Reads a page of jobs, newest first.
+    pub async fn list_jobs(
+        &self,
+        tenant: TenantId,
+        filter: JobFilter,
+        after: Option<(i64, JobId)>,
+        limit: i64,
+    ) -> Result<Vec<Job>> {
+        Ok(self.jobs.list_jobs(tenant, filter, after, limit).await?)
+    }
+
+    /// Answers a job now and at its changes, until it has ended.
+    pub async fn watch_job(
+        self: &Arc<Self>,
+        tenant: TenantId,
+        id: JobId,
+    ) -> Result<impl Stream<Item = Result<Job>> + Send + 'static> {
+        // who asks for what is not there hears so before the stream begins
+        let first = self.job(tenant, id).await?;
+        let service = Arc::clone(self);
+        let changes = stream::unfold(Some(first.clone()), move |told| {
+            let service = Arc::clone(&service);
+            async move {
+                let told = told.filter(|job| !has_ended(job))?;
+                match service.changed(tenant, told).await {
+                    Ok(job) => Some((Ok(job.clone()), Some(job))),
+                    Err(error) => Some((Err(error), None)),
+                }
+            }
+        });
+        Ok(futures::StreamExt::chain(
+            stream::iter([Ok(first)]),
+            changes,
+        ))
+    }
+
+    /// Waits until a job differs from what was told of it, or it is time for a sign of life.
+    async fn changed(&self, tenant: TenantId, told: Job) -> Result<Job> {
+        let since = Instant::now();
+        loop {
+            tokio::time::sleep(LOOK_EVERY).await;
+            let job = self.job(tenant, told.id).await?;
+            let same = (job.state, job.attempts, &job.progress, &job.last_error)
+                == (told.state, told.attempts, &told.progress, &told.last_error);
+            if !same || since.elapsed() >= SILENCE {
+                return Ok(job);
+            }
+        }
+    }
+
+    /// Cancels a job that waits or runs.
+    pub async fn cancel_job(&self, tenant: TenantId, id: JobId) -> Result<Job> {
+        turned(id, self.jobs.cancel_job(tenant, id).await?)
+    }
+
+    /// Queues a job that failed or was cancelled again.
+    pub async fn retry_job(&self, tenant: TenantId, id: JobId) -> Result<Job> {
+        let job = turned(id, self.jobs.requeue_job(tenant, id).await?)?;
+        self.jobs.ring();
+        Ok(job)
+    }
+
+    /// Queues failed jobs again; answers how many.
+    pub async fn retry_failed(
+        &self,
+        tenant: TenantId,
+        kind: Option<JobKind>,
+        limit: i64,
+    ) -> Result<u64> {
+        let count = self.jobs.requeue_failed(tenant, kind, limit).await?;
+        self.jobs.ring();
+        Ok(count)
+    }
+
+    /// Keeps jobs from being started; answers every pause.
+    pub async fn pause(
+        &self,
+        tenant: TenantId,
+        kind: Option<JobKind>,
+        until: Option<i64>,
+    ) -> Result<Vec<Pause>> {
+        self.jobs.pause(tenant, kind, until).await?;
+        Ok(self.jobs.pauses(tenant).await?)
+    }
+
+    /// Ends a pause; answers those that are left.
+    pub async fn resume(&self, tenant: TenantId, kind: Option<JobKind>) -> Result<Vec<Pause>> {
+        if self.jobs.resume(tenant, kind).await? {
+            self.jobs.ring();
+        }
+        Ok(self.jobs.pauses(tenant).await?)
+    }
+
+    /// Counts the tenant's jobs, and tells what is paused.
+    pub async fn queue_stats(&self, tenant: TenantId) -> Result<(QueueStats, Vec<Pause>)> {
+        let stats = self.jobs.queue_stats(Some(tenant)).await?;
+        Ok((stats, self.jobs.pauses(tenant).await?))
+    }
+}
+
+fn has_ended(job: &Job) -> bool {
+    !matches!(job.state, JobState::Queued | JobState::Running)
+}
+
+fn turned(id: JobId, turned: Option<Turned>) -> Result<Job> {
+    match turned {
+        Some(Turned::Done(job)) => Ok(job),
+        Some(Turned::Unfit(job)) => Err(Error::JobStateUnfit {
+            id,
+            state: job.state.name(),
+        }),
+        None => Err(Error::JobNotFound { id }),
+    }
+}

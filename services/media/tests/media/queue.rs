@@ -1,0 +1,198 @@
+//! What callers and operators do with the queue, over gRPC.
+
+use std::{sync::atomic::Ordering, time::Duration};
+
+use futures::TryStreamExt as _;
+use mediamesh_proto::{
+    ErrorReason,
+    media::v1::{
+        CancelJobRequest, CreateJobRequest, GetQueueStatsRequest, GetQueueStatsResponse, Job,
+        ListJobsRequest, PauseQueueRequest, ResumeQueueRequest, RetryFailedJobsRequest,
+        RetryJobRequest, WatchJobRequest, job, media_item::State,
+    },
+    pbjson_types,
+    time::{duration, now_micros, timestamp},
+};
+
+use crate::rig::{Rig, photo, quick, refused};
+
+async fn upload(rig: &Rig) -> (String, String) {
+    let stored = rig.upload("cat.jpg", photo("cat.jpg")).await.unwrap();
+    (stored.media_item.unwrap().id, stored.job_id)
+}
+
+async fn stats(rig: &Rig) -> GetQueueStatsResponse {
+    let mut jobs = rig.jobs.clone();
+    let answer = jobs.get_queue_stats(GetQueueStatsRequest {}).await;
+    answer.unwrap().into_inner()
+}
+
+async fn watched(rig: &Rig, id: &str) -> Vec<Job> {
+    let request = WatchJobRequest {
+        job_id: id.to_owned(),
+    };
+    let changes = rig.jobs.clone().watch_job(request).await.unwrap();
+    let changes: Vec<_> = changes.into_inner().try_collect().await.unwrap();
+    changes
+        .into_iter()
+        .map(|change| change.job.unwrap())
+        .collect()
+}
+
+fn hangs(rig: &Rig) -> usize {
+    rig.seen.hanging.load(Ordering::SeqCst)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_running_job_that_is_cancelled_stops_at_the_next_sign_of_life() {
+    let rig = Rig::working(quick()).await;
+    rig.seen.embedding_hangs.store(true, Ordering::SeqCst);
+    let (_, id) = upload(&rig).await;
+    rig.until("the job waits for a model", async || hangs(&rig) == 1)
+        .await;
+    let cancel = CancelJobRequest { job_id: id.clone() };
+    let mut jobs = rig.jobs.clone();
+    for _ in 0..2 {
+        let job = jobs.cancel_job(cancel.clone()).await.unwrap();
+        let job = job.into_inner().job.unwrap();
+        assert_eq!(job.state(), job::State::Cancelled);
+    }
+    rig.until("its work is dropped", async || hangs(&rig) == 0)
+        .await;
+    assert_eq!(stats(&rig).await.cancelled, 1);
+
+    rig.seen.embedding_hangs.store(false, Ordering::SeqCst);
+    let retry = RetryJobRequest { job_id: id.clone() };
+    jobs.retry_job(retry.clone()).await.unwrap();
+    let last = watched(&rig, &id).await.pop().unwrap();
+    assert_eq!((last.state(), last.attempts), (job::State::Succeeded, 1));
+    let late = refused(jobs.retry_job(retry).await, ErrorReason::JobStateUnfit);
+    assert!(late.message().contains("succeeded"), "{late:?}");
+    refused(jobs.cancel_job(cancel).await, ErrorReason::JobStateUnfit);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn work_that_takes_too_long_is_killed_and_its_dead_letter_can_be_retried() {
+    let mut options = quick();
+    options.worker.job_timeout_secs = 1;
+    let rig = Rig::working(options).await;
+    rig.seen.embedding_hangs.store(true, Ordering::SeqCst);
+    let (item, id) = upload(&rig).await;
+    let last = watched(&rig, &id).await.pop().unwrap();
+    assert_eq!((last.state(), last.attempts), (job::State::Failed, 3));
+    assert!(last.last_error.contains("longer than 1 s"), "{last:?}");
+    rig.until("its work is dropped", async || hangs(&rig) == 0)
+        .await;
+    let letters = ListJobsRequest {
+        state: job::State::Failed as i32,
+        ..ListJobsRequest::default()
+    };
+    let letters = rig.jobs.clone().list_jobs(letters).await.unwrap();
+    assert_eq!(letters.into_inner().jobs[0].id, id);
+
+    rig.seen.embedding_hangs.store(false, Ordering::SeqCst);
+    let none = RetryFailedJobsRequest {
+        kind: job::Kind::DeleteBlobs as i32,
+        max_count: 0,
+    };
+    let all = RetryFailedJobsRequest::default();
+    for (request, count) in [(none, 0), (all, 1)] {
+        let retried = rig.jobs.clone().retry_failed_jobs(request).await.unwrap();
+        assert_eq!(retried.into_inner().retried_count, count);
+    }
+    let last = watched(&rig, &id).await.pop().unwrap();
+    assert_eq!(last.state(), job::State::Succeeded, "{last:?}");
+    assert_eq!(rig.settled(&item).await.state(), State::Ready);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_watches_a_job_sees_its_steps_and_the_end() {
+    let mut rig = Rig::new(quick()).await;
+    let (_, id) = upload(&rig).await;
+    let request = WatchJobRequest { job_id: id };
+    let answer = rig.jobs.clone().watch_job(request).await.unwrap();
+    let mut changes = answer.into_inner();
+    let first = changes.message().await.unwrap().unwrap().job.unwrap();
+    assert_eq!((first.state(), first.progress), (job::State::Queued, 0.0));
+    rig.start();
+    let rest: Vec<_> = changes.try_collect().await.unwrap();
+    let rest: Vec<Job> = rest.into_iter().map(|change| change.job.unwrap()).collect();
+    assert!(
+        rest.is_sorted_by_key(|job| job.progress_current),
+        "{rest:?}"
+    );
+    let last = rest.last().unwrap();
+    assert_eq!((last.state(), last.progress), (job::State::Succeeded, 1.0));
+    assert_eq!((last.progress_current, last.progress_total), (4, 4));
+
+    let unknown = WatchJobRequest {
+        job_id: "0190a5a5-0000-7000-8000-000000000000".to_owned(),
+    };
+    let refusal = rig.jobs.clone().watch_job(unknown).await;
+    assert_eq!(
+        mediamesh_proto::status::reason_of(&refusal.unwrap_err()),
+        Some(ErrorReason::JobNotFound)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_paused_queue_waits_and_goes_on_when_it_is_resumed() {
+    let rig = Rig::working(quick()).await;
+    let kind = job::Kind::ProcessMedia as i32;
+    let mut jobs = rig.jobs.clone();
+    let past = PauseQueueRequest {
+        kind,
+        until_time: Some(timestamp(now_micros() - 1)),
+    };
+    refused(jobs.pause_queue(past).await, ErrorReason::InvalidField);
+    let pause = PauseQueueRequest {
+        kind,
+        until_time: None,
+    };
+    let pauses = jobs.pause_queue(pause).await.unwrap().into_inner().pauses;
+    assert_eq!(pauses.len(), 1);
+    let (item, _) = upload(&rig).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let waits = stats(&rig).await;
+    assert_eq!((waits.waiting, waits.active), (1, 0));
+    assert_eq!(waits.pauses, pauses);
+    let resume = ResumeQueueRequest { kind };
+    let left = jobs.resume_queue(resume).await.unwrap().into_inner().pauses;
+    assert!(left.is_empty());
+    assert_eq!(rig.settled(&item).await.state(), State::Ready);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_work_is_done_once_in_its_period() {
+    let rig = Rig::working(quick()).await;
+    let (item, id) = upload(&rig).await;
+    watched(&rig, &id).await;
+    let wanted = CreateJobRequest {
+        media_item_id: item,
+        priority: 1,
+        unique_key: "user-7-cat".to_owned(),
+        unique_period: Some(duration(Duration::from_secs(3_600))),
+        ..CreateJobRequest::default()
+    };
+    let mut jobs = rig.jobs.clone();
+    let mut ids = Vec::new();
+    for _ in 0..3 {
+        let job = jobs.create_job(wanted.clone()).await.unwrap().into_inner();
+        assert_eq!(job.job.as_ref().unwrap().priority, 1);
+        watched(&rig, &job.job_id).await;
+        ids.push(job.job_id);
+    }
+    assert!(ids.iter().all(|other| *other == ids[0]), "{ids:?}");
+    assert_ne!(ids[0], id);
+
+    let bad = CreateJobRequest {
+        priority: 10,
+        unique_period: Some(pbjson_types::Duration::default()),
+        unique_states: vec![99],
+        ..wanted
+    };
+    let status = refused(jobs.create_job(bad).await, ErrorReason::InvalidField);
+    for field in ["priority", "unique_period", "unique_states"] {
+        assert!(format!("{status:?}").contains(field), "{status:?}");
+    }
+}
