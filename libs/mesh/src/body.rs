@@ -16,9 +16,20 @@ use crate::Response;
 /// Header or trailer with the code of an answer. A name that is parsed once, not at each look.
 pub(crate) static GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
-/// Marks a response whose body was read to its end already; its extension says how it ended.
+/// Extension of a response whose body was read to its end already.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Ended(pub(crate) Code);
+pub(crate) struct Ended {
+    /// How it ended.
+    pub(crate) code: Code,
+    /// Bytes of its message.
+    pub(crate) bytes: usize,
+}
+
+impl Ended {
+    pub(crate) fn of(response: &Response) -> Option<Self> {
+        response.extensions().get().copied()
+    }
+}
 
 /// What watches a response until its end.
 pub(crate) trait Watch: Send + Unpin + 'static {
@@ -33,7 +44,7 @@ pub(crate) trait Watch: Send + Unpin + 'static {
 
 /// Lets `watch` follow `response` to its end.
 pub(crate) fn watch<W: Watch>(response: Response, watch: W) -> Response {
-    let ended = response.extensions().get::<Ended>().map(|ended| ended.0);
+    let ended = Ended::of(&response).map(|ended| ended.code);
     if let Some(code) = ended.or_else(|| head_code(&response)) {
         watch.end(code);
         return response;
@@ -81,17 +92,33 @@ pub(crate) fn trailers(status: &Status) -> Frame<Bytes> {
 
 pin_project! {
     /// A call, and what watches it and its response.
-    pub(crate) struct Watching<F, W> {
+    pub(crate) struct Watching<F, W>
+    where
+        W: Watch,
+    {
+        // `None` once it has ended, and when it is dropped before: that too is watched.
         #[pin]
-        call: F,
+        call: Option<F>,
         watch: Option<W>,
+    }
+
+    impl<F, W> PinnedDrop for Watching<F, W>
+    where
+        W: Watch,
+    {
+        fn drop(this: Pin<&mut Self>) {
+            let mut this = this.project();
+            if let Some(watcher) = this.watch {
+                watcher.around(|| this.call.set(None));
+            }
+        }
     }
 }
 
-impl<F, W> Watching<F, W> {
+impl<F, W: Watch> Watching<F, W> {
     pub(crate) fn new(call: F, watch: W) -> Self {
         Self {
-            call,
+            call: Some(call),
             watch: Some(watch),
         }
     }
@@ -105,11 +132,13 @@ where
     type Output = F::Output;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        let this = self.project();
-        let Some(watcher) = this.watch else {
-            return this.call.poll(cx);
+        let mut this = self.project();
+        let (Some(watcher), Some(call)) = (&mut *this.watch, this.call.as_mut().as_pin_mut())
+        else {
+            panic!("a call is not polled after its end");
         };
-        let response = ready!(watcher.around(|| this.call.poll(cx)))?;
+        let response = ready!(watcher.around(|| call.poll(cx)))?;
+        this.call.set(None);
         Poll::Ready(Ok(match this.watch.take() {
             Some(watcher) => watch(response, watcher),
             None => response,

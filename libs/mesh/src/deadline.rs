@@ -165,7 +165,7 @@ pub(crate) struct DeadlineBody {
 
 impl DeadlineBody {
     fn on(response: Response, deadline: Deadline, path: &PathAndQuery) -> Response {
-        if response.extensions().get::<Ended>().is_some() || response.body().is_end_stream() {
+        if Ended::of(&response).is_some() || response.body().is_end_stream() {
             return response;
         }
         response.map(|inner| {

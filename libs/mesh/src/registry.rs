@@ -78,6 +78,11 @@ impl Registry {
         }
     }
 
+    /// Returns the policy of its channels.
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
     /// Makes calls carry `credentials`; for channels handed out from now on.
     #[must_use]
     pub fn with_credentials(mut self, credentials: Credentials) -> Self {

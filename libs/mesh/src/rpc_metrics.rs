@@ -89,7 +89,7 @@ impl RpcMetrics {
         let families = Families {
             duration: metrics.register(
                 "rpc_duration_seconds",
-                "Time from the call to the end of its response",
+                "Time from the call to the last of its response, as it is made or has come",
                 traced_family(),
             ),
             in_flight: metrics.register(

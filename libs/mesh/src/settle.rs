@@ -23,8 +23,9 @@ use crate::policy::defaults::MAX_MESSAGE_BYTES;
 /// Of a message on the wire: a flag and its length.
 const PREFIX_BYTES: usize = 5;
 
-/// What came before the answer broke off.
-pub(crate) struct Broke;
+/// The answer broke off: with the body's error, or without its trailers.
+#[derive(Debug)]
+pub(crate) struct Broke(pub(crate) Option<Status>);
 
 /// Returns the response when it is settled.
 ///
@@ -38,7 +39,7 @@ pub(crate) async fn settle(response: Response, kind: MethodKind) -> Result<Respo
     let one_message = matches!(kind, MethodKind::Unary | MethodKind::ClientStream);
     let mut bytes = 0;
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|_| Broke)?;
+        let frame = frame.map_err(|status| Broke(Some(status)))?;
         let Some(trailers) = frame.trailers_ref() else {
             bytes += frame.data_ref().map_or(0, Bytes::len);
             frames.push_back(frame);
@@ -54,13 +55,13 @@ pub(crate) async fn settle(response: Response, kind: MethodKind) -> Result<Respo
             head.headers.extend(trailers.clone());
             return Ok(Response::from_parts(head, Body::empty()));
         }
-        let ended = Ended(code(trailers).unwrap_or(Code::Unknown));
-        head.extensions.insert(ended);
+        let code = code(trailers).unwrap_or(Code::Unknown);
+        head.extensions.insert(Ended { code, bytes });
         frames.push_back(frame);
         return Ok(restore(head, frames, None));
     }
     // The end of the body without trailers: the stream was cut.
-    Err(Broke)
+    Err(Broke(None))
 }
 
 /// Returns a body of what is known whole. It tells no length: a `content-length` beside the one that
@@ -115,5 +116,81 @@ impl http_body::Body for Settled {
     // the last byte, the trailers.
     fn size_hint(&self) -> SizeHint {
         SizeHint::default()
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use futures::stream::{self, StreamExt as _};
+    use http::HeaderMap;
+    use http_body_util::StreamBody;
+
+    use super::*;
+
+    type Item = Result<Frame<Bytes>, Status>;
+
+    fn data(bytes: usize) -> Item {
+        Ok(Frame::data(Bytes::from(vec![7; bytes])))
+    }
+
+    fn trailers(code: &'static str) -> Item {
+        let mut headers = HeaderMap::new();
+        headers.insert("grpc-status", code.parse().unwrap());
+        headers.insert("x-kept", "yes".parse().unwrap());
+        Ok(Frame::trailers(headers))
+    }
+
+    fn response(frames: Vec<Item>) -> Response {
+        Response::new(Body::new(StreamBody::new(stream::iter(frames))))
+    }
+
+    #[tokio::test]
+    async fn an_answer_of_one_message_is_whole_and_says_how_it_ended() {
+        let answer = response(vec![data(10), data(5), trailers("0")]);
+        let settled = settle(answer, MethodKind::Unary).await.unwrap();
+        let ended = Ended::of(&settled).unwrap();
+        assert_eq!((ended.code, ended.bytes), (Code::Ok, 15));
+        let whole = settled.into_body().collect().await.unwrap();
+        assert_eq!(whole.trailers().unwrap()["x-kept"], "yes");
+        assert_eq!(whole.to_bytes().len(), 15);
+    }
+
+    #[tokio::test]
+    async fn a_failure_after_the_head_is_as_one_in_the_head() {
+        let settled = settle(response(vec![trailers("5")]), MethodKind::Unary).await;
+        let settled = settled.unwrap();
+        assert_eq!(head_code(&settled), Some(Code::NotFound));
+        assert_eq!(settled.headers()["x-kept"], "yes");
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_breaks_off_is_none() {
+        let cut = settle(response(vec![data(10)]), MethodKind::Unary).await;
+        assert!(matches!(cut, Err(Broke(None))));
+        let failed = vec![data(10), Err(Status::data_loss("x"))];
+        let failed = settle(response(failed), MethodKind::Unary).await;
+        assert!(matches!(failed, Err(Broke(Some(status))) if status.code() == Code::DataLoss));
+    }
+
+    #[tokio::test]
+    async fn more_than_a_message_may_have_is_not_kept_but_handed_on() {
+        let parts = 3 + MAX_MESSAGE_BYTES / (1 << 20);
+        let frames = (0..parts).map(|_| data(1 << 20)).chain([trailers("0")]);
+        let settled = settle(response(frames.collect()), MethodKind::Unary).await;
+        let settled = settled.unwrap();
+        assert!(Ended::of(&settled).is_none());
+        let whole = settled.into_body().collect().await.unwrap();
+        assert_eq!(whole.to_bytes().len(), parts << 20);
+    }
+
+    #[tokio::test]
+    async fn of_a_stream_only_the_first_message_is_awaited() {
+        let endless = stream::iter([data(10)]).chain(stream::pending());
+        let answer = Response::new(Body::new(StreamBody::new(Box::pin(endless))));
+        let settled = settle(answer, MethodKind::ServerStream).await.unwrap();
+        assert!(Ended::of(&settled).is_none());
+        let first = settled.into_body().frame().await.unwrap().unwrap();
+        assert_eq!(first.data_ref().unwrap().len(), 10);
     }
 }

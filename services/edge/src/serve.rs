@@ -8,7 +8,7 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use mediamesh_mesh::policy::defaults::{
-    CONNECTION_WINDOW_BYTES, DRAIN, HTTP2_KEEP_ALIVE_INTERVAL, HTTP2_KEEP_ALIVE_TIMEOUT,
+    CONNECTION_WINDOW_BYTES, HTTP2_KEEP_ALIVE_INTERVAL, HTTP2_KEEP_ALIVE_TIMEOUT,
     MAX_STREAMS_PER_CONNECTION, STREAM_WINDOW_BYTES,
 };
 use tokio::net::{TcpListener, TcpStream};
@@ -79,7 +79,8 @@ impl Edge {
             });
         }
         drop(listener);
-        if tokio::time::timeout(DRAIN, graceful.shutdown())
+        let drain_limit = self.shared.deps.registry.policy().drain_limit();
+        if tokio::time::timeout(drain_limit, graceful.shutdown())
             .await
             .is_err()
         {

@@ -139,13 +139,14 @@ async fn run(
 }
 
 /// Longest that running calls and jobs may take to end after the first signal: what each server
-/// gives its calls, after the delay in which an edge goes on accepting.
+/// gives its calls, after the delay in which an edge goes on accepting, and a second in which they say what
+/// they cut off.
 fn drain_limit(config: &Config, layout: &Layout) -> Duration {
     let delay = match layout.has(ServiceName::Edge) {
         true => config.edge.drain_delay(),
         false => Duration::ZERO,
     };
-    delay + Policy::from_options(&config.mesh).drain_limit()
+    delay + Policy::from_options(&config.mesh).drain_limit() + Duration::from_secs(1)
 }
 
 /// Starts everything a node has.

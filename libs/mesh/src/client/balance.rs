@@ -101,8 +101,10 @@ async fn send(pool: Arc<Pool>, mut call: Box<Call>) -> Response {
             }
             Pick::Wait => {
                 let Some(changed) = &mut changed else {
-                    // What changed since the look is not missed: it is looked at once more.
+                    // What changed since the look is not missed: it is looked at once more, also at
+                    // who turned the call away and may have a new connection.
                     changed = Some(pool.shared.changed.subscribe());
+                    skip.clear();
                     continue;
                 };
                 let wait = tokio::time::timeout_at(give_up, changed.changed());

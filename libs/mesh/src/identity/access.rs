@@ -13,13 +13,7 @@ use crate::method::PathMap;
 /// What every method of the contract asks for; clones share one table.
 #[derive(Debug, Clone)]
 pub struct AccessTable {
-    methods: Arc<PathMap<Rule>>,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Rule {
-    access: Access,
-    answers_stream: bool,
+    methods: Arc<PathMap<Access>>,
 }
 
 impl AccessTable {
@@ -42,11 +36,8 @@ impl AccessTable {
                 for method in service.method {
                     let path = format!("/{}.{}/{}", file.package, service.name, method.name);
                     let access = method.options.unwrap_or_default().access;
-                    let rule = Rule {
-                        access: Access::try_from(access).unwrap_or(Access::Unspecified),
-                        answers_stream: method.server_streaming,
-                    };
-                    methods.insert(path, rule);
+                    let access = Access::try_from(access).unwrap_or(Access::Unspecified);
+                    methods.insert(path, access);
                 }
             }
         }
@@ -58,17 +49,10 @@ impl AccessTable {
     /// Returns what the method at `path`, `/package.Service/Method`, asks for; a method that says
     /// nothing asks for admin.
     pub fn access(&self, path: &str) -> Access {
-        match self.methods.get(path).map(|rule| rule.access) {
+        match self.methods.get(path) {
             None | Some(Access::Unspecified) => Access::Admin,
-            Some(access) => access,
+            Some(access) => *access,
         }
-    }
-
-    /// Returns whether the method goes on working while its answers are read.
-    pub(crate) fn answers_stream(&self, path: &str) -> bool {
-        self.methods
-            .get(path)
-            .is_none_or(|rule| rule.answers_stream)
     }
 
     /// Holds a caller to what the method at `path` asks for.
@@ -125,8 +109,6 @@ mod wire {
         pub(super) name: String,
         #[prost(message, optional, tag = "4")]
         pub(super) options: Option<Options>,
-        #[prost(bool, tag = "6")]
-        pub(super) server_streaming: bool,
     }
 
     #[derive(Clone, PartialEq, prost::Message)]
@@ -150,7 +132,7 @@ mod tests {
         let unstated: Vec<&String> = table
             .methods
             .iter()
-            .filter(|(_, rule)| rule.access == Access::Unspecified)
+            .filter(|(_, access)| **access == Access::Unspecified)
             .map(|(path, _)| path)
             .collect();
         assert_eq!(unstated, Vec::<&String>::new());

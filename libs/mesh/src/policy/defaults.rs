@@ -34,6 +34,9 @@ pub const MAX_STREAMS: usize = 256;
 /// How long a client may read nothing of a stream, or send nothing, before it is given up: longer than
 /// a phone needs to change its network.
 pub const STREAM_IDLE: Duration = Duration::from_secs(60);
+/// An answer of one message up to this many bytes gives its place back at once, whether or not its client
+/// reads it: HTTP/2's first window, so that a client that reads at all has it.
+pub const SMALL_ANSWER_BYTES: usize = 64 * 1024;
 /// Embedding calls that run at once: the batcher merges them, beyond this only memory grows.
 pub const EMBEDDING_MAX_RUNNING: usize = 64;
 /// Cache calls that run at once: they take microseconds and are called by everybody.
@@ -188,8 +191,8 @@ pub const CLIENT: ClientPolicy = ClientPolicy {
         health_interval: Duration::from_secs(1),
         // Added endpoints are used within 5 s, with one lost answer.
         resolve_interval: Duration::from_secs(2),
-        // As long as addresses may be old without harm.
-        resolve_timeout: Duration::from_secs(5),
+        // With a lost answer the name is asked for anew within 4 s.
+        resolve_timeout: Duration::from_secs(2),
     },
 };
 /// How often endpoints are looked at for silence.

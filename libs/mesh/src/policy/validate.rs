@@ -179,7 +179,6 @@ impl ConnectionOptions {
             ("max_backoff_ms", self.max_backoff_ms),
             ("silence_ms", self.silence_ms),
             ("probe_timeout_ms", self.probe_timeout_ms),
-            ("resolve_timeout_ms", self.resolve_timeout_ms),
         ] {
             found.within(&key(name), value, 1..=MAX_WAIT_MS);
         }
@@ -193,6 +192,7 @@ impl ConnectionOptions {
         for (name, interval) in [
             ("health_interval_ms", self.health_interval_ms),
             ("resolve_interval_ms", self.resolve_interval_ms),
+            ("resolve_timeout_ms", self.resolve_timeout_ms),
         ] {
             found.within(&key(name), interval, 100..=MAX_EJECTION_MS);
         }

@@ -16,7 +16,7 @@ use tower::{Layer, Service, ServiceExt as _};
 use crate::identity::access::AccessTable;
 use crate::identity::{AuthError, Authentication, Authenticator, Caller};
 use crate::method::MethodKind;
-use crate::policy::is_unlimited;
+use crate::policy::{Policy, is_unlimited};
 use crate::settle::{Broke, settle};
 use crate::{Request, Response, status};
 
@@ -25,13 +25,15 @@ use crate::{Request, Response, status};
 pub(crate) struct AuthLayer {
     authenticator: Arc<dyn Authenticator>,
     access: AccessTable,
+    policy: Policy,
 }
 
 impl AuthLayer {
-    pub(crate) fn new(authenticator: Arc<dyn Authenticator>) -> Self {
+    pub(crate) fn new(authenticator: Arc<dyn Authenticator>, policy: Policy) -> Self {
         Self {
             authenticator,
             access: AccessTable::of_contract(),
+            policy,
         }
     }
 }
@@ -44,6 +46,7 @@ impl<S> Layer<S> for AuthLayer {
             inner,
             authenticator: Arc::clone(&self.authenticator),
             access: self.access.clone(),
+            policy: self.policy.clone(),
         }
     }
 }
@@ -54,6 +57,7 @@ pub(crate) struct Auth<S> {
     inner: S,
     authenticator: Arc<dyn Authenticator>,
     access: AccessTable,
+    policy: Policy,
 }
 
 impl<S> Service<Request> for Auth<S>
@@ -79,7 +83,7 @@ where
             Authentication::Done(Ok(caller)) => match self.access.check(path, &caller) {
                 Err(error) => refuse(&error),
                 Ok(()) => {
-                    let streams = self.access.answers_stream(path);
+                    let streams = answers_stream(&self.policy, path);
                     serve(self.inner.call(prepare(request, &caller)), caller, streams).boxed()
                 }
             },
@@ -87,7 +91,7 @@ where
                 // The clone is called, later, and whoever became ready stays behind.
                 let inner = self.inner.clone();
                 let inner = std::mem::replace(&mut self.inner, inner);
-                let access = self.access.clone();
+                let (access, policy) = (self.access.clone(), self.policy.clone());
                 async move {
                     let path = request.uri().path();
                     let caller = match found.await {
@@ -97,7 +101,7 @@ where
                     if let Err(error) = access.check(path, &caller) {
                         return refuse(&error).await;
                     }
-                    let streams = access.answers_stream(path);
+                    let streams = answers_stream(&policy, path);
                     let request = prepare(request, &caller);
                     serve(inner.oneshot(request), caller, streams).await
                 }
@@ -105,6 +109,13 @@ where
             }
         }
     }
+}
+
+/// Returns whether the method goes on working while its answers are read; of a method that nobody knows
+/// that must be supposed.
+fn answers_stream(policy: &Policy, path: &str) -> bool {
+    let kind = policy.method(path).method.kind;
+    !policy.knows(path) || matches!(kind, MethodKind::ServerStream | MethodKind::Bidi)
 }
 
 fn refuse(error: &AuthError) -> BoxFuture<'static, Result<Response, Infallible>> {
@@ -127,7 +138,10 @@ where
         }
         // Whoever asks how the call ended need not wait for it.
         let settled = settle(response, MethodKind::Unary).await;
-        Ok::<_, Infallible>(settled.unwrap_or_else(|Broke| status::internal().into_http()))
+        Ok::<_, Infallible>(settled.unwrap_or_else(|Broke(cause)| {
+            tracing::error!(?cause, "an answer broke off before its end");
+            status::internal().into_http()
+        }))
     };
     let response = caller.clone().scope(answer).await?;
     if !streams || response.body().is_end_stream() {

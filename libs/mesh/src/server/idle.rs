@@ -1,4 +1,4 @@
-//! Ends streams whose client has gone quiet.
+//! Ends streams whose client has gone quiet, and large answers that nobody reads.
 //!
 //! A client that reads nothing is noticed by nobody: the transport asks for the next message only once
 //! there is room for it, so no timer inside the stream is looked at. A task outside takes the stream
@@ -11,17 +11,17 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::FutureExt as _;
-use futures::future::{BoxFuture, Either};
 use http_body::{Frame, SizeHint};
 use parking_lot::Mutex;
+use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep};
 use tonic::{Status, body::Body};
 use tower::{Layer, Service};
 
-use crate::body::head_code;
+use crate::body::{Ended, head_code};
 use crate::method::MethodKind;
 use crate::policy::Policy;
+use crate::policy::defaults::SMALL_ANSWER_BYTES;
 use crate::{Request, Response, status};
 
 /// Layer of [`Idle`].
@@ -61,11 +61,10 @@ pub(crate) struct Idle<S> {
 impl<S> Service<Request> for Idle<S>
 where
     S: Service<Request, Response = Response, Error = Infallible>,
-    S::Future: Send + 'static,
 {
     type Response = Response;
     type Error = Infallible;
-    type Future = Either<S::Future, BoxFuture<'static, Result<Response, Infallible>>>;
+    type Future = Idling<S::Future>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         self.inner.poll_ready(cx)
@@ -80,18 +79,40 @@ where
             true => request.map(|body| Body::new(Sent::new(body, limit))),
             false => request,
         };
-        let call = self.inner.call(request);
-        if !answers {
-            return Either::Left(call);
+        Idling {
+            call: self.inner.call(request),
+            answers,
+            limit,
         }
-        let watched = async move {
-            let response = call.await?;
-            Ok(match head_code(&response) {
-                None => response.map(|body| Read::watched(body, limit)),
-                Some(_) => response,
-            })
-        };
-        Either::Right(watched.boxed())
+    }
+}
+
+pin_project! {
+    /// A call whose answer must be read.
+    pub(crate) struct Idling<F> {
+        #[pin]
+        call: F,
+        answers: bool,
+        limit: Duration,
+    }
+}
+
+impl<F> Future for Idling<F>
+where
+    F: Future<Output = Result<Response, Infallible>>,
+{
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let this = self.project();
+        let response = ready!(this.call.poll(cx))?;
+        // A small answer of one message holds nothing.
+        let small = Ended::of(&response).is_some_and(|ended| ended.bytes <= SMALL_ANSWER_BYTES);
+        let holds = *this.answers || Ended::of(&response).is_some();
+        Poll::Ready(Ok(match head_code(&response) {
+            None if holds && !small => response.map(|body| Read::watched(body, *this.limit)),
+            _ => response,
+        }))
     }
 }
 

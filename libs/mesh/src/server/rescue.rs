@@ -132,8 +132,7 @@ struct Caught {
 
 impl Caught {
     fn on(response: Response, path: &PathAndQuery) -> Response {
-        let ended = response.extensions().get::<Ended>();
-        let well = ended.is_some_and(|ended| !is_unclear(ended.0));
+        let well = Ended::of(&response).is_some_and(|ended| !is_unclear(ended.code));
         if well || response.body().is_end_stream() {
             return response;
         }

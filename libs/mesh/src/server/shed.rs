@@ -12,7 +12,8 @@ use tower::{Layer, Service};
 
 use super::gate::{Call, Place};
 use super::limits::{Limiters, Target};
-use crate::body::{Watch, head_code, hold};
+use crate::body::{Ended, Watch, head_code, hold};
+use crate::policy::defaults::SMALL_ANSWER_BYTES;
 use crate::priority::{self, Priority};
 use crate::{Request, Response, status};
 
@@ -104,19 +105,19 @@ where
     if matches!(code, None | Some(Code::Ok)) {
         place.head();
     }
+    let small = Ended::of(&response).is_some_and(|ended| ended.bytes <= SMALL_ANSWER_BYTES);
+    if code.is_some() || small {
+        return Ok(response);
+    }
     let held = Held {
         _place: place,
         priority,
     };
-    Ok(match code {
-        // An answer that is whole waits here too, for a reader who may be slow.
-        None => hold(response, held),
-        Some(_) => response,
-    })
+    Ok(hold(response, held))
 }
 
 /// Keeps the place until the response has ended: a streaming handler works while it is read, and
-/// may make calls.
+/// may make calls; a large answer takes memory until its reader has it.
 struct Held {
     _place: Place,
     priority: Priority,

@@ -62,7 +62,7 @@ where
             // because they are one decision.
             .layer(ShedLayer::new(self.limiters.clone()))
             // Innermost: verifying credentials costs CPU, so it too has its turn.
-            .layer(AuthLayer::new(authenticator.clone()))
+            .layer(AuthLayer::new(authenticator.clone(), policy.clone()))
             .service(handlers);
         BoxService::new(stack)
     }

@@ -12,3 +12,4 @@ mod mesh;
 mod overload;
 mod probes;
 mod tracing_context;
+mod unread;

@@ -45,6 +45,12 @@ pub(super) fn print(options: &PolicyOptions) -> String {
             path.trim_start_matches('/')
         ));
     }
+    text.push_str(&format!(
+        "\n# Policy in force of every server\n#   streams whose client is quiet for {} end; running calls \
+         get {} to finish at shutdown\n",
+        time(policy.stream_idle()),
+        time(policy.drain_limit()),
+    ));
     text.push_str("\n# Policy in force towards every service\n");
     for name in ServiceName::ALL {
         let client = policy.client(Some(name));
