@@ -56,6 +56,9 @@ pub(crate) enum Command {
     Search(Search),
     /// Show an item, or save its bytes.
     Get(Get),
+    /// Background work: list, show, cancel, retry, pause, resume.
+    #[command(subcommand)]
+    Jobs(Jobs),
     /// API keys: make, list, revoke.
     #[command(subcommand)]
     Keys(Keys),
@@ -154,6 +157,111 @@ pub(crate) struct Endpoint {
         hide_env_values = true
     )]
     pub(crate) api_key: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Jobs {
+    /// List jobs, newest first.
+    List {
+        /// Only in this state.
+        #[arg(long, value_enum)]
+        state: Option<JobStateArg>,
+        /// Only of this kind.
+        #[arg(long, value_enum)]
+        kind: Option<JobKindArg>,
+        /// Most jobs.
+        #[arg(long, short = 'n', default_value_t = 50)]
+        limit: u16,
+        /// Print as JSON.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        endpoint: Endpoint,
+    },
+    /// Show a job; with --watch, until it has ended.
+    Show {
+        /// Id of the job, as listed.
+        id: String,
+        /// Go on until it has ended; fails if the job does.
+        #[arg(long)]
+        watch: bool,
+        #[command(flatten)]
+        endpoint: Endpoint,
+    },
+    /// Cancel a job that waits or runs.
+    Cancel {
+        /// Id of the job, as listed.
+        id: String,
+        #[command(flatten)]
+        endpoint: Endpoint,
+    },
+    /// Queue a job that failed or was cancelled again, or all that failed.
+    Retry {
+        /// Id of the job, as listed.
+        #[arg(required_unless_present = "all")]
+        id: Option<String>,
+        /// All that failed, up to 10000, oldest first.
+        #[arg(long, conflicts_with = "id")]
+        all: bool,
+        /// Only of this kind; goes with --all.
+        #[arg(long, value_enum, requires = "all")]
+        kind: Option<JobKindArg>,
+        #[command(flatten)]
+        endpoint: Endpoint,
+    },
+    /// Keep jobs from being started; what runs goes on. Needs an admin key where keys are asked for.
+    Pause {
+        /// Only of this kind [default: all].
+        #[arg(long, value_enum)]
+        kind: Option<JobKindArg>,
+        /// For how long, e.g. `30m` [default: until they are resumed].
+        #[arg(long = "for", value_name = "TIME", value_parser = humantime::parse_duration)]
+        length: Option<std::time::Duration>,
+        #[command(flatten)]
+        endpoint: Endpoint,
+    },
+    /// End a pause. Needs an admin key where keys are asked for.
+    Resume {
+        /// The pause of this kind [default: the pause of all kinds].
+        #[arg(long, value_enum)]
+        kind: Option<JobKindArg>,
+        #[command(flatten)]
+        endpoint: Endpoint,
+    },
+    /// Show how full the queue is, how fast it goes, and what is paused.
+    Stats {
+        /// Print as JSON.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        endpoint: Endpoint,
+    },
+}
+
+/// What a job does, on the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum JobKindArg {
+    /// Renditions, colours, hashes, vectors of an item.
+    ProcessMedia,
+    /// Missing vectors of an item.
+    EmbedMedia,
+    /// Bytes of deleted items.
+    DeleteBlobs,
+}
+
+/// State of a job, on the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum JobStateArg {
+    /// Waits for a worker or for its time.
+    Queued,
+    /// A worker is at it.
+    Running,
+    /// Done.
+    Succeeded,
+    /// Out of attempts, or failed for good.
+    Failed,
+    /// Cancelled.
+    Cancelled,
 }
 
 #[derive(Debug, Subcommand)]

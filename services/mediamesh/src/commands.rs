@@ -13,6 +13,7 @@ mod config;
 mod doctor;
 mod get;
 mod import;
+mod jobs;
 mod keys;
 mod migrate;
 mod models;
@@ -53,6 +54,7 @@ pub(crate) fn run(cli: Cli) -> Result<()> {
             Command::Import(args) => import::run(args, &config).await,
             Command::Search(args) => search::run(args, &config).await,
             Command::Get(args) => get::run(args, &config).await,
+            Command::Jobs(command) => jobs::run(command, &config).await,
             Command::Keys(command) => keys::run(command, &config).await,
             Command::Models(command) => models::run(command, &config).await,
             Command::Config(_) => unreachable!("answered above, without a runtime"),

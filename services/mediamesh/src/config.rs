@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     cli::{Global, Listen},
     exit::Usage,
+    storage::StorageConfig,
 };
 
 /// Everything that can be configured.
@@ -35,6 +36,8 @@ pub(crate) struct Config {
     pub(crate) admin: AdminOptions,
     /// The database.
     pub(crate) database: DatabaseConfig,
+    /// Where originals and renditions lie.
+    pub(crate) storage: StorageConfig,
     /// Local models.
     pub(crate) models: ModelsConfig,
     /// The cache service.
@@ -151,6 +154,7 @@ impl Default for Config {
             identity: IdentityOptions::default(),
             admin: AdminOptions::default(),
             database: DatabaseConfig::default(),
+            storage: StorageConfig::default(),
             models: ModelsConfig::default(),
             cache: mediamesh_cache::Options::default(),
             near_cache: mediamesh_near::Options::default(),
@@ -268,6 +272,7 @@ fn validate(config: &Config) -> Vec<String> {
         }
     }
     faults.extend(validate_database(&config.database));
+    faults.extend(config.storage.validate(config.media.max_upload_bytes));
     let ratio = config.telemetry.sample_ratio;
     if !(0.0..=1.0).contains(&ratio) {
         faults.push(format!(

@@ -22,6 +22,7 @@ mod gate;
 mod import;
 mod layout;
 mod node;
+mod storage;
 mod stores;
 mod up;
 

@@ -1,9 +1,8 @@
 //! Services of this process, wired together: the same whether all run here or some.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
-use mediamesh_blob::BlobStore;
 use mediamesh_inference::{LoadedModel, ModelStore};
 use mediamesh_mesh::{
     Authenticator, Channel, Policy, Registry, Routes, ServerBuilder, ServerDeps, ServiceName,
@@ -242,9 +241,7 @@ impl Parts<'_> {
     }
 
     async fn media(&self, stores: Stores) -> Result<mediamesh_media::Media> {
-        let blobs = BlobStore::local(self.dir.blobs())?;
-        // Nobody else writes here: what is half written was left by a process that was killed.
-        blobs.remove_stale(Duration::ZERO).await?;
+        let blobs = self.config.storage.open(self.dir).await?;
         self.health.serving("media");
         let deps = mediamesh_media::Deps {
             media_store: stores.media,

@@ -12,7 +12,8 @@ use mediamesh_proto::{
 use mediamesh_store::{Database, DatabaseOptions};
 
 use crate::{
-    cli::Endpoint, client, config::Config, data_dir::DataDir, import::screen::say, node, stores,
+    cli::Endpoint, client, config::Config, data_dir::DataDir, import::screen::say, node,
+    storage::Backend, stores,
 };
 
 pub(super) async fn run(config: &Config) -> Result<()> {
@@ -32,6 +33,9 @@ pub(super) async fn run(config: &Config) -> Result<()> {
     }
     if let Some(url) = &config.database.url {
         postgres(&mut report, config, url).await;
+    }
+    if config.storage.backend == Backend::S3 {
+        bucket(&mut report, config).await;
     }
     models(&mut report, config, &dir).await;
     match report.faults {
@@ -85,6 +89,15 @@ async fn postgres(report: &mut Report, config: &Config, url: &str) {
         }
         Err(error) => report.check("PostgreSQL answers and has this schema", Err(error)),
     }
+}
+
+async fn bucket(report: &mut Report, config: &Config) {
+    report.note("storage", &config.storage.describe());
+    let probed = async { Ok(config.storage.bucket()?.probe().await?) }.await;
+    report.check(
+        "objects can be listed, written, read and removed in the bucket",
+        probed,
+    );
 }
 
 /// From 0.8 on an index goes on where it found too few.

@@ -14,6 +14,7 @@ mod grpc;
 mod identity;
 mod import;
 mod jaeger;
+mod jobs;
 mod large_upload;
 mod meaning;
 mod mtls;
