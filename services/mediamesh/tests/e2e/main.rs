@@ -25,6 +25,7 @@ mod processes;
 mod replicas;
 mod shared_cache;
 mod startup;
+mod storage;
 mod streaming;
 mod tenants;
 mod traces;
