@@ -88,21 +88,26 @@ fn p99(outcomes: &[Outcome], from: Duration, until: Duration) -> Duration {
     took.get(took.len() * 99 / 100).copied().unwrap_or_default()
 }
 
-/// When the sick server had at least two thirds of its even share again, counted from the end of the
-/// fault.
+/// When every server had at least two thirds of its even share, counted from the end of the fault: the end
+/// of the first span in which it had.
 fn even_again(outcomes: &[Outcome], servers: usize) -> Option<Duration> {
     let end = BEFORE + DURING;
-    (0..12).map(|at| SPAN * at).find(|from| {
-        let span = end + *from..end + *from + SPAN;
-        let answered = || {
-            outcomes
-                .iter()
-                .filter(|one| span.contains(&one.sent))
-                .filter_map(|one| one.result.as_ref().ok())
-        };
-        let own = answered().filter(|server| **server == 0).count();
-        own * servers * 3 >= answered().count() * 2 && own > 0
-    })
+    (0..12)
+        .map(|at| SPAN * at)
+        .find(|from| {
+            let span = end + *from..end + *from + SPAN;
+            let answered = || {
+                outcomes
+                    .iter()
+                    .filter(|one| span.contains(&one.sent))
+                    .filter_map(|one| one.result.as_ref().ok())
+            };
+            (0..servers as u64).all(|one| {
+                let own = answered().filter(|server| **server == one).count();
+                own * servers * 3 >= answered().count() * 2 && own > 0
+            })
+        })
+        .map(|from| from + SPAN)
 }
 
 async fn measure(fault: Fault, servers: usize, ours: bool) -> (usize, usize, String) {

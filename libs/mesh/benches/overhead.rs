@@ -1,12 +1,15 @@
-//! What the whole client and server stack costs against bare tonic, on the same echo in one run.
+//! What the whole client and server stack costs against bare tonic, on the same echo in one run: a read
+//! that may be retried and hedged, two endpoints, the adaptive limit, and an identity token that is made and
+//! verified; spans are not made, as nobody receives them.
 //!
 //! nginx (`grpc_pass`) and HAProxy stand beside it if they are installed, as a sidecar would between
 //! client and server.
 //!
 //! Open loop: a thread sends calls on a grid of 1 ms whatever becomes of those before, and a call's time
 //! counts from its moment on the grid (no coordinated omission). Client and server share the process,
-//! so CPU is of both. Rounds alternate, and each is compared with the round of bare tonic beside it: a
-//! shared machine is faster in one minute than in the next. Medians are printed.
+//! so CPU is of both. Rounds come in pairs, a round of bare tonic and one of each other, in an order
+//! drawn by lot, because a shared machine is faster in one minute than in the next. Medians are printed,
+//! of differences also the quartiles.
 //!
 //! `cargo bench -p mediamesh-mesh --bench overhead -- stack 1000` sends 1000 calls/s through the stack
 //! alone until it is stopped, for a profiler; `bare` likewise.
@@ -20,9 +23,10 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+use mediamesh_mesh::identity::KeyRing;
 use mediamesh_mesh::{
-    LocalAuthenticator, Policy, Registry, Request as HttpRequest, Response as HttpResponse,
-    ServerBuilder, ServerDeps, ServiceName,
+    Policy, Registry, Request as HttpRequest, Response as HttpResponse, ServerBuilder, ServerDeps,
+    ServiceName, TokenAuthenticator,
 };
 use mediamesh_telemetry::{HealthRegistry, Metrics, TelemetryOptions};
 use tempfile::TempDir;
@@ -35,10 +39,10 @@ use tonic::transport::server::TcpIncoming;
 use tonic::{Code, Request, Response, Status};
 use tonic_prost::ProstCodec;
 
-const PATH: &str = "/mediamesh.cache.v1.CacheService/GetEntry";
+const PATH: &str = "/mediamesh.media.v1.MediaService/GetMediaItem";
 const WARM_UP: Duration = Duration::from_secs(1);
-const ROUND: Duration = Duration::from_secs(3);
-const ROUNDS: usize = 9;
+const ROUND: Duration = Duration::from_secs(2);
+const ROUNDS: usize = 24;
 
 // As the product has it.
 #[global_allocator]
@@ -54,7 +58,7 @@ struct Echo {
 struct Server;
 
 impl tonic::server::NamedService for Server {
-    const NAME: &'static str = "mediamesh.cache.v1.CacheService";
+    const NAME: &'static str = "mediamesh.media.v1.MediaService";
 }
 
 impl tower::Service<HttpRequest> for Server {
@@ -178,26 +182,39 @@ impl Drop for Sidecar {
     }
 }
 
-async fn stacked(registry: &Registry, metrics: &Metrics) -> mediamesh_mesh::Channel {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let health = HealthRegistry::new();
-    health.set_started();
-    let deps = ServerDeps {
-        policy: Policy::default(),
-        metrics: metrics.clone(),
-        health,
-        authenticator: Arc::new(LocalAuthenticator),
-    };
-    let routes = ServerBuilder::new(deps)
-        .add_service(Server)
-        .build()
-        .unwrap();
-    tokio::spawn(routes.serve(listener, std::future::pending()));
+async fn stacked(metrics: &Metrics) -> (Registry, mediamesh_mesh::Channel) {
+    let key = "bench:QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVowMTIzNDU=";
+    let ring = KeyRing::new(
+        vec![key.parse().unwrap()],
+        Duration::from_secs(60),
+        Duration::from_secs(5),
+    );
+    let mut endpoints = Vec::new();
+    for _ in 0..2 {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        endpoints.push(format!("http://{}", listener.local_addr().unwrap()));
+        let health = HealthRegistry::new();
+        health.set_started();
+        let deps = ServerDeps {
+            policy: Policy::default(),
+            metrics: metrics.clone(),
+            health,
+            authenticator: Arc::new(TokenAuthenticator::for_services(ring.clone(), None)),
+        };
+        let routes = ServerBuilder::new(deps)
+            .add_service(Server)
+            .build()
+            .unwrap();
+        tokio::spawn(routes.serve(listener, std::future::pending()));
+    }
+    let registry = Registry::new(Policy::default(), metrics).with_credentials(
+        mediamesh_mesh::client::credentials::Credentials::tokens(ring),
+    );
     registry
-        .register_remote(ServiceName::Cache, &[format!("http://{address}")])
+        .register_remote(ServiceName::Media, &endpoints)
         .unwrap();
-    registry.channel(ServiceName::Cache)
+    let channel = registry.channel(ServiceName::Media);
+    (registry, channel)
 }
 
 /// CPU time of a process so far: of the threads it has now, as the scheduler knows it. The sums of
@@ -281,10 +298,15 @@ where
     }
 }
 
-fn median(all: impl Iterator<Item = f64>) -> f64 {
+/// The value below which this part of them lies.
+fn quantile(all: impl Iterator<Item = f64>, part: f64) -> f64 {
     let mut all: Vec<f64> = all.collect();
     all.sort_by(f64::total_cmp);
-    all[all.len() / 2]
+    all[((all.len() - 1) as f64 * part).round() as usize]
+}
+
+fn median(all: impl Iterator<Item = f64>) -> f64 {
+    quantile(all, 0.5)
 }
 
 fn micros(duration: Duration) -> f64 {
@@ -292,12 +314,12 @@ fn micros(duration: Duration) -> f64 {
 }
 
 async fn run() {
-    // As a process of the mesh has it: spans are made, nothing is exported.
+    // As a process of the mesh has it without a receiver of traces.
     let _telemetry = mediamesh_telemetry::init(&TelemetryOptions::default()).unwrap();
     let metrics = Metrics::new();
-    let registry = Registry::new(Policy::default(), &metrics);
     let server = bare().await;
-    let (bare, stacked) = (channel(server), stacked(&registry, &metrics).await);
+    let bare = channel(server);
+    let (_registry, stacked) = stacked(&metrics).await;
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     if let [only, rate, ..] = arguments.as_slice()
         && let Ok(per_second) = rate.parse()
@@ -324,20 +346,22 @@ async fn run() {
         for turn in 0..=ROUNDS {
             // The first turn warms up and is forgotten.
             let lasts = if turn == 0 { WARM_UP } else { ROUND };
-            let mut measured = vec![
-                round(bare.clone(), per_second, lasts, None).await,
-                round(stacked.clone(), per_second, lasts, None).await,
-            ];
-            for sidecar in &sidecars {
-                let through = channel(sidecar.address);
-                let process = Some(sidecar.process.id());
-                measured.push(round(through, per_second, lasts, process).await);
-            }
-            if turn > 0 {
-                let mut measured = measured.into_iter();
-                of_bare.extend(measured.next());
-                for ((_, rounds), one) in others.iter_mut().zip(measured) {
-                    rounds.push(one);
+            let mut order: Vec<usize> = (0..2 + sidecars.len()).collect();
+            fastrand::shuffle(&mut order);
+            for which in order {
+                let measured = match which {
+                    0 => round(bare.clone(), per_second, lasts, None).await,
+                    1 => round(stacked.clone(), per_second, lasts, None).await,
+                    _ => {
+                        let sidecar = &sidecars[which - 2];
+                        let through = channel(sidecar.address);
+                        round(through, per_second, lasts, Some(sidecar.process.id())).await
+                    }
+                };
+                match which {
+                    _ if turn == 0 => {}
+                    0 => of_bare.push(measured),
+                    _ => others[which - 1].1.push(measured),
                 }
             }
         }
@@ -346,15 +370,29 @@ async fn run() {
             row(per_second, name, rounds);
             let pairs = || rounds.iter().zip(&of_bare);
             let more = |of: fn(&Measured) -> Duration| {
-                median(pairs().map(|(one, bare)| micros(of(one)) - micros(of(bare))))
+                let differences = || pairs().map(|(one, bare)| micros(of(one)) - micros(of(bare)));
+                [0.25, 0.5, 0.75].map(|part| quantile(differences(), part))
             };
-            let share = pairs().map(|(one, bare)| micros(one.cpu) / micros(bare.cpu) - 1.0);
-            println!(
-                "| {per_second} | {name}, more than bare | {:+.0} | {:+.0} | {:+.1} ({:+.0} %) |",
+            let share =
+                || pairs().map(|(one, bare)| (micros(one.cpu) / micros(bare.cpu) - 1.0) * 100.0);
+            let [p50, p99, cpu] = [
                 more(|one| one.p50),
                 more(|one| one.p99),
                 more(|one| one.cpu),
-                median(share) * 100.0,
+            ];
+            println!(
+                "| {per_second} | {name}, more than bare (quartiles) | {:+.0} ({:+.0} to {:+.0}) | \
+                 {:+.0} ({:+.0} to {:+.0}) | {:+.1}: {:+.0} % ({:+.0} to {:+.0} %) |",
+                p50[1],
+                p50[0],
+                p50[2],
+                p99[1],
+                p99[0],
+                p99[2],
+                cpu[1],
+                median(share()),
+                quantile(share(), 0.25),
+                quantile(share(), 0.75),
             );
         }
     }
