@@ -56,6 +56,12 @@ step "Documentation" make docs
 # a Jaeger takes minutes to build, so only one that is there already takes part: make e2e-jaeger
 if jaeger="$(scripts/jaeger.sh path 2>/dev/null)"; then export MEDIAMESH_TEST_JAEGER="$jaeger"; fi
 step "Tests: unit, contract, architecture, end to end over HTTP and gRPC" make unit
+# these tools are Go modules, built the first time; the tests above built the program they ask
+if command -v go >/dev/null && go version | grep -qE 'go1\.(2[5-9]|[3-9][0-9])'; then
+  step "Deployment: alert rules, compose, chart" scripts/deploy.sh rules compose chart
+else
+  echo "SKIPPED: the alert rules, compose file and chart are not checked, no Go 1.25 or newer"
+fi
 step "Example clients in Rust and Python" scripts/examples.sh
 step "Console in the browser" make browser
 summary
