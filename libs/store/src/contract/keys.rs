@@ -105,16 +105,19 @@ async fn tenants_are_added_and_known() {
 }
 
 /// Methods that work over all tenants, and why they must.
-const OVER_ALL_TENANTS: [(&str, &str); 14] = [
+const OVER_ALL_TENANTS: [(&str, &str); 17] = [
     ("enqueue", "the job names its tenant"),
     ("insert_item", "the item names its tenant"),
     ("insert_key", "the key names its tenant"),
     ("find_key", "finds out the tenant of a caller"),
+    ("rung", "wakes workers; tells nothing of jobs"),
     ("claim", "workers work for all"),
+    ("claim_within", "workers work for all"),
     ("heartbeat", "by lease, which only the claimer has"),
     ("progress", "by lease"),
     ("complete", "by lease"),
     ("retry", "by lease"),
+    ("hand_back", "by lease"),
     ("fail", "by lease"),
     ("rescue", "leases of all"),
     ("sweep", "ended jobs of all"),
