@@ -9,7 +9,7 @@
 # Needs no root. What is fetched and built goes into .cache: scripts/promtool.sh, scripts/helm.sh.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-readonly MEDIAMESH="${MEDIAMESH_BINARY:-$PWD/target/debug/mediamesh}" RULES=helm/mediamesh/files/rules.yaml
+readonly MEDIAMESH="${MEDIAMESH_BINARY:-${CARGO_TARGET_DIR:-$PWD/target}/debug/mediamesh}" RULES=helm/mediamesh/files/rules.yaml
 # a version that the chart must fit; helm itself would take that of its own library
 readonly KUBE_VERSION=1.35.0
 scratch="$(mktemp -d)"
