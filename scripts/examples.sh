@@ -3,7 +3,7 @@
 # through that of gRPC alone, and checks what they print.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-readonly CACHE="$PWD/.cache" REQUIREMENTS=docs/examples/python/requirements.txt
+readonly CACHE="$PWD/.cache" REQUIREMENTS=docs/examples/python/requirements.txt BUILT="${CARGO_TARGET_DIR:-$PWD/target}/debug"
 # the same text to look for in every run
 readonly NAME=lighthouse-at-dusk.jpg
 
@@ -41,7 +41,7 @@ python() {
 }
 
 start() {
-  env -u MEDIAMESH_CONFIG target/debug/mediamesh --data-dir "$scratch/data" up --listen 127.0.0.1:0 \
+  env -u MEDIAMESH_CONFIG "$BUILT/mediamesh" --data-dir "$scratch/data" up --listen 127.0.0.1:0 \
     --grpc-listen 127.0.0.1:0 --ready-file "$scratch/ready.json" >"$scratch/mesh.log" 2>&1 &
   mesh=$!
   for _ in $(seq 600); do
@@ -86,15 +86,15 @@ check() {
 
 # the tests have built the binary already, with what only tests need: building it again here would
 # take it away from them
-[ -x target/debug/mediamesh ] || cargo build --workspace --bin mediamesh --quiet
+[ -x "$BUILT/mediamesh" ] || cargo build --workspace --bin mediamesh --quiet
 cargo build --workspace --bin mediamesh-example --quiet
 picture="$(find "$CACHE/corpus-small" -name '*.jpg' | sort | head -n 1)"
 [ -n "$picture" ] || fail "no photographs; run make corpus"
 cp "$picture" "$scratch/$NAME"
 python
 start
-check "Rust through the edge" target/debug/mediamesh-example "http://$HTTP" "$scratch/$NAME" lighthouse
-check "Rust through the gRPC port" target/debug/mediamesh-example "http://$GRPC" "$scratch/$NAME" lighthouse
+check "Rust through the edge" "$BUILT/mediamesh-example" "http://$HTTP" "$scratch/$NAME" lighthouse
+check "Rust through the gRPC port" "$BUILT/mediamesh-example" "http://$GRPC" "$scratch/$NAME" lighthouse
 export PYTHONPATH="$scratch/python"
 check "Python through the edge" "$PYTHON" docs/examples/python/client.py "$HTTP" "$scratch/$NAME" lighthouse
 check "Python through the gRPC port" "$PYTHON" docs/examples/python/client.py "$GRPC" "$scratch/$NAME" lighthouse

@@ -42,7 +42,7 @@ use tonic_prost::ProstCodec;
 const PATH: &str = "/mediamesh.media.v1.MediaService/GetMediaItem";
 const WARM_UP: Duration = Duration::from_secs(1);
 const ROUND: Duration = Duration::from_secs(2);
-const ROUNDS: usize = 24;
+const ROUNDS: usize = 15;
 
 // As the product has it.
 #[global_allocator]
