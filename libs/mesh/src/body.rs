@@ -12,6 +12,7 @@ use pin_project_lite::pin_project;
 use tonic::{Code, Status, body::Body};
 
 use crate::Response;
+use crate::policy::defaults::SMALL_ANSWER_BYTES;
 
 /// Header or trailer with the code of an answer. A name that is parsed once, not at each look.
 pub(crate) static GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
@@ -28,6 +29,11 @@ pub(crate) struct Ended {
 impl Ended {
     pub(crate) fn of(response: &Response) -> Option<Self> {
         response.extensions().get().copied()
+    }
+
+    /// Returns whether nobody needs to wait for a reader of it.
+    pub(crate) fn is_small(self) -> bool {
+        self.bytes <= SMALL_ANSWER_BYTES
     }
 }
 

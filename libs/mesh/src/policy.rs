@@ -107,9 +107,10 @@ impl Policy {
             .unwrap_or_else(|| Arc::new(resolve(&self.table.options, path, Method::UNKNOWN)))
     }
 
-    /// Returns whether `path` is a method of the descriptors this policy was made from.
-    pub fn knows(&self, path: &str) -> bool {
-        self.table.methods.contains_key(path)
+    /// Returns what applies to the method at `path` if it is one of the descriptors this policy was made
+    /// from.
+    pub(crate) fn known(&self, path: &str) -> Option<&MethodPolicy> {
+        self.table.methods.get(path).map(|of| &**of)
     }
 
     /// Returns every known method with what applies to it, by path.
@@ -297,7 +298,7 @@ mod tests {
     fn uploads_of_the_contract_may_take_longer_than_unary_calls() {
         let policy = Policy::default();
         let upload = "/mediamesh.media.v1.MediaService/UploadMedia";
-        assert!(policy.knows(upload));
+        assert!(policy.known(upload).is_some());
         assert_eq!(
             policy.method(upload).deadline,
             Some(defaults::STREAM_DEADLINE)

@@ -114,8 +114,9 @@ where
 /// Returns whether the method goes on working while its answers are read; of a method that nobody knows
 /// that must be supposed.
 fn answers_stream(policy: &Policy, path: &str) -> bool {
-    let kind = policy.method(path).method.kind;
-    !policy.knows(path) || matches!(kind, MethodKind::ServerStream | MethodKind::Bidi)
+    policy
+        .known(path)
+        .is_none_or(|of| matches!(of.method.kind, MethodKind::ServerStream | MethodKind::Bidi))
 }
 
 fn refuse(error: &AuthError) -> BoxFuture<'static, Result<Response, Infallible>> {

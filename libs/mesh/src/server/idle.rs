@@ -21,7 +21,6 @@ use tower::{Layer, Service};
 use crate::body::{Ended, head_code};
 use crate::method::MethodKind;
 use crate::policy::Policy;
-use crate::policy::defaults::SMALL_ANSWER_BYTES;
 use crate::{Request, Response, status};
 
 /// Layer of [`Idle`].
@@ -107,10 +106,9 @@ where
         let this = self.project();
         let response = ready!(this.call.poll(cx))?;
         // A small answer of one message holds nothing.
-        let small = Ended::of(&response).is_some_and(|ended| ended.bytes <= SMALL_ANSWER_BYTES);
-        let holds = *this.answers || Ended::of(&response).is_some();
+        let holds = Ended::of(&response).map_or(*this.answers, |ended| !ended.is_small());
         Poll::Ready(Ok(match head_code(&response) {
-            None if holds && !small => response.map(|body| Read::watched(body, *this.limit)),
+            None if holds => response.map(|body| Read::watched(body, *this.limit)),
             _ => response,
         }))
     }

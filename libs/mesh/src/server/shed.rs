@@ -13,7 +13,6 @@ use tower::{Layer, Service};
 use super::gate::{Call, Place};
 use super::limits::{Limiters, Target};
 use crate::body::{Ended, Watch, head_code, hold};
-use crate::policy::defaults::SMALL_ANSWER_BYTES;
 use crate::priority::{self, Priority};
 use crate::{Request, Response, status};
 
@@ -105,7 +104,7 @@ where
     if matches!(code, None | Some(Code::Ok)) {
         place.head();
     }
-    let small = Ended::of(&response).is_some_and(|ended| ended.bytes <= SMALL_ANSWER_BYTES);
+    let small = Ended::of(&response).is_some_and(Ended::is_small);
     if code.is_some() || small {
         return Ok(response);
     }
