@@ -21,8 +21,12 @@ use crate::{
 /// Number of every kind in `job_pauses`.
 const EVERY_KIND: i16 = 0;
 
-/// The job as it is, for one who could not change it.
-async fn as_it_is(conn: &mut Connection, tenant: TenantId, id: JobId) -> Result<Option<Job>> {
+/// The job as it is.
+pub(super) async fn as_it_is(
+    conn: &mut Connection,
+    tenant: TenantId,
+    id: JobId,
+) -> Result<Option<Job>> {
     let row: Option<JobRow> = j::processing_jobs
         .filter(j::tenant_id.eq(raw(tenant.0)))
         .filter(j::id.eq(raw(id.0)))

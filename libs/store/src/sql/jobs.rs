@@ -333,16 +333,7 @@ impl JobStore for Store {
     async fn get_job(&self, tenant: TenantId, id: JobId) -> Result<Option<Job>> {
         self.db
             .read("get_job", move |conn| {
-                Box::pin(async move {
-                    let row: Option<JobRow> = j::processing_jobs
-                        .filter(j::tenant_id.eq(raw(tenant.0)))
-                        .filter(j::id.eq(raw(id.0)))
-                        .select(JobRow::as_select())
-                        .first(conn)
-                        .await
-                        .optional()?;
-                    row.map(Job::try_from).transpose()
-                })
+                Box::pin(job_control::as_it_is(conn, tenant, id))
             })
             .await
     }
