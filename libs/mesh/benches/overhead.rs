@@ -238,7 +238,7 @@ struct Measured {
 }
 
 /// Tells each moment of the grid. A thread does, as the runtime's timers are a millisecond wide.
-fn pace(lasts: Duration) -> mpsc::Receiver<Instant> {
+fn pace(lasts: Duration, step: Duration) -> mpsc::Receiver<Instant> {
     let (sender, ticks) = mpsc::channel(100_000);
     std::thread::spawn(move || {
         let (mut due, end) = (Instant::now(), Instant::now() + lasts);
@@ -247,7 +247,7 @@ fn pace(lasts: Duration) -> mpsc::Receiver<Instant> {
             if sender.blocking_send(due).is_err() {
                 return;
             }
-            due += Duration::from_millis(1);
+            due += step;
         }
     });
     ticks
@@ -260,10 +260,11 @@ where
     C::ResponseBody: http_body::Body<Data = bytes::Bytes> + Send + 'static,
     <C::ResponseBody as http_body::Body>::Error: Into<tonic::codegen::StdError> + Send,
 {
-    let burst = per_second / 1000;
+    // A grid of 1 ms, or as wide as a profiler that slows everything down needs it.
+    let burst = (per_second / 1000).max(1);
     let used = || cpu(std::process::id()) + sidecar.map(cpu).unwrap_or_default();
     let before = used();
-    let mut ticks = pace(lasts);
+    let mut ticks = pace(lasts, Duration::from_secs(1) * burst / per_second);
     // Nothing is kept of a call that has ended, as a server keeps nothing.
     let (ended, mut ends) = mpsc::channel((lasts.as_secs() as u32 * per_second * 2) as usize);
     while let Some(due) = ticks.recv().await {

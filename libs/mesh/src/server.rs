@@ -3,7 +3,7 @@
 //! - [`builder`]: [`ServerBuilder`], which adds health and reflection and yields [`Routes`]
 //! - [`routes`]: [`Routes`]: served over TCP, or called in this process
 //! - `stack`: the order of the layers and its reasons
-//! - `trace`, `rescue`, `deadline`, `shed`, `auth`: the layers
+//! - `trace`, `rescue`, `cancel`, `deadline`, `idle`, `shed`, `auth`: the layers
 //! - `limits`: finds the `gate` of a call; `limit` and `queue` are its two halves
 //! - [`load`]: what is known of the load of each service
 //! - `health`: `grpc.health.v1` over the health registry
@@ -11,6 +11,7 @@
 
 mod auth;
 pub mod builder;
+mod cancel;
 mod deadline;
 mod gate;
 mod health;

@@ -141,7 +141,10 @@ impl Injector for HeaderInjector<'_> {
         if value.is_empty() {
             return;
         }
-        if let (Ok(name), Ok(value)) = (HeaderName::try_from(key), HeaderValue::try_from(value)) {
+        if let (Ok(name), Ok(mut value)) = (HeaderName::try_from(key), HeaderValue::try_from(value))
+        {
+            // No two calls say the same: kept in HPACK's table it would only push out what repeats.
+            value.set_sensitive(true);
             self.0.insert(name, value);
         }
     }

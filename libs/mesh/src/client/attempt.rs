@@ -78,20 +78,20 @@ where
             );
         }
         let limit = match (
-            call.policy.attempt_timeout.map(Deadline::after),
-            call.deadline,
+            call.original.policy.attempt_timeout.map(Deadline::after),
+            call.original.deadline,
         ) {
             // The call's own deadline is held to above.
             (Some(own), Some(call)) if call <= own => None,
             (own, _) => own,
         };
         // What is left now, not what was left at the first attempt.
-        if let Some(deadline) = limit.or(call.deadline) {
+        if let Some(deadline) = limit.or(call.original.deadline) {
             call.head
                 .headers
                 .insert(&GRPC_TIMEOUT, format_timeout(deadline.remaining()));
         }
-        call.expires = limit.or(call.deadline);
+        call.expires = limit.or(call.original.deadline);
         let path = limit.map(|_| call.path().to_owned());
         let held = async move |running: S::Future| match limit {
             None => running.await,

@@ -92,7 +92,7 @@ async fn send(pool: Arc<Pool>, mut call: Box<Call>) -> Response {
         }
         match pool.pick(&call, &skip, &mut seen) {
             Pick::Endpoint(endpoint, permit) => {
-                call.tried.add(endpoint.id);
+                call.original.tried.add(endpoint.id);
                 let id = endpoint.id;
                 match attempt(&pool, endpoint, permit, &mut call).await {
                     Some(response) => return response,
@@ -137,8 +137,8 @@ async fn attempt(
         },
     );
     let live = endpoint.live()?;
-    let kind = call.policy.method.kind;
-    let repeatable = call.is_repeatable();
+    let kind = call.original.policy.method.kind;
+    let repeatable = call.original.is_repeatable();
     let mut flight = Flight::start(endpoint, permit, call.expires);
     let request = call.open();
     let endpoint = Arc::clone(&flight.endpoint);

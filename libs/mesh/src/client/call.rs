@@ -14,27 +14,54 @@ use crate::policy::{MethodPolicy, Policy, defaults};
 use crate::settle::whole;
 use crate::{Request, Response, status};
 
-/// A request and what the layers must know of it; boxed, as it goes from hand to hand.
+/// One attempt at a call; boxed, as it goes from hand to hand.
 pub(crate) struct Call {
+    pub(crate) original: Arc<Original>,
     pub(crate) head: Parts,
     body: CallBody,
-    pub(crate) policy: Arc<MethodPolicy>,
-    pub(crate) deadline: Option<Deadline>,
     /// Attempts before this one.
     pub(crate) previous_attempts: u32,
     /// When the attempt that is under way is given up.
     pub(crate) expires: Option<Deadline>,
     /// Whether this is the second attempt of a hedged call.
     pub(crate) hedge: bool,
-    /// Endpoints that attempts of this call went to, the others' running now included.
+}
+
+/// What all attempts at a call share.
+pub(crate) struct Original {
+    /// What further attempts are made of; `None` of an upload, which can be sent once.
+    request: Option<(Parts, Bytes)>,
+    pub(crate) policy: Arc<MethodPolicy>,
+    pub(crate) deadline: Option<Deadline>,
+    /// Endpoints that attempts went to, those that run now included.
     pub(crate) tried: Tried,
 }
 
 enum CallBody {
     /// All of it, so that it can be sent any number of times.
     Whole(Bytes),
-    /// An upload, which can be sent once.
+    /// An upload.
     Stream(Body),
+}
+
+impl Original {
+    /// Returns another attempt, to be sent later or beside the first; `None` of an upload.
+    pub(crate) fn again(self: &Arc<Self>, previous_attempts: u32) -> Option<Box<Call>> {
+        let (head, bytes) = self.request.as_ref()?;
+        Some(Box::new(Call {
+            original: Arc::clone(self),
+            head: head.clone(),
+            body: CallBody::Whole(bytes.clone()),
+            previous_attempts,
+            expires: None,
+            hedge: false,
+        }))
+    }
+
+    /// Returns whether the call may be sent again after it may have started.
+    pub(crate) fn is_repeatable(&self) -> bool {
+        self.request.is_some() && self.policy.method.idempotency != Idempotency::Unknown
+    }
 }
 
 impl Call {
@@ -63,40 +90,24 @@ impl Call {
         };
         // They stay in this process, and would be copied for each attempt.
         let extensions = std::mem::take(&mut head.extensions);
-        let deadline = extensions.get::<Deadline>().copied();
+        let request = match &body {
+            CallBody::Whole(bytes) => Some((head.clone(), bytes.clone())),
+            CallBody::Stream(_) => None,
+        };
+        let original = Arc::new(Original {
+            request,
+            policy,
+            deadline: extensions.get::<Deadline>().copied(),
+            tried: Tried::default(),
+        });
         Ok(Box::new(Self {
+            original,
             head,
             body,
-            policy,
-            deadline,
             previous_attempts: 0,
             expires: None,
             hedge: false,
-            tried: Tried::default(),
         }))
-    }
-
-    /// Returns a copy, to be sent later or beside this one; `None` if the body is a stream.
-    pub(crate) fn again(&self) -> Option<Box<Self>> {
-        let CallBody::Whole(bytes) = &self.body else {
-            return None;
-        };
-        Some(Box::new(Self {
-            head: self.head.clone(),
-            body: CallBody::Whole(bytes.clone()),
-            policy: Arc::clone(&self.policy),
-            deadline: self.deadline,
-            previous_attempts: self.previous_attempts,
-            expires: None,
-            hedge: false,
-            tried: self.tried.clone(),
-        }))
-    }
-
-    /// Returns whether the call may be sent again after it may have started.
-    pub(crate) fn is_repeatable(&self) -> bool {
-        self.policy.method.idempotency != Idempotency::Unknown
-            && matches!(self.body, CallBody::Whole(_))
     }
 
     pub(crate) fn path(&self) -> &str {
@@ -126,8 +137,8 @@ impl Call {
 
 /// A set of endpoints by the last six bits of their ids; with over 64 endpoints it may hold one too
 /// many, which only makes the balancer choose another.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Tried(Arc<AtomicU64>);
+#[derive(Debug, Default)]
+pub(crate) struct Tried(AtomicU64);
 
 impl Tried {
     pub(crate) fn add(&self, endpoint: u64) {

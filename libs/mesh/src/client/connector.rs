@@ -8,7 +8,7 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use http::{HeaderValue, header};
 use hyper::client::conn::http2;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
@@ -64,11 +64,22 @@ pub(crate) async fn connect(
     Ok((connection, sign))
 }
 
+/// Runs hyper's tasks, two for each call, as pointers: as they are they would be copied from hand to
+/// hand on their way into the runtime, and are large.
+#[derive(Clone)]
+struct Tasks;
+
+impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for Tasks {
+    fn execute(&self, task: F) {
+        tokio::spawn(Box::pin(task));
+    }
+}
+
 async fn handshake<T>(io: T) -> Result<Connection, ConnectError>
 where
     T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let (sender, connection) = http2::Builder::new(TokioExecutor::new())
+    let (sender, connection) = http2::Builder::new(Tasks)
         .timer(TokioTimer::new())
         .keep_alive_interval(defaults::HTTP2_KEEP_ALIVE_INTERVAL)
         .keep_alive_timeout(defaults::HTTP2_KEEP_ALIVE_TIMEOUT)

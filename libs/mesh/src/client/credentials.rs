@@ -3,13 +3,14 @@
 use std::convert::Infallible;
 use std::task::{Context, Poll};
 
-use http::{HeaderValue, header};
+use http::{HeaderMap, HeaderValue, header};
 use tower::{Layer, Service};
 
+use crate::identity::token::MEDIAMESH_IDENTITY;
 use crate::identity::{Caller, KeyRing};
 use crate::{BoxService, Channel, Request, Response};
 
-/// What calls carry as `authorization`.
+/// What calls carry to say for whom they are made.
 #[derive(Debug, Clone, Default)]
 pub struct Credentials(Kind);
 
@@ -27,8 +28,8 @@ impl Credentials {
         Self::default()
     }
 
-    /// An identity token of the caller that is being served, else of the process itself; replaces
-    /// whatever the request carries.
+    /// An identity token of the caller that is being served, else of the process itself; whatever the
+    /// request carries gives way to it.
     pub fn tokens(ring: KeyRing) -> Self {
         Self(Kind::Tokens(ring))
     }
@@ -52,11 +53,17 @@ impl Credentials {
         }
     }
 
-    fn header(&self) -> Option<HeaderValue> {
+    fn put(&self, headers: &mut HeaderMap) {
         match &self.0 {
-            Kind::None => None,
-            Kind::Tokens(ring) => Some(ring.bearer(Caller::current().as_ref())),
-            Kind::Fixed(value) => Some(value.clone()),
+            Kind::None => {}
+            Kind::Tokens(ring) => {
+                headers.remove(header::AUTHORIZATION);
+                let token = ring.token(Caller::current().as_ref());
+                headers.insert(&MEDIAMESH_IDENTITY, token);
+            }
+            Kind::Fixed(value) => {
+                headers.insert(header::AUTHORIZATION, value.clone());
+            }
         }
     }
 }
@@ -105,9 +112,7 @@ where
 
     fn call(&mut self, mut request: Request) -> Self::Future {
         // Here and not in a future: it runs in the task of the caller that is being served.
-        if let Some(value) = self.credentials.header() {
-            request.headers_mut().insert(header::AUTHORIZATION, value);
-        }
+        self.credentials.put(request.headers_mut());
         self.inner.call(request)
     }
 }

@@ -70,13 +70,13 @@ where
         let Some(deadline) = self.deadline(&request) else {
             return Either::Left(self.inner.call(request));
         };
-        let path = path_of(&request);
-        if deadline.has_passed() {
+        let (path, left) = (path_of(&request), deadline.remaining());
+        if left.is_zero() {
             return Either::Right(Timed::Late { path });
         }
         request
             .headers_mut()
-            .insert(&GRPC_TIMEOUT, format_timeout(deadline.remaining()));
+            .insert(&GRPC_TIMEOUT, format_timeout(left));
         // Attempts read it: each sends what is left then.
         request.extensions_mut().insert(deadline);
         Either::Right(Timed::until(deadline, path, self.inner.call(request)))

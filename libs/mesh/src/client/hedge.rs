@@ -6,8 +6,8 @@
 //!
 //! Source: Dean and Barroso, The Tail at Scale, 2013; gRFC A6, `hedgingPolicy`.
 
-use std::collections::HashMap;
 use std::convert::Infallible;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::task::{Context, Poll};
@@ -19,11 +19,12 @@ use tokio::time::Instant;
 use tower::{Layer, Service};
 
 use super::breaker::Signal;
-use super::call::Call;
+use super::call::{Call, Original};
 use super::latency::Latency;
 use super::pool::Pool;
 use super::verdict::Verdict;
 use crate::Response;
+use crate::method::PathMap;
 use crate::policy::{HedgingPolicy, Policy};
 
 /// Hedges that may be saved up, so that a burst of slow calls is covered.
@@ -35,7 +36,7 @@ const MILLI: f64 = 1000.0;
 pub(crate) struct HedgeLayer {
     pool: Arc<Pool>,
     /// Of each method that is hedged.
-    methods: Arc<HashMap<String, Observed>>,
+    methods: Arc<PathMap<Arc<Observed>>>,
 }
 
 struct Observed {
@@ -52,7 +53,7 @@ impl HedgeLayer {
                 latency: Latency::new(),
                 left: AtomicI64::new(0),
             };
-            (path.to_owned(), observed)
+            (path.to_owned(), Arc::new(observed))
         });
         Self {
             pool,
@@ -93,27 +94,26 @@ where
     }
 
     fn call(&mut self, call: Box<Call>) -> Self::Future {
-        let known = call
-            .policy
-            .hedging
-            .zip(call.again())
-            .and_then(|(policy, mut second)| {
-                let observed = self.layer.methods.get(call.path())?;
-                observed.earn(policy);
-                second.hedge = true;
-                Some((observed.delay(policy), second))
-            });
-        let started = Instant::now();
-        let path = known.is_some().then(|| call.path().to_owned());
-        let first = self.inner.call(call);
-        let Some((delay, second)) = known else {
-            return Either::Left(first);
+        let original = &call.original;
+        let known = original.policy.hedging.and_then(|policy| {
+            let observed = self.layer.methods.get(call.path())?;
+            observed.earn(policy);
+            Some((Arc::clone(observed), observed.delay(policy)))
+        });
+        let Some((observed, delay)) = known else {
+            return Either::Left(self.inner.call(call));
         };
-        let (inner, layer) = (self.inner.clone(), self.layer.clone());
+        let started = Instant::now();
+        let late = delay.map(|delay| Late {
+            after: started + delay,
+            original: Arc::clone(original),
+            previous_attempts: call.previous_attempts,
+        });
+        let first = self.inner.call(call);
+        let (inner, pool) = (self.inner.clone(), Arc::clone(&self.layer.pool));
         let hedged = async move {
-            let observed = &layer.methods[path.as_deref().unwrap_or_default()];
-            let response = match delay {
-                Some(delay) => race(inner, &layer.pool, observed, first, second, delay).await?,
+            let response = match late {
+                Some(late) => race(inner, &pool, &observed, first, late).await?,
                 None => first.await?,
             };
             // How long failures take says nothing about when an answer is late.
@@ -126,26 +126,38 @@ where
     }
 }
 
+/// When an answer is late, and of what the second attempt is made then.
+struct Late {
+    after: Instant,
+    original: Arc<Original>,
+    previous_attempts: u32,
+}
+
 async fn race<S>(
     mut inner: S,
     pool: &Pool,
     observed: &Observed,
     first: S::Future,
-    second: Box<Call>,
-    delay: Duration,
+    late: Late,
 ) -> Result<Response, Infallible>
 where
     S: Service<Box<Call>, Response = Response, Error = Infallible>,
     S::Future: Unpin,
 {
-    let first = match select(first, Box::pin(tokio::time::sleep(delay))).await {
+    let first = match select(first, pin!(tokio::time::sleep_until(late.after))).await {
         Either::Left((response, _)) => return response,
         Either::Right(((), first)) => first,
     };
     // Without another endpoint a second attempt would only be more load.
-    if !pool.has_untried(&second) || !pool.throttle.allows() || !observed.spend() {
+    let wanted = || pool.has_untried(&late.original) && pool.throttle.allows() && observed.spend();
+    let Some(mut second) = late
+        .original
+        .again(late.previous_attempts)
+        .filter(|_| wanted())
+    else {
         return first.await;
-    }
+    };
+    second.hedge = true;
     let (answer, winner, other) = match select(first, inner.call(second)).await {
         Either::Left((answer, other)) => (answer?, "first", other),
         Either::Right((answer, other)) => (answer?, "second", other),

@@ -64,11 +64,14 @@ impl Load {
 
     /// Returns how long the endpoint has been silent with work to do; zero without work.
     pub(crate) fn silence(&self) -> Duration {
-        if self.in_flight() == 0 {
-            return Duration::ZERO;
+        Duration::from_micros(self.silent_micros(self.clock.micros()))
+    }
+
+    fn silent_micros(&self, now: u64) -> u64 {
+        match self.in_flight() {
+            0 => 0,
+            _ => now.saturating_sub(self.progress.load(Ordering::Acquire)),
         }
-        let progress = self.progress.load(Ordering::Acquire);
-        Duration::from_micros(self.clock.micros().saturating_sub(progress))
     }
 
     /// Takes in the time a call took until its response began.
@@ -89,7 +92,7 @@ impl Load {
         let _ = self
             .average
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, |word| {
-                let stamp = self.stamp();
+                let stamp = stamp(self.clock.micros());
                 let (average, weight) = self.decayed(word, stamp);
                 let next = match took > average {
                     true => took,
@@ -101,14 +104,18 @@ impl Load {
 
     /// Returns the decayed average.
     pub(crate) fn latency(&self) -> Duration {
-        let (average, _) = self.decayed(self.average.load(Ordering::Acquire), self.stamp());
+        let (average, _) = self.decayed(
+            self.average.load(Ordering::Acquire),
+            stamp(self.clock.micros()),
+        );
         Duration::from_micros(average as u64)
     }
 
     /// Returns the cost; the smaller, the sooner the endpoint is chosen.
     pub(crate) fn cost(&self) -> f32 {
-        let (average, _) = self.decayed(self.average.load(Ordering::Acquire), self.stamp());
-        let latency = average.max(micros(self.silence()) as f32);
+        let now = self.clock.micros();
+        let (average, _) = self.decayed(self.average.load(Ordering::Acquire), stamp(now));
+        let latency = average.max(self.silent_micros(now) as f32);
         (latency + self.floor_micros) * (self.in_flight() + 1) as f32
     }
 
@@ -116,10 +123,6 @@ impl Load {
     pub(crate) fn reset(&self) {
         self.average.store(0, Ordering::Release);
         self.heard();
-    }
-
-    fn stamp(&self) -> u32 {
-        (self.clock.micros() / STAMP_MICROS) as u32
     }
 
     fn decayed(&self, word: u64, stamp: u32) -> (f32, f32) {
@@ -131,6 +134,10 @@ impl Load {
         let weight = (-(elapsed as f32) / self.decay_micros).exp();
         (average * weight, weight)
     }
+}
+
+fn stamp(micros: u64) -> u32 {
+    (micros / STAMP_MICROS) as u32
 }
 
 fn pack(average: f32, stamp: u32) -> u64 {

@@ -17,7 +17,7 @@ use tokio::sync::watch;
 
 use super::address::Address;
 use super::breaker::{Ejections, Permit};
-use super::call::Call;
+use super::call::{Call, Original};
 use super::clock::Clock;
 use super::endpoint::{Connectivity, Endpoint, Shared};
 use super::metrics::MeshMetrics;
@@ -162,7 +162,9 @@ impl Pool {
         if !endpoints.iter().any(|endpoint| reachable(&endpoint)) {
             return self.pick_none(&endpoints, seen);
         }
-        let may_probe = call.is_repeatable() && call.policy.method.kind == MethodKind::Unary;
+        let original = &call.original;
+        let may_probe =
+            original.is_repeatable() && original.policy.method.kind == MethodKind::Unary;
         for (serving, fresh) in [(true, true), (true, false), (false, true), (false, false)] {
             let candidates = || {
                 endpoints
@@ -170,7 +172,7 @@ impl Pool {
                     .filter(reachable)
                     .filter(|endpoint| endpoint.has_room())
                     .filter(move |endpoint| !serving || endpoint.is_serving())
-                    .filter(move |endpoint| !fresh || !call.tried.has(endpoint.id))
+                    .filter(move |endpoint| !fresh || !original.tried.has(endpoint.id))
             };
             if may_probe && let Some(probe) = candidates().find_map(probe) {
                 return probe;
@@ -230,9 +232,9 @@ impl Pool {
     }
 
     /// Returns whether an endpoint that `call` was not sent to could take it now.
-    pub(crate) fn has_untried(&self, call: &Call) -> bool {
+    pub(crate) fn has_untried(&self, original: &Original) -> bool {
         self.endpoints.load().iter().any(|endpoint| {
-            !call.tried.has(endpoint.id) && endpoint.is_ready() && endpoint.breaker.is_closed()
+            !original.tried.has(endpoint.id) && endpoint.is_ready() && endpoint.breaker.is_closed()
         })
     }
 }

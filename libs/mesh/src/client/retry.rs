@@ -20,7 +20,7 @@ use futures::future::BoxFuture;
 use tower::{Layer, Service};
 
 use super::breaker::Signal;
-use super::call::Call;
+use super::call::{Call, Original};
 use super::pool::Pool;
 use super::verdict::{Broken, Repeat, Verdict};
 use crate::policy::Policy;
@@ -88,9 +88,11 @@ impl RetryLayer {
         S: Service<Box<Call>, Response = Response, Error = Infallible>,
     {
         let shared = &self.pool.shared;
+        let original = Arc::clone(&call.original);
+        let mut attempts = 0;
         loop {
-            let next = call.again();
             let response = inner.call(call).await?;
+            attempts += 1;
             let verdict = Verdict::of(&response);
             if verdict.repeat == Repeat::No {
                 if verdict.signal == Signal::Success {
@@ -102,21 +104,23 @@ impl RetryLayer {
             if response.extensions().get::<Broken>() != Some(&Broken::Unreachable) {
                 self.pool.throttle.failed();
             }
-            let Some(mut next) = next else {
-                return Ok(response);
-            };
-            next.previous_attempts += 1;
-            if next.previous_attempts >= next.policy.retry.max_attempts
-                || !verdict.may_repeat(next.is_repeatable())
+            if attempts >= original.policy.retry.max_attempts
+                || !verdict.may_repeat(original.is_repeatable())
             {
                 return Ok(response);
             }
+            let Some(next) = original.again(attempts) else {
+                return Ok(response);
+            };
             if !self.pool.throttle.allows() {
                 shared.metrics.withheld(shared.service);
                 return Ok(response);
             }
-            let wait = self.wait(&next, &verdict);
-            if next.deadline.is_some_and(|left| left.remaining() <= wait) {
+            let wait = self.wait(&original, attempts, &verdict);
+            if original
+                .deadline
+                .is_some_and(|left| left.remaining() <= wait)
+            {
                 return Ok(response);
             }
             shared.metrics.retry(shared.service, verdict.code);
@@ -125,12 +129,12 @@ impl RetryLayer {
         }
     }
 
-    fn wait(&self, next: &Call, verdict: &Verdict) -> Duration {
-        let bound = next.policy.retry.backoff(next.previous_attempts);
+    fn wait(&self, original: &Original, attempts: u32, verdict: &Verdict) -> Duration {
+        let bound = original.policy.retry.backoff(attempts);
         let drawn = bound.mul_f64(fastrand::f64());
         match verdict.pushback {
             // The advice is about the endpoint that gave it.
-            Some(_) if self.pool.has_untried(next) => drawn,
+            Some(_) if self.pool.has_untried(original) => drawn,
             Some(advised) => advised + drawn,
             None => drawn,
         }

@@ -14,7 +14,7 @@ use tonic::Status;
 
 use super::key_ring::KeyRing;
 use super::lookup::KeyCache;
-use super::token::TokenError;
+use super::token::{MEDIAMESH_IDENTITY, TokenError};
 use super::{Caller, Identity, Proof, Scope};
 
 /// Header of an API key for callers that cannot set `authorization`.
@@ -144,6 +144,12 @@ impl TokenAuthenticator {
 
 impl Authenticator for TokenAuthenticator {
     fn authenticate(&self, headers: &HeaderMap) -> Authentication {
+        if let Some(ring) = &self.tokens
+            && let Some(token) = headers.get(&MEDIAMESH_IDENTITY)
+        {
+            let token = token.to_str().unwrap_or_default();
+            return Authentication::Done(ring.verify(token).map_err(Into::into));
+        }
         if let Some(key) = headers.get(X_API_KEY) {
             return match key.to_str() {
                 Ok(key) => self.api_key(key.trim()),
@@ -172,12 +178,9 @@ impl Authenticator for TokenAuthenticator {
                 "the scheme of authorization must be Bearer or Basic",
             ));
         }
-        if credentials.starts_with(PREFIX) {
-            return self.api_key(credentials);
-        }
-        match &self.tokens {
-            Some(ring) => Authentication::Done(ring.verify(credentials).map_err(Into::into)),
-            None => refuse(AuthError::Malformed("an API key begins with mmk_")),
+        match credentials.starts_with(PREFIX) {
+            true => self.api_key(credentials),
+            false => refuse(AuthError::Malformed("an API key begins with mmk_")),
         }
     }
 }

@@ -11,7 +11,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
+use foldhash::fast::RandomState;
 use http::HeaderValue;
+use moka::sync::Cache;
 use ring::hmac;
 use serde_json::json;
 
@@ -22,6 +24,8 @@ use super::{Caller, Identity, Proof};
 const MIN_SECRET_BYTES: usize = 32;
 /// Most characters of a key's id: it stands in every token.
 const MAX_ID_LEN: usize = 32;
+/// Most good tokens remembered: some megabytes, and more than a process meets in a token's life.
+const MAX_REMEMBERED: u64 = 10_000;
 
 /// One signing key. `Debug` shows the id only.
 #[derive(Clone)]
@@ -123,6 +127,9 @@ pub(super) struct Ring {
     pub(super) skew: Duration,
     /// For calls that are made for nobody.
     process: Caller,
+    /// Good tokens, each with the whole of its text, and until when they are: a token comes with every
+    /// call that is made for its caller.
+    good: Cache<Box<str>, (Caller, u64), RandomState>,
 }
 
 impl KeyRing {
@@ -138,24 +145,28 @@ impl KeyRing {
                 ttl,
                 skew,
                 process: Caller::new(Identity::process(), Proof::Token),
+                good: Cache::builder()
+                    .max_capacity(MAX_REMEMBERED)
+                    .time_to_live(ttl + skew)
+                    .build_with_hasher(RandomState::default()),
             }),
         }
     }
 
-    /// Returns the header value `Bearer <token>` for calls made for `caller`; with none, the
-    /// process itself calls. The token is made once and again when half its life is over.
-    pub fn bearer(&self, caller: Option<&Caller>) -> HeaderValue {
+    /// Returns the token for calls made for `caller`; with none, the process itself calls. The token
+    /// is made once and again when half its life is over.
+    pub fn token(&self, caller: Option<&Caller>) -> HeaderValue {
         let caller = caller.unwrap_or(&self.inner.process);
         let now = now();
         if let Some(sealed) = caller.sealed().load().as_deref()
             && now < sealed.renew_at
         {
-            return sealed.bearer.clone();
+            return sealed.header.clone();
         }
         let sealed = self.seal(caller.identity(), now);
-        let bearer = sealed.bearer.clone();
+        let header = sealed.header.clone();
         caller.sealed().store(Some(Arc::new(sealed)));
-        bearer
+        header
     }
 
     /// Returns whose `token` it is; calls made for that caller carry the same token on, as long
@@ -163,11 +174,19 @@ impl KeyRing {
     ///
     /// Errors: a token that is malformed, of an unknown key, changed, or out of its time.
     pub fn verify(&self, token: &str) -> Result<Caller, TokenError> {
-        let Verified { identity, expires } = self.open(token, now())?;
+        let now = now();
+        if let Some((caller, expires)) = self.inner.good.get(token)
+            && now < expires
+        {
+            return Ok(caller);
+        }
+        let Verified { identity, expires } = self.open(token, now)?;
         let caller = Caller::new(identity, Proof::Token);
         if let Ok(sealed) = Sealed::forward(token, expires, self.inner.ttl) {
             caller.sealed().store(Some(Arc::new(sealed)));
         }
+        let remembered = (caller.clone(), expires);
+        self.inner.good.insert(token.into(), remembered);
         Ok(caller)
     }
 }

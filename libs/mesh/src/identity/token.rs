@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use http::HeaderValue;
+use http::{HeaderName, HeaderValue};
 use ring::hmac;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -61,10 +61,17 @@ pub enum TokenError {
     },
 }
 
+/// Header of a token, by itself.
+///
+/// Not `authorization`: that one HTTP/2 stacks never keep in their compression table, so that each call
+/// would carry, encode and decode some 350 bytes; this one costs a byte once it was sent on a connection.
+/// What the table is kept from are secrets that can be guessed piece by piece (RFC 7541, 7.1.3).
+pub static MEDIAMESH_IDENTITY: HeaderName = HeaderName::from_static("mediamesh-identity");
+
 /// A token that is used for calls, and until when.
 #[derive(Debug)]
 pub(crate) struct Sealed {
-    pub(super) bearer: HeaderValue,
+    pub(super) header: HeaderValue,
     /// Seconds since the epoch.
     pub(super) renew_at: u64,
 }
@@ -77,17 +84,10 @@ impl Sealed {
         ttl: Duration,
     ) -> Result<Self, http::header::InvalidHeaderValue> {
         Ok(Self {
-            bearer: bearer(token)?,
+            header: HeaderValue::try_from(token)?,
             renew_at: expires.saturating_sub(ttl.as_secs() / 2),
         })
     }
-}
-
-fn bearer(token: &str) -> Result<HeaderValue, http::header::InvalidHeaderValue> {
-    let mut value = HeaderValue::try_from(format!("Bearer {token}"))?;
-    // kept out of `Debug` output and of HTTP/2's compression tables
-    value.set_sensitive(true);
-    Ok(value)
 }
 
 /// What a good token says.
@@ -117,7 +117,7 @@ impl KeyRing {
         token.push('.');
         token.push_str(&URL_SAFE_NO_PAD.encode(mac.as_ref()));
         Sealed {
-            bearer: bearer(&token).expect("base64 and dots are a header value"),
+            header: HeaderValue::try_from(token).expect("base64 and dots are a header value"),
             renew_at: now + ring.ttl.as_secs() / 2,
         }
     }

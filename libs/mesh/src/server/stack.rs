@@ -7,6 +7,7 @@ use tower::{Layer, Service, ServiceBuilder};
 
 use super::auth::AuthLayer;
 use super::builder::ServerDeps;
+use super::cancel::CancelLayer;
 use super::deadline::ServerDeadlineLayer;
 use super::idle::IdleLayer;
 use super::limits::Limiters;
@@ -51,6 +52,8 @@ where
             ))))
             // Above everything that may panic, below what must note the outcome.
             .layer(RescueLayer)
+            // Above everything that reads the request.
+            .layer(CancelLayer)
             // Above the queue: time spent waiting counts, and a late call leaves the queue.
             .layer(ServerDeadlineLayer::new(policy.clone()))
             // Above shedding, whose place a stream holds as long as it is open.

@@ -4,7 +4,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri, Version, header};
 
 /// Headers that stay here: those of the connection, those that say who the caller is (the mesh writes
 /// its own), its own trace context (the mesh's spans are between), and what browsers add.
-const KEPT: [HeaderName; 20] = [
+const KEPT: [HeaderName; 21] = [
     header::CONNECTION,
     HeaderName::from_static("keep-alive"),
     HeaderName::from_static("proxy-connection"),
@@ -16,6 +16,7 @@ const KEPT: [HeaderName; 20] = [
     header::AUTHORIZATION,
     header::PROXY_AUTHORIZATION,
     HeaderName::from_static("x-api-key"),
+    HeaderName::from_static("mediamesh-identity"),
     header::COOKIE,
     HeaderName::from_static("traceparent"),
     HeaderName::from_static("tracestate"),
@@ -78,6 +79,7 @@ mod tests {
             .header("connection", "close, X-Hop")
             .header("x-hop", "1")
             .header("authorization", "Bearer secret")
+            .header("mediamesh-identity", "forged")
             .header("cookie", "session=secret")
             .header("traceparent", "00-1-1-01")
             .header("grpc-timeout", "5S")

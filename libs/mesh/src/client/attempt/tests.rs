@@ -37,8 +37,7 @@ async fn call(policy: &Policy, deadline: Duration) -> Box<Call> {
 #[tokio::test(start_paused = true)]
 async fn a_repeat_says_its_number_and_the_time_that_is_left() {
     let first = call(&policy(), 500 * MS).await;
-    let mut second = first.again().unwrap();
-    second.previous_attempts += 1;
+    let second = first.original.again(1).unwrap();
     let (headers, _) = attempt(first, MS).await;
     assert!(!headers.contains_key(&PREVIOUS_ATTEMPTS));
     assert_eq!(parse_timeout(&headers), Some(500 * MS));

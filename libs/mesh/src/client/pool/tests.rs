@@ -85,7 +85,7 @@ async fn calls_in_flight_count() {
 async fn a_repeat_goes_where_the_call_was_not_if_it_can() {
     let pool = ready(2);
     let call = call(READ).await;
-    call.tried.add(0);
+    call.original.tried.add(0);
     assert_eq!(chosen(pool.pick(&call, &[], &mut None)), 1);
     // the other turned it away just now: better the first again than nothing
     assert_eq!(chosen(pool.pick(&call, &[1], &mut None)), 0);
@@ -185,6 +185,6 @@ async fn a_stream_is_no_probe_while_another_endpoint_works() {
     trip(&pool.endpoints()[0]);
     tokio::time::advance(Duration::from_millis(400)).await;
     let download = call("/mediamesh.media.v1.MediaService/DownloadMedia").await;
-    assert!(download.is_repeatable());
+    assert!(download.original.is_repeatable());
     assert_eq!(chosen(pool.pick(&download, &[], &mut None)), 1);
 }
