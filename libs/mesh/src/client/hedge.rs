@@ -163,7 +163,7 @@ where
         Either::Right((answer, other)) => (answer?, "second", other),
     };
     // One failure does not end the race: the other may still answer.
-    if Verdict::of(&answer).may_repeat(true) {
+    if Verdict::of(&answer).may_repeat(true, || true) {
         return other.await;
     }
     pool.shared.metrics.hedged(pool.shared.service, winner);

@@ -2,7 +2,8 @@
 //!
 //! The cost of an endpoint is (latency + floor) x (calls in flight + 1). Latency is the larger of
 //! - the peak EWMA of response times: a slow answer counts at once and in full, then decays, so that
-//!   an endpoint that was slow is tried again soon;
+//!   an endpoint that was slow is tried again soon. One that was overtaken by the answer to a call sent
+//!   a decay later does not count: it says how the endpoint was, not how it is;
 //! - the silence: how long the endpoint has answered nothing while calls wait for it. It makes an
 //!   endpoint that hangs look bad after milliseconds, before any time-out has passed.
 //!
@@ -27,6 +28,8 @@ pub(crate) struct Load {
     average: AtomicU64,
     /// When the endpoint last answered, or began to have work.
     progress: AtomicU64,
+    /// When the latest sent of the calls that were answered was sent.
+    answered: AtomicU64,
 }
 
 impl Load {
@@ -38,6 +41,7 @@ impl Load {
             in_flight: AtomicU32::new(0),
             average: AtomicU64::new(0),
             progress: AtomicU64::new(0),
+            answered: AtomicU64::new(0),
         }
     }
 
@@ -74,17 +78,30 @@ impl Load {
         }
     }
 
-    /// Takes in the time a call took until its response began.
+    /// Takes in the time a call took until its response began, which it did just now.
     pub(crate) fn observe(&self, took: Duration) {
         self.heard();
-        self.take_in(took);
+        let sent = self.sent(took);
+        let latest = self.answered.fetch_max(sent, Ordering::AcqRel);
+        if !self.overtakes(latest, sent) {
+            self.take_in(took);
+        }
     }
 
     /// Takes in the time a call waited in vain until it was cancelled: a lower bound.
     pub(crate) fn waited(&self, took: Duration) {
-        if took > self.latency() {
+        let latest = self.answered.load(Ordering::Acquire);
+        if !self.overtakes(latest, self.sent(took)) && took > self.latency() {
             self.take_in(took);
         }
+    }
+
+    fn overtakes(&self, latest: u64, sent: u64) -> bool {
+        latest > sent + self.decay_micros as u64
+    }
+
+    fn sent(&self, took: Duration) -> u64 {
+        self.clock.micros().saturating_sub(micros(took))
     }
 
     fn take_in(&self, took: Duration) {
@@ -161,6 +178,21 @@ mod tests {
         assert_eq!(load.latency(), 2000 * MS);
         tokio::time::advance(1000 * MS).await;
         assert!(load.latency() < 3 * MS, "{:?}", load.latency());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_was_overtaken_says_nothing_of_now() {
+        let load = load();
+        tokio::time::advance(2000 * MS).await;
+        load.observe(2 * MS);
+        // sent long before that one
+        load.observe(1999 * MS);
+        load.waited(1999 * MS);
+        assert!(load.latency() <= 2 * MS, "{:?}", load.latency());
+        // sent after it
+        tokio::time::advance(50 * MS).await;
+        load.observe(40 * MS);
+        assert_eq!(load.latency(), 40 * MS);
     }
 
     #[tokio::test(start_paused = true)]

@@ -105,7 +105,9 @@ impl RetryLayer {
                 self.pool.throttle.failed();
             }
             if attempts >= original.policy.retry.max_attempts
-                || !verdict.may_repeat(original.is_repeatable())
+                || !verdict.may_repeat(original.is_repeatable(), || {
+                    self.pool.has_untried(&original)
+                })
             {
                 return Ok(response);
             }

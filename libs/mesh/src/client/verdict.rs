@@ -7,7 +7,8 @@
 //! | UNAVAILABLE because *its* dependency is down | soft failure | idempotent methods: another may reach it |
 //! | UNAVAILABLE otherwise, connection lost | hard failure | idempotent methods |
 //! | the one stream was reset | soft failure | idempotent methods |
-//! | INTERNAL, UNKNOWN, DATA_LOSS | soft failure | no |
+//! | INTERNAL, UNKNOWN | soft failure | idempotent methods, at an endpoint that was not asked yet: it may be this one's bug |
+//! | DATA_LOSS | soft failure | no |
 //! | RESOURCE_EXHAUSTED | soft failure | idempotent methods, if the peer says when |
 //! | DEADLINE_EXCEEDED | soft failure | idempotent methods, if only the attempt's time was up |
 //! | CANCELLED | nothing | no |
@@ -45,6 +46,8 @@ pub(crate) enum Broken {
 pub(crate) enum Repeat {
     /// Never.
     No,
+    /// If the method is idempotent, and there is an endpoint that was not asked yet.
+    Elsewhere,
     /// If the method is idempotent.
     Idempotent,
     /// Whatever the method.
@@ -110,9 +113,12 @@ impl Verdict {
         }
     }
 
-    pub(crate) fn may_repeat(&self, repeatable: bool) -> bool {
+    /// Returns whether a further attempt may be made; `elsewhere` tells whether it would go to an
+    /// endpoint that was not asked yet.
+    pub(crate) fn may_repeat(&self, repeatable: bool, elsewhere: impl FnOnce() -> bool) -> bool {
         match self.repeat {
             Repeat::No => false,
+            Repeat::Elsewhere => repeatable && elsewhere(),
             Repeat::Idempotent => repeatable,
             Repeat::Always => true,
         }
@@ -128,7 +134,8 @@ fn judge(code: Code, reason: Option<ErrorReason>, pushback: bool) -> (Signal, Re
             (Signal::SoftFailure, Repeat::Idempotent)
         }
         (Code::Unavailable, _) => (Signal::HardFailure, Repeat::Idempotent),
-        (Code::Internal | Code::Unknown | Code::DataLoss, _) => (Signal::SoftFailure, Repeat::No),
+        (Code::Internal | Code::Unknown, _) => (Signal::SoftFailure, Repeat::Elsewhere),
+        (Code::DataLoss, _) => (Signal::SoftFailure, Repeat::No),
         (Code::ResourceExhausted, _) if pushback => (Signal::SoftFailure, Repeat::Idempotent),
         (Code::ResourceExhausted | Code::DeadlineExceeded, _) => (Signal::SoftFailure, Repeat::No),
         (Code::Cancelled, _) => (Signal::Neutral, Repeat::No),
@@ -161,7 +168,7 @@ mod tests {
         ] {
             let verdict = verdict(Status::new(code, "x"));
             assert_eq!(verdict.signal, Signal::Success, "{code:?}");
-            assert!(!verdict.may_repeat(true), "{code:?}");
+            assert!(!verdict.may_repeat(true, || true), "{code:?}");
         }
     }
 
@@ -170,7 +177,7 @@ mod tests {
         let shed = Error::new(ErrorKind::Overloaded, ErrorReason::LoadShed, "full")
             .retry_after(Duration::from_millis(200));
         let verdict = verdict(shed.into());
-        assert!(verdict.may_repeat(false));
+        assert!(verdict.may_repeat(false, || false));
         assert_eq!(verdict.signal, Signal::Neutral);
         assert_eq!(verdict.pushback, Some(Duration::from_millis(200)));
     }
@@ -198,10 +205,22 @@ mod tests {
     }
 
     #[test]
+    fn what_may_be_one_servers_bug_is_asked_of_another_but_never_of_the_same() {
+        for code in [Code::Internal, Code::Unknown] {
+            let verdict = verdict(Status::new(code, "x"));
+            assert!(verdict.may_repeat(true, || true), "{code:?}");
+            assert!(!verdict.may_repeat(true, || false), "{code:?}");
+            assert!(!verdict.may_repeat(false, || true), "{code:?}");
+        }
+        let lost = verdict(Status::data_loss("x"));
+        assert!(!lost.may_repeat(true, || true));
+    }
+
+    #[test]
     fn unavailable_is_repeated_only_if_idempotent() {
         let verdict = verdict(Status::unavailable("x"));
         assert_eq!(verdict.signal, Signal::HardFailure);
-        assert!(verdict.may_repeat(true) && !verdict.may_repeat(false));
+        assert!(verdict.may_repeat(true, || false) && !verdict.may_repeat(false, || true));
     }
 
     #[test]
@@ -218,7 +237,8 @@ mod tests {
             })
         };
         assert_eq!(refused(false).signal, Signal::SoftFailure);
-        assert!(!refused(false).may_repeat(true));
-        assert!(refused(true).may_repeat(true) && !refused(true).may_repeat(false));
+        assert!(!refused(false).may_repeat(true, || true));
+        assert!(refused(true).may_repeat(true, || false));
+        assert!(!refused(true).may_repeat(false, || true));
     }
 }

@@ -184,7 +184,8 @@ pub const CLIENT: ClientPolicy = ClientPolicy {
         probe_timeout: Duration::from_millis(500),
         // Above every server's own limit, so that the server sheds, who knows best.
         max_in_flight: 4096,
-        latency_decay: Duration::from_millis(150),
+        // Two seconds of it fade to the floor in 0.8 s: a server that was slow has its share again within one.
+        latency_decay: Duration::from_millis(100),
         latency_floor: Duration::from_millis(1),
         // Nothing to a peer, and one that lost what it depends on is avoided before many calls have
         // failed.

@@ -1,4 +1,4 @@
-//! The fault table in a shortened form: 300 reads a second for a few seconds, and one of two or three
+//! The fault table in a shortened form: 300 calls a second for a few seconds, most of them reads, and one of two or three
 //! servers in trouble.
 
 use std::sync::atomic::Ordering;
@@ -6,15 +6,18 @@ use std::time::Duration;
 
 use tonic::Code;
 
-use crate::fleet::{Fleet, Outcome};
+use crate::fleet::{Fleet, Kind, Outcome};
 use crate::measured::measured;
 
 const RATE: u32 = 300;
 
+/// Reads never fail. A write or an upload may, that was under way when its server died: nobody can tell
+/// whether it was done.
 fn none_failed(outcomes: &[Outcome]) {
-    let failed = || outcomes.iter().filter(|outcome| outcome.result.is_err());
+    let reads = || outcomes.iter().filter(|outcome| outcome.kind == Kind::Read);
+    let failed = || reads().filter(|outcome| outcome.result.is_err());
     let first = failed().next();
-    let (failed, all) = (failed().count(), outcomes.len());
+    let (failed, all) = (failed().count(), reads().count());
     assert!(failed == 0, "{failed} of {all}, the first: {first:?}");
 }
 

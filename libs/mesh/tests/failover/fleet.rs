@@ -306,9 +306,32 @@ pub(crate) struct Fleet {
     pub(crate) metrics: Metrics,
 }
 
+/// What a call of the mixed load does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// May be repeated.
+    Read,
+    /// Must not be repeated once it may have started.
+    Write,
+    /// A stream, which can be sent once.
+    Upload,
+}
+
+impl Kind {
+    /// Of twenty calls two are writes and one is an upload.
+    fn of_turn(turn: usize) -> Self {
+        match turn % 20 {
+            7 | 14 => Self::Write,
+            19 => Self::Upload,
+            _ => Self::Read,
+        }
+    }
+}
+
 /// How one call went.
 #[derive(Debug)]
 pub(crate) struct Outcome {
+    pub(crate) kind: Kind,
     pub(crate) sent: Duration,
     pub(crate) took: Duration,
     pub(crate) result: Result<u64, Status>,
@@ -356,15 +379,7 @@ impl Fleet {
 
     /// Sends the numbers below `count` and returns their sum as the server saw it.
     pub(crate) async fn upload(&self, count: u64) -> Result<String, Status> {
-        let mut client = tonic::client::Grpc::new(self.channel.clone());
-        client.ready().await.unwrap();
-        let asks = futures::stream::iter((0..count).map(|number| Ask { number }));
-        let codec = ProstCodec::<Ask, Answer>::default();
-        let path = http::uri::PathAndQuery::from_static(UPLOAD);
-        let answer = client
-            .client_streaming(Request::new(asks), path, codec)
-            .await?;
-        Ok(answer.into_inner().text)
+        Ok(upload(self.channel.clone(), count, None).await?.text)
     }
 
     /// Waits until every server has answered.
@@ -384,7 +399,7 @@ impl Fleet {
         panic!("a server was never called");
     }
 
-    /// Sends reads at an even rate, whatever becomes of them, and returns them all.
+    /// Sends calls of all kinds at an even rate, whatever becomes of them, and returns them all.
     pub(crate) fn load(&self, per_second: u32, lasts: Duration) -> JoinHandle<Vec<Outcome>> {
         load(self.channel.clone(), per_second, lasts)
     }
@@ -397,7 +412,7 @@ impl Fleet {
     }
 }
 
-/// Sends reads over any channel, as [`Fleet::load`] does over its own.
+/// Sends calls over any channel, as [`Fleet::load`] does over its own.
 pub(crate) fn load<C>(channel: C, per_second: u32, lasts: Duration) -> JoinHandle<Vec<Outcome>>
 where
     C: GrpcService<Body, Future: Send> + Clone + Send + 'static,
@@ -408,13 +423,20 @@ where
         let began = Instant::now();
         let mut ticks = tokio::time::interval(Duration::from_secs(1) / per_second);
         let mut calls = vec![];
+        let limit = Some(Duration::from_secs(10));
         while began.elapsed() < lasts {
             // A call is as old as its turn: waiting for this loop counts.
             let turn = ticks.tick().await;
             let channel = channel.clone();
+            let kind = Kind::of_turn(calls.len());
             calls.push(tokio::spawn(async move {
-                let result = unary(channel, READ, Some(Duration::from_secs(10))).await;
+                let result = match kind {
+                    Kind::Read => unary(channel, READ, limit).await,
+                    Kind::Write => unary(channel, WRITE, limit).await,
+                    Kind::Upload => upload(channel, 4, limit).await.map(|answer| answer.number),
+                };
                 Outcome {
+                    kind,
                     sent: turn - began,
                     took: turn.elapsed(),
                     result,
@@ -450,4 +472,27 @@ where
         .await?
         .into_inner()
         .number)
+}
+
+async fn upload<C>(channel: C, count: u64, timeout: Option<Duration>) -> Result<Answer, Status>
+where
+    C: GrpcService<Body>,
+    C::ResponseBody: http_body::Body<Data = bytes::Bytes> + Send + 'static,
+    <C::ResponseBody as http_body::Body>::Error: Into<tonic::codegen::StdError>,
+{
+    let mut client = tonic::client::Grpc::new(channel);
+    if let Err(error) = client.ready().await {
+        return Err(Status::unavailable(error.into().to_string()));
+    }
+    let asks = futures::stream::iter((0..count).map(|number| Ask { number }));
+    let mut request = Request::new(asks);
+    if let Some(timeout) = timeout {
+        request.set_timeout(timeout);
+    }
+    let codec = ProstCodec::<Ask, Answer>::default();
+    let path = http::uri::PathAndQuery::from_static(UPLOAD);
+    Ok(client
+        .client_streaming(request, path, codec)
+        .await?
+        .into_inner())
 }

@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use mediamesh_mesh::policy::options::OutlierDetectionOptions;
 use mediamesh_mesh::policy::{MethodPolicyOptions, ServicePolicyOptions};
 use mediamesh_mesh::{PolicyOptions, ServiceName};
 use mediamesh_proto::ErrorReason;
@@ -84,6 +85,33 @@ async fn a_service_that_is_down_gets_hardly_more_calls_than_are_made() {
         .inspect(|status| assert!(status.get_details_retry_info().is_some()))
         .count();
     assert!(open * 2 > outcomes.len(), "{open} of {}", outcomes.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_retry_budget_alone_holds_back_a_storm() {
+    // No breaker ever opens.
+    let never = ServicePolicyOptions {
+        outlier_detection: OutlierDetectionOptions {
+            consecutive_failures: Some(u32::MAX),
+            minimum_calls: Some(u32::MAX),
+            ..Default::default()
+        },
+        ..Default::default()
+    };
+    let mut options = PolicyOptions::default();
+    options.services.insert(ServiceName::Media, never);
+    let fleet = Fleet::start_with(2, options).await;
+    fleet.warm_up().await;
+    let calls = || -> u64 { fleet.replicas.iter().map(|one| one.conduct.calls()).sum() };
+    let before = calls();
+    for replica in &fleet.replicas {
+        replica.conduct.fail(Code::Unavailable, 100);
+    }
+    let outcomes = fleet.load(500, Duration::from_secs(3)).await.unwrap();
+    let came = calls() - before;
+    assert!(came >= outcomes.len() as u64, "every call was sent: {came}");
+    let amplification = came as f64 / outcomes.len() as f64;
+    assert!(amplification <= 1.1, "{amplification}");
 }
 
 #[tokio::test]
