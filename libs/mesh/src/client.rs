@@ -5,7 +5,8 @@
 //! - [`credentials`]: for whom calls are made
 //! - `resolve`: finds the service's slot at each call
 //! - `remote`: the way to servers elsewhere: `retry` > `hedge` > `attempt` > `balance`
-//! - `call`: a request that can be sent again; `verdict`: what the end of an attempt means;
+//! - `call`: a request that can be sent again; `untrusted`: what of an answer is not taken;
+//!   `verdict`: what the end of an attempt means;
 //!   `throttle`: the budget of extra attempts; `latency`: when to hedge
 //! - `pool`: the endpoints of a service and the choice among them; `discovery`: where they come from
 //! - `endpoint`: one server: `keeper` keeps its connection, `connector` makes it, `breaker`,
@@ -43,6 +44,7 @@ pub(crate) mod stack;
 mod success_rate;
 mod throttle;
 mod trace;
+mod untrusted;
 mod verdict;
 
 use mediamesh_telemetry::Metrics;

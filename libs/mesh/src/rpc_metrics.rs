@@ -23,14 +23,11 @@ use tower::{Layer, Service};
 use crate::body::{Watch, Watching};
 use crate::method::{PathMap, split_path};
 use crate::policy::Policy;
-use crate::status::code_name;
+use crate::status::{CODES, code_name};
 use crate::{Request, Response};
 
 /// Label of paths that are no method of ours: a stranger must not be able to make new series.
 const UNKNOWN: &str = "unknown";
-
-/// gRPC has codes 0 to 16.
-const CODES: usize = Code::Unauthenticated as usize + 1;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct CallLabels {

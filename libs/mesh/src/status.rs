@@ -176,6 +176,9 @@ pub(crate) fn injected(code: Code) -> Status {
     Status::new(code, "injected fault")
 }
 
+/// gRPC has codes 0 to 16.
+pub(crate) const CODES: usize = Code::Unauthenticated as usize + 1;
+
 /// Returns the canonical name of a code, e.g. `NOT_FOUND`, as metrics and spans carry it.
 ///
 /// Source: gRPC core, `doc/statuscodes.md`.

@@ -9,7 +9,7 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use tokio::sync::watch;
 use tokio::time::Instant;
-use tonic::{Code, body::Body};
+use tonic::Code;
 use tower::Service;
 use tracing::Span;
 
@@ -18,6 +18,7 @@ use super::call::Call;
 use super::connector::address_to;
 use super::endpoint::Endpoint;
 use super::pool::{Nowhere, Pick, Pool};
+use super::untrusted::checked;
 use super::verdict::{Broken, Verdict};
 use crate::body::{self, Watch, head_code};
 use crate::deadline::Deadline;
@@ -146,7 +147,7 @@ async fn attempt(
     let sent = sender.try_send_request(address_to(request, &endpoint.address));
     let answered = async {
         let response = match sent.await {
-            Ok(response) => response.map(Body::new),
+            Ok(response) => checked(response),
             Err(mut error) => {
                 return match error.take_message() {
                     Some(request) => Err(request),

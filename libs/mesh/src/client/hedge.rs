@@ -9,12 +9,13 @@
 use std::convert::Infallible;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, Either, select};
+use prometheus_client::metrics::gauge::Gauge;
 use tokio::time::Instant;
 use tower::{Layer, Service};
 
@@ -43,6 +44,8 @@ struct Observed {
     latency: Latency,
     /// Hedges left, in thousandths.
     left: AtomicI64,
+    /// Shows them.
+    tokens: Gauge<f64, AtomicU64>,
 }
 
 impl HedgeLayer {
@@ -52,13 +55,12 @@ impl HedgeLayer {
             let observed = Observed {
                 latency: Latency::new(),
                 left: AtomicI64::new(0),
+                tokens: pool.shared.metrics.hedge_tokens(pool.shared.service, path),
             };
             (path.to_owned(), Arc::new(observed))
         });
-        Self {
-            pool,
-            methods: Arc::new(observed.collect()),
-        }
+        let methods = Arc::new(observed.collect());
+        Self { pool, methods }
     }
 }
 
@@ -181,17 +183,22 @@ impl Observed {
         let most = SAVED * MILLI as i64;
         let left = self.left.load(Ordering::Acquire);
         if left < most {
-            self.left
-                .fetch_add(share.min(most - left), Ordering::AcqRel);
+            let earned = share.min(most - left);
+            let before = self.left.fetch_add(earned, Ordering::AcqRel);
+            self.tokens.set((before + earned) as f64 / MILLI);
         }
     }
 
     fn spend(&self) -> bool {
-        self.left
+        let spent = self
+            .left
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, |left| {
                 (left >= MILLI as i64).then_some(left - MILLI as i64)
-            })
-            .is_ok()
+            });
+        if let Ok(before) = spent {
+            self.tokens.set(before as f64 / MILLI - 1.0);
+        }
+        spent.is_ok()
     }
 }
 

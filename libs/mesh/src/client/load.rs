@@ -5,7 +5,10 @@
 //!   an endpoint that was slow is tried again soon. One that was overtaken by the answer to a call sent
 //!   a decay later does not count: it says how the endpoint was, not how it is;
 //! - the silence: how long the endpoint has answered nothing while calls wait for it. It makes an
-//!   endpoint that hangs look bad after milliseconds, before any time-out has passed.
+//!   endpoint that hangs look bad after milliseconds, before any time-out has passed. To a call that can
+//!   be repeated it fades like an answer, from when the endpoint was last sent something: else one call
+//!   that hangs would keep all others away for as long as it does, and nobody would learn that the
+//!   endpoint is well again.
 //!
 //! Source: peak EWMA as in Twitter Finagle's `PeakEwma` and `tower::load::PeakEwma`; both decay to
 //! nothing while an endpoint hangs, which the silence mends.
@@ -28,6 +31,8 @@ pub(crate) struct Load {
     average: AtomicU64,
     /// When the endpoint last answered, or began to have work.
     progress: AtomicU64,
+    /// When the endpoint was last sent a call.
+    sent: AtomicU64,
     /// When the latest sent of the calls that were answered was sent.
     answered: AtomicU64,
 }
@@ -41,6 +46,7 @@ impl Load {
             in_flight: AtomicU32::new(0),
             average: AtomicU64::new(0),
             progress: AtomicU64::new(0),
+            sent: AtomicU64::new(0),
             answered: AtomicU64::new(0),
         }
     }
@@ -51,8 +57,10 @@ impl Load {
 
     /// Counts a call in; it must be counted out by [`Load::end`].
     pub(crate) fn start(&self) {
+        let now = self.clock.micros();
+        self.sent.fetch_max(now, Ordering::AcqRel);
         if self.in_flight.fetch_add(1, Ordering::AcqRel) == 0 {
-            self.heard();
+            self.progress.fetch_max(now, Ordering::AcqRel);
         }
     }
 
@@ -81,7 +89,7 @@ impl Load {
     /// Takes in the time a call took until its response began, which it did just now.
     pub(crate) fn observe(&self, took: Duration) {
         self.heard();
-        let sent = self.sent(took);
+        let sent = self.sent_at(took);
         let latest = self.answered.fetch_max(sent, Ordering::AcqRel);
         if !self.overtakes(latest, sent) {
             self.take_in(took);
@@ -91,7 +99,7 @@ impl Load {
     /// Takes in the time a call waited in vain until it was cancelled: a lower bound.
     pub(crate) fn waited(&self, took: Duration) {
         let latest = self.answered.load(Ordering::Acquire);
-        if !self.overtakes(latest, self.sent(took)) && took > self.latency() {
+        if !self.overtakes(latest, self.sent_at(took)) && took > self.latency() {
             self.take_in(took);
         }
     }
@@ -100,7 +108,7 @@ impl Load {
         latest > sent + self.decay_micros as u64
     }
 
-    fn sent(&self, took: Duration) -> u64 {
+    fn sent_at(&self, took: Duration) -> u64 {
         self.clock.micros().saturating_sub(micros(took))
     }
 
@@ -128,11 +136,16 @@ impl Load {
         Duration::from_micros(average as u64)
     }
 
-    /// Returns the cost; the smaller, the sooner the endpoint is chosen.
-    pub(crate) fn cost(&self) -> f32 {
+    /// Returns the cost to a call that can be `repeated` or not; the smaller, the sooner the endpoint is
+    /// chosen.
+    pub(crate) fn cost(&self, repeated: bool) -> f32 {
         let now = self.clock.micros();
         let (average, _) = self.decayed(self.average.load(Ordering::Acquire), stamp(now));
-        let latency = average.max(self.silent_micros(now) as f32);
+        let mut silent = self.silent_micros(now) as f32;
+        if repeated && silent > 0.0 {
+            silent *= self.weight(now.saturating_sub(self.sent.load(Ordering::Acquire)));
+        }
+        let latency = average.max(silent);
         (latency + self.floor_micros) * (self.in_flight() + 1) as f32
     }
 
@@ -148,8 +161,13 @@ impl Load {
         // Another thread's stamp may be newer than this one's.
         let age = if age > u32::MAX / 2 { 0 } else { age };
         let elapsed = u64::from(age) * STAMP_MICROS;
-        let weight = (-(elapsed as f32) / self.decay_micros).exp();
+        let weight = self.weight(elapsed);
         (average * weight, weight)
+    }
+
+    /// What is left of what was known so long ago.
+    fn weight(&self, elapsed_micros: u64) -> f32 {
+        (-(elapsed_micros as f32) / self.decay_micros).exp()
     }
 }
 
@@ -168,7 +186,7 @@ mod tests {
     const MS: Duration = Duration::from_millis(1);
 
     fn load() -> Load {
-        Load::new(Clock::new(), 150 * MS, MS)
+        Load::new(Clock::new(), 100 * MS, MS)
     }
 
     #[tokio::test(start_paused = true)]
@@ -205,7 +223,14 @@ mod tests {
         tokio::time::advance(20 * MS).await;
         works.observe(2 * MS);
         works.start();
-        assert!(hangs.cost() > 5.0 * works.cost());
+        for repeated in [true, false] {
+            assert!(hangs.cost(repeated) > 5.0 * works.cost(repeated));
+        }
+        // One that can be repeated tries it again in less than a second, no other does.
+        works.end();
+        tokio::time::advance(900 * MS).await;
+        assert!(hangs.cost(true) < 3.0 * works.cost(true));
+        assert!(hangs.cost(false) > 100.0 * works.cost(false));
         hangs.end();
         assert_eq!(hangs.silence(), Duration::ZERO);
     }

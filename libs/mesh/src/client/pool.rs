@@ -177,7 +177,7 @@ impl Pool {
             if may_probe && let Some(probe) = candidates().find_map(probe) {
                 return probe;
             }
-            if let Some(chosen) = choose(candidates) {
+            if let Some(chosen) = choose(candidates, may_probe) {
                 return chosen;
             }
         }
@@ -272,7 +272,7 @@ fn probe(endpoint: &Arc<Endpoint>) -> Option<Pick> {
 }
 
 /// Takes the cheaper of two that are drawn among the candidates with a closed breaker.
-fn choose<'a, I>(candidates: impl Fn() -> I) -> Option<Pick>
+fn choose<'a, I>(candidates: impl Fn() -> I, repeated: bool) -> Option<Pick>
 where
     I: Iterator<Item = &'a Arc<Endpoint>>,
 {
@@ -286,7 +286,7 @@ where
             // The second is another one: drawn among the rest.
             let second = (first + fastrand::usize(1..count)) % count;
             let (first, second) = (closed().nth(first)?, closed().nth(second)?);
-            match first.load.cost() <= second.load.cost() {
+            match first.load.cost(repeated) <= second.load.cost(repeated) {
                 true => first,
                 false => second,
             }

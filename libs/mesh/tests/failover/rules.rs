@@ -180,6 +180,8 @@ async fn a_slow_read_is_hedged_and_the_loser_is_cancelled() {
     for _ in 0..60 {
         fleet.read().await.unwrap();
     }
+    let tokens = fleet.metric("mediamesh_mesh_hedge_tokens{service=\"media\",method=\"Read\"}");
+    assert!(tokens >= 3.0, "{tokens} after 60 calls");
     let slow = &fleet.replicas[0].conduct;
     slow.delay_ms.store(2_000, Ordering::SeqCst);
     let before = slow.calls();

@@ -1,6 +1,7 @@
 //! What can be configured is written down.
 
 use anyhow::Result;
+use mediamesh_mesh::Policy;
 
 use crate::launcher;
 
@@ -40,6 +41,35 @@ fn policies_of_methods_are_read_from_a_file_and_from_the_environment() -> Result
     let policy = policy.lines().next().unwrap();
     assert!(policy.contains("deadline 5s 123ms"), "{policy}");
     assert!(policy.contains("attempt 1s 234ms"), "{policy}");
+    Ok(())
+}
+
+#[test]
+fn the_policy_of_every_method_is_shown() -> Result<()> {
+    let shown = String::from_utf8(printed("", None)?.stdout)?;
+    let policy = Policy::default();
+    let mut count = 0;
+    for (path, of) in policy.methods() {
+        let name = path.trim_start_matches('/');
+        let Some((_, policy)) = shown.split_once(&format!("# {name}\n#   ")) else {
+            panic!("{name} is not in {shown}");
+        };
+        let policy = policy.lines().next().unwrap();
+        assert_eq!(
+            policy.contains("hedging none"),
+            of.hedging.is_none(),
+            "{name}: {policy}"
+        );
+        assert_eq!(
+            policy.contains("deadline none"),
+            of.deadline.is_none(),
+            "{name}: {policy}"
+        );
+        let attempts = format!("retry {} attempts", of.retry.max_attempts);
+        assert!(policy.contains(&attempts), "{name}: {policy}");
+        count += 1;
+    }
+    assert!(count > 30, "{count} methods");
     Ok(())
 }
 

@@ -10,6 +10,7 @@ mod disk_full;
 mod edge_grpc;
 mod filters;
 mod find;
+mod gone;
 mod grpc;
 mod identity;
 mod import;

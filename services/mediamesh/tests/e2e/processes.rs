@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use anyhow::Result;
 use mediamesh_proto::cache::v1::{GetCacheStatsRequest, cache_service_client::CacheServiceClient};
-use mediamesh_testkit::Cluster;
+use mediamesh_testkit::{Cluster, Http};
+use tokio::time::Instant;
 use tonic::{Code, Status, transport::Endpoint};
 
 /// Longer than any answer takes on a busy machine, shorter than anybody's patience.
@@ -94,5 +95,74 @@ async fn replicas_are_killed_stopped_cut_off_rolled_and_come_back_where_they_wer
     first.is_served().await;
     second.is_served().await;
     assert_ne!(cluster.replica("cache", 1).pid(), pid);
+    Ok(())
+}
+
+/// Asks for `path` until the answer has this status.
+async fn becomes(http: &Http, path: &str, status: u16) -> Result<String> {
+    let end = Instant::now() + Duration::from_secs(30);
+    loop {
+        match http.get(path).await {
+            Ok(answer) if answer.status == status => return Ok(answer.text()),
+            last if Instant::now() > end => panic!("{path} is not {status}: {last:?}"),
+            _ => tokio::time::sleep(Duration::from_millis(50)).await,
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_process_is_alive_at_once_and_ready_when_what_it_needs_has_answered() -> Result<()> {
+    let mut cluster = Cluster::of(env!("CARGO_BIN_EXE_mediamesh"))
+        .together(&["cache", "embedding", "media", "search"], 1)
+        .service("edge", 1)
+        .build()
+        .await?;
+    cluster.replica_mut("edge", 0).spawn()?;
+    let edge = cluster.replica("edge", 0).http();
+    becomes(edge, "/health/live", 200).await?;
+    for _ in 0..10 {
+        let ready = edge.get("/health/ready").await?;
+        assert_eq!(ready.status, 503, "nobody is there yet: {}", ready.text());
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    cluster.start().await?;
+    let edge = cluster.replica("edge", 0).http();
+    becomes(edge, "/health/ready", 200).await?;
+    assert_eq!(edge.get("/v1/models").await?.status, 200);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_file_says_where_the_services_are() -> Result<()> {
+    let cluster = Cluster::of(env!("CARGO_BIN_EXE_mediamesh"))
+        .together(&["cache", "embedding", "media", "search"], 1)
+        .start()
+        .await?;
+    let others = cluster.replica("cache", 0).grpc_address();
+    let file = cluster.scratch().join("edge.toml");
+    let ready = cluster.scratch().join("edge.ready.json");
+    // a list of addresses, and a name that is looked up
+    let text = format!(
+        "[mesh.endpoints]\ncache = [\"http://{others}\"]\nembedding = [\"dns:///{others}\"]\n\
+         media = [\"http://{others}\"]\nsearch = [\"http://{others}\"]\n"
+    );
+    std::fs::write(&file, text)?;
+    let mut edge = crate::launcher().command();
+    edge.arg("--config").arg(&file).args(["serve", "edge"]);
+    edge.args(["--listen", "127.0.0.1:0", "--grpc-listen", "127.0.0.1:0"]);
+    edge.arg("--data-dir").arg(cluster.scratch().join("edge"));
+    edge.arg("--ready-file").arg(&ready);
+    let mut edge = tokio::process::Command::from(edge)
+        .kill_on_drop(true)
+        .spawn()?;
+    let end = Instant::now() + Duration::from_secs(30);
+    while !ready.is_file() {
+        assert!(edge.try_wait()?.is_none(), "it ended");
+        assert!(Instant::now() < end, "it is not ready");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let ready: serde_json::Value = serde_json::from_slice(&std::fs::read(&ready)?)?;
+    let http = Http::new(ready["http"].as_str().unwrap())?;
+    assert_eq!(http.get("/v1/models").await?.status, 200);
     Ok(())
 }

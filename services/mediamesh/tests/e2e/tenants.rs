@@ -126,6 +126,20 @@ async fn no_method_shows_or_changes_what_belongs_to_another_tenant() -> Result<(
     )
     .await;
     assert_eq!(refused.0.code(), Code::PermissionDenied, "{refused:?}");
+
+    // and a token that leaked opens nothing at the edge, neither over HTTP nor over gRPC
+    let token = ring().token(Some(&Caller::new(identity(&a), Proof::Token)));
+    let list = mesh.http().request(reqwest::Method::GET, "/v1/mediaItems");
+    let refused = mesh
+        .http()
+        .send(list.header("mediamesh-identity", token))
+        .await?;
+    assert_eq!(refused.status, 401, "{}", refused.text());
+    let edge = Channel::from_shared(format!("http://{}", mesh.http_address()))?;
+    let path = "/mediamesh.media.v1.MediaService/ListMediaItems";
+    let as_a = Caller::new(identity(&a), Proof::Token);
+    let (status, _) = call(&edge.connect().await?, path, &as_a, vec![vec![]]).await;
+    assert_eq!(status.code(), Code::Unauthenticated, "{status:?}");
     Ok(())
 }
 
@@ -209,8 +223,8 @@ async fn tenant_of(tenant: &Tenant, mesh: &Mesh) -> Result<Uuid> {
         api_key_id: key.id().to_string(),
         secret_sha256: key.secret_sha256().to_vec().into(),
     });
-    let bearer = ring().bearer(None).to_str()?.parse()?;
-    request.metadata_mut().insert("authorization", bearer);
+    let token = ring().token(None).to_str()?.parse()?;
+    request.metadata_mut().insert("mediamesh-identity", token);
     let channel = Channel::from_shared(mesh.grpc_uri())?.connect().await?;
     let answer = ApiKeyServiceClient::new(channel)
         .resolve_api_key(request)
@@ -330,9 +344,9 @@ async fn call(
     messages: Vec<Vec<u8>>,
 ) -> (Status, Vec<u8>) {
     let mut request = Request::new(tokio_stream::iter(messages));
-    let bearer = ring().bearer(Some(caller));
-    let bearer = bearer.to_str().unwrap().parse().unwrap();
-    request.metadata_mut().insert("authorization", bearer);
+    let token = ring().token(Some(caller));
+    let token = token.to_str().unwrap().parse().unwrap();
+    request.metadata_mut().insert("mediamesh-identity", token);
     send(channel, path, request).await
 }
 
