@@ -249,6 +249,7 @@ fn positive(millis: u64) -> Option<Duration> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
@@ -338,5 +339,65 @@ mod tests {
         let limits =
             Policy::new(&options, &MethodTable::default()).limits(Some(ServiceName::Media));
         assert_eq!((limits.max_running, limits.max_in_flight), (9_999, 9_999));
+    }
+
+    #[test]
+    fn what_is_configured_of_a_service_is_in_force() {
+        let options = serde_json::json!({"services": {"media": {
+            "retry_throttling": {"max_tokens": 11, "token_ratio": 0.25, "tokens_per_second": 2.5},
+            "outlier_detection": {
+                "consecutive_failures": 12,
+                "success_rate_floor": 0.75,
+                "minimum_calls": 13,
+                "base_ejection_time_ms": 1014,
+                "max_ejection_time_ms": 1015,
+                "max_ejection_percent": 16,
+            },
+            "connection": {
+                "connect_timeout_ms": 1017,
+                "initial_backoff_ms": 18,
+                "max_backoff_ms": 1019,
+                "silence_ms": 1020,
+                "probe_timeout_ms": 1021,
+                "max_in_flight": 22,
+                "health_interval_ms": 1023,
+                "resolve_interval_ms": 1024,
+                "resolve_timeout_ms": 1025,
+            },
+        }}});
+        let options: PolicyOptions = serde_json::from_value(options).unwrap();
+        let policy = Policy::new(&options, &MethodTable::default());
+        let [ours, other] =
+            [ServiceName::Media, ServiceName::Search].map(|it| policy.client(Some(it)));
+        let ms = Duration::from_millis;
+        let throttling = RetryThrottling {
+            max_tokens: 11,
+            token_ratio: 0.25,
+            tokens_per_second: 2.5,
+        };
+        assert_eq!(ours.throttling, throttling);
+        let breaker = BreakerPolicy {
+            consecutive_failures: 12,
+            success_rate_floor: 0.75,
+            minimum_calls: 13,
+            base_open: ms(1014),
+            max_open: ms(1015),
+            max_ejection_percent: 16,
+            ..other.breaker
+        };
+        assert_eq!(ours.breaker, breaker);
+        let connection = ConnectionPolicy {
+            connect_timeout: ms(1017),
+            initial_backoff: ms(18),
+            max_backoff: ms(1019),
+            silence: ms(1020),
+            probe_timeout: ms(1021),
+            max_in_flight: 22,
+            health_interval: ms(1023),
+            resolve_interval: ms(1024),
+            resolve_timeout: ms(1025),
+            ..other.connection
+        };
+        assert_eq!(ours.connection, connection);
     }
 }
