@@ -53,11 +53,14 @@ step "Redis" scripts/redis.sh
 step "Chromium" scripts/browser.sh setup
 step "Clippy" make clippy
 step "Documentation" make docs
-# a Jaeger takes minutes to build, so only one that is there already takes part: make e2e-jaeger
+has_go() { command -v go >/dev/null && go version | grep -qE 'go1\.(2[5-9]|[3-9][0-9])'; }
+# a Jaeger takes ten minutes to build: outside of CI only one that is there already takes part, see
+# make e2e-jaeger
+if [ "${CI:-}" = true ] && has_go; then step "Jaeger" scripts/jaeger.sh; fi
 if jaeger="$(scripts/jaeger.sh path 2>/dev/null)"; then export MEDIAMESH_TEST_JAEGER="$jaeger"; fi
 step "Tests: unit, contract, architecture, end to end over HTTP and gRPC" make unit
 # these tools are Go modules, built the first time; the tests above built the program they ask
-if command -v go >/dev/null && go version | grep -qE 'go1\.(2[5-9]|[3-9][0-9])'; then
+if has_go; then
   step "Deployment: alert rules, compose, chart" scripts/deploy.sh rules compose chart
 else
   echo "SKIPPED: the alert rules, compose file and chart are not checked, no Go 1.25 or newer"

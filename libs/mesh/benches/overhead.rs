@@ -1,5 +1,5 @@
-//! What the whole client and server stack costs against bare tonic, on the same echo in one run: a read
-//! that may be retried and hedged, two endpoints, the adaptive limit, and an identity token that is made and
+//! What the whole client and server stack costs against bare tonic, on the same echo in one run, with one
+//! server and with as many as the stack has (then balanced by tonic): a read that may be retried and hedged, two endpoints, the adaptive limit, and an identity token that is made and
 //! verified; spans are not made, as nobody receives them.
 //!
 //! nginx (`grpc_pass`) and HAProxy stand beside it if they are installed, as a sidecar would between
@@ -12,7 +12,7 @@
 //! of differences also the quartiles.
 //!
 //! `cargo bench -p mediamesh-mesh --bench overhead -- stack 1000` sends 1000 calls/s through the stack
-//! alone until it is stopped, for a profiler; `bare` likewise.
+//! alone until it is stopped, for a profiler; `bare` and `two` (bare, two servers) likewise.
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs)]
 
 use std::convert::Infallible;
@@ -107,6 +107,17 @@ fn channel(address: SocketAddr) -> tonic::transport::Channel {
         .unwrap()
         .tcp_nodelay(true)
         .connect_lazy()
+}
+
+/// As many servers as the stack has, balanced by tonic.
+async fn bare_of_two() -> tonic::transport::Channel {
+    let mut endpoints = Vec::new();
+    for _ in 0..2 {
+        let uri = format!("http://{}", bare().await);
+        let endpoint = tonic::transport::Endpoint::from_shared(uri).unwrap();
+        endpoints.push(endpoint.tcp_nodelay(true));
+    }
+    tonic::transport::Channel::balance_list(endpoints.into_iter())
 }
 
 /// A proxy between client and server, as a process of its own.
@@ -320,6 +331,7 @@ async fn run() {
     let metrics = Metrics::new();
     let server = bare().await;
     let bare = channel(server);
+    let bare_of_two = bare_of_two().await;
     let (_registry, stacked) = stacked(&metrics).await;
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     if let [only, rate, ..] = arguments.as_slice()
@@ -328,6 +340,7 @@ async fn run() {
         loop {
             let measured = match only.as_str() {
                 "bare" => round(bare.clone(), per_second, ROUND, None).await,
+                "two" => round(bare_of_two.clone(), per_second, ROUND, None).await,
                 _ => round(stacked.clone(), per_second, ROUND, None).await,
             };
             row(per_second, only, &[measured]);
@@ -342,19 +355,23 @@ async fn run() {
     );
     for per_second in [1000, 5000] {
         let mut of_bare = Vec::new();
-        let mut others: Vec<(&str, Vec<Measured>)> = vec![("whole stack", Vec::new())];
+        let mut others: Vec<(&str, Vec<Measured>)> = vec![
+            ("whole stack", Vec::new()),
+            ("bare tonic, two servers", Vec::new()),
+        ];
         others.extend(sidecars.iter().map(|sidecar| (sidecar.name, Vec::new())));
         for turn in 0..=ROUNDS {
             // The first turn warms up and is forgotten.
             let lasts = if turn == 0 { WARM_UP } else { ROUND };
-            let mut order: Vec<usize> = (0..2 + sidecars.len()).collect();
+            let mut order: Vec<usize> = (0..3 + sidecars.len()).collect();
             fastrand::shuffle(&mut order);
             for which in order {
                 let measured = match which {
                     0 => round(bare.clone(), per_second, lasts, None).await,
                     1 => round(stacked.clone(), per_second, lasts, None).await,
+                    2 => round(bare_of_two.clone(), per_second, lasts, None).await,
                     _ => {
-                        let sidecar = &sidecars[which - 2];
+                        let sidecar = &sidecars[which - 3];
                         let through = channel(sidecar.address);
                         round(through, per_second, lasts, Some(sidecar.process.id())).await
                     }
@@ -369,34 +386,45 @@ async fn run() {
         row(per_second, "bare tonic", &of_bare);
         for (name, rounds) in &others {
             row(per_second, name, rounds);
-            let pairs = || rounds.iter().zip(&of_bare);
-            let more = |of: fn(&Measured) -> Duration| {
-                let differences = || pairs().map(|(one, bare)| micros(of(one)) - micros(of(bare)));
-                [0.25, 0.5, 0.75].map(|part| quantile(differences(), part))
-            };
-            let share =
-                || pairs().map(|(one, bare)| (micros(one.cpu) / micros(bare.cpu) - 1.0) * 100.0);
-            let [p50, p99, cpu] = [
-                more(|one| one.p50),
-                more(|one| one.p99),
-                more(|one| one.cpu),
-            ];
-            println!(
-                "| {per_second} | {name}, more than bare (quartiles) | {:+.0} ({:+.0} to {:+.0}) | \
-                 {:+.0} ({:+.0} to {:+.0}) | {:+.1}: {:+.0} % ({:+.0} to {:+.0} %) |",
-                p50[1],
-                p50[0],
-                p50[2],
-                p99[1],
-                p99[0],
-                p99[2],
-                cpu[1],
-                median(share()),
-                quantile(share(), 0.25),
-                quantile(share(), 0.75),
-            );
+            more(per_second, name, rounds, "bare", &of_bare);
         }
+        more(
+            per_second,
+            others[0].0,
+            &others[0].1,
+            others[1].0,
+            &others[1].1,
+        );
     }
+}
+
+/// What one costs more than the other, by pairs of rounds.
+fn more(per_second: u32, name: &str, rounds: &[Measured], than: &str, others: &[Measured]) {
+    let pairs = || rounds.iter().zip(others);
+    let more = |of: fn(&Measured) -> Duration| {
+        let differences = || pairs().map(|(one, other)| micros(of(one)) - micros(of(other)));
+        [0.25, 0.5, 0.75].map(|part| quantile(differences(), part))
+    };
+    let share = || pairs().map(|(one, other)| (micros(one.cpu) / micros(other.cpu) - 1.0) * 100.0);
+    let [p50, p99, cpu] = [
+        more(|one| one.p50),
+        more(|one| one.p99),
+        more(|one| one.cpu),
+    ];
+    println!(
+        "| {per_second} | {name}, more than {than} (quartiles) | {:+.0} ({:+.0} to {:+.0}) | \
+         {:+.0} ({:+.0} to {:+.0}) | {:+.1}: {:+.0} % ({:+.0} to {:+.0} %) |",
+        p50[1],
+        p50[0],
+        p50[2],
+        p99[1],
+        p99[0],
+        p99[2],
+        cpu[1],
+        median(share()),
+        quantile(share(), 0.25),
+        quantile(share(), 0.75),
+    );
 }
 
 fn row(per_second: u32, name: &str, rounds: &[Measured]) {
