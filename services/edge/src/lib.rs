@@ -37,6 +37,7 @@ use mediamesh_proto::{
 };
 use mediamesh_telemetry::{HealthRegistry, Metrics};
 use mediamesh_transcode::runtime;
+use prometheus_client::metrics::counter::Counter;
 
 pub use options::Options;
 pub use session::options::SessionCookieOptions;
@@ -82,16 +83,24 @@ pub(crate) struct Shared {
     pub(crate) deps: Deps,
     /// Body limit and the hook every error passes through.
     pub(crate) answers: runtime::Options,
+    /// `mediamesh_edge_csrf_rejected_total`: requests with a cookie that were refused as forged.
+    pub(crate) csrf_rejected: Counter,
 }
 
 /// Builds the edge.
 #[must_use]
 pub fn build(options: Options, deps: Deps) -> Edge {
     let answers = transcode::answers(&options);
+    let csrf_rejected = deps.metrics.register(
+        "edge_csrf_rejected",
+        "Requests with a session's cookie that were refused as forged",
+        Counter::default(),
+    );
     let shared = Shared {
         options,
         deps,
         answers,
+        csrf_rejected,
     };
     Edge {
         shared: Arc::new(shared),

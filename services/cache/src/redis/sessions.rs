@@ -156,7 +156,7 @@ impl Redis {
             })
             .await?;
         match code {
-            0 => Ok(Looked::Live(read(handle, &value)?)),
+            0 => Ok(Looked::Live(Box::new(read(handle, &value)?))),
             1 => {
                 self.forget_owners(&[handle]).await;
                 Ok(Looked::Expired)
@@ -188,7 +188,7 @@ impl Redis {
             })
             .await?;
         match code {
-            0 => Ok(Written::Done(read(handle, &value)?)),
+            0 => Ok(Written::Done(Box::new(read(handle, &value)?))),
             1 => Ok(Written::Stale),
             _ => Ok(Written::Absent),
         }

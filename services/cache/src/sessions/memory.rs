@@ -68,7 +68,7 @@ impl Memory {
         for line in lines {
             match line.record {
                 Some((head, data)) => state.put(&line.owner, line.handle, head, data),
-                None => drop(state.drop_one(&line.owner, line.handle)),
+                None => state.drop_one(&line.owner, line.handle),
             }
         }
         let now = now();
@@ -161,9 +161,10 @@ impl Memory {
                     }
                 }
             }
-            Ok(state
-                .record(&owner, handle)
-                .map_or(Looked::Absent, Looked::Live))
+            Ok(match state.record(&owner, handle) {
+                Some(record) => Looked::Live(Box::new(record)),
+                None => Looked::Absent,
+            })
         })
         .await
     }
@@ -192,9 +193,10 @@ impl Memory {
             head.revision += 1;
             head.touch(now);
             state.write(&owner, handle, head, data, true)?;
-            Ok(state
-                .record(&owner, handle)
-                .map_or(Written::Absent, Written::Done))
+            Ok(match state.record(&owner, handle) {
+                Some(record) => Written::Done(Box::new(record)),
+                None => Written::Absent,
+            })
         })
         .await
     }

@@ -79,13 +79,13 @@ impl Sessions {
     pub(crate) async fn resolve(&self, handle: SessionHandle) -> Result<Option<(Owner, Record)>> {
         let looked = self.look_up(handle).await;
         self.metrics.looked_up(match &looked {
-            Ok(Looking::Live(..)) => "live",
+            Ok(Looking::Live(_)) => "live",
             Ok(Looking::Expired) => "expired",
             Ok(Looking::Absent) => "absent",
             Err(_) => "unavailable",
         });
         match looked? {
-            Looking::Live(owner, record) => Ok(Some((owner, record))),
+            Looking::Live(found) => Ok(Some(*found)),
             Looking::Expired => {
                 self.metrics.ended("expired", 1);
                 Ok(None)
@@ -100,7 +100,7 @@ impl Sessions {
         };
         let looked = self.store.look(&owner, handle, true).await;
         Ok(match looked.map_err(unavailable)? {
-            Looked::Live(record) => Looking::Live(owner, record),
+            Looked::Live(record) => Looking::Live(Box::new((owner, *record))),
             Looked::Expired => Looking::Expired,
             Looked::Absent => Looking::Absent,
         })
@@ -144,7 +144,7 @@ impl Sessions {
             convert::fits(&data, self.options.max_data_bytes)?;
             let written = self.store.write(&owner, handle, revision, &data).await;
             match written.map_err(unavailable)? {
-                Written::Done(record) => return Ok((owner, record)),
+                Written::Done(record) => return Ok((owner, *record)),
                 Written::Absent => return Err(not_found(Some(handle))),
                 Written::Stale if etag.is_some() => break,
                 Written::Stale => {
@@ -229,7 +229,7 @@ impl Sessions {
 
 /// What came of looking for a session by its handle alone.
 enum Looking {
-    Live(Owner, Record),
+    Live(Box<(Owner, Record)>),
     Expired,
     Absent,
 }

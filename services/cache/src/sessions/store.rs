@@ -54,7 +54,7 @@ pub(crate) struct Made {
 /// What came of looking for a session.
 #[derive(Debug)]
 pub(crate) enum Looked {
-    Live(Record),
+    Live(Box<Record>),
     /// Its time is over, and it was removed now.
     Expired,
     Absent,
@@ -63,7 +63,7 @@ pub(crate) enum Looked {
 /// What came of writing a session.
 #[derive(Debug)]
 pub(crate) enum Written {
-    Done(Record),
+    Done(Box<Record>),
     /// Somebody wrote since the revision that was given.
     Stale,
     Absent,

@@ -7,8 +7,8 @@ use mediamesh_proto::cache::v1::Session;
 use mediamesh_testkit::{Redis, redis::programs};
 
 use crate::{
+    calls::{create, delete, get, open},
     subject::{By, Subject, options, redis},
-    suite::{create, delete, get, open},
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -9,8 +9,8 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
 use crate::{
+    calls::{create, delete, get, open, refused, resolve},
     subject::{By, Subject, options, redis},
-    suite::{create, delete, get, open, refused, resolve},
 };
 
 /// Longest that a call may take while Redis does not answer: steps of 400 ms on a busy machine.

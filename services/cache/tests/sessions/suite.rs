@@ -1,147 +1,28 @@
 //! The rules. Each stands for itself: tenants and users of one are nobody else's.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use mediamesh_proto::{
     ErrorReason, SessionId,
     cache::v1::{
-        CreateSessionRequest, DeleteSessionRequest, GetSessionRequest, ListSessionsRequest,
-        ResolveSessionRequest, RevokeSessionsRequest, Session, SweepSessionsRequest,
-        UpdateSessionRequest, session::Scope, session_service_server::SessionService,
+        ListSessionsRequest, ResolveSessionRequest, Session, session::Scope,
+        session_service_server::SessionService,
     },
-    pbjson_types::FieldMask,
-    status::reason_of,
-    time::{duration, micros},
+    time::micros,
 };
 use tokio::{task::JoinSet, time::sleep};
-use tonic::{Code, Status};
+use tonic::Code;
 
-use crate::subject::{By, MOST};
+use crate::{
+    calls::{
+        all, create, delete, get, gone, list, open, pairs, refused, resolve, revoke, sweep, update,
+    },
+    subject::{By, MOST},
+};
 
 /// Short enough to wait for, long enough for what is done within it on a busy machine.
 const BRIEF: Duration = Duration::from_millis(600);
 const RACERS: usize = 30;
-
-pub(crate) async fn create(
-    service: &impl SessionService,
-    by: &By,
-    session: Session,
-    ttl: Option<Duration>,
-) -> Result<(Session, String), Status> {
-    let request = CreateSessionRequest {
-        session: Some(session),
-        ttl: ttl.map(duration),
-    };
-    let made = service.create_session(by.asks(request)).await?.into_inner();
-    Ok((made.session.unwrap(), made.session_id))
-}
-
-pub(crate) async fn open(service: &impl SessionService, by: &By) -> (Session, String) {
-    create(service, by, Session::default(), None).await.unwrap()
-}
-
-pub(crate) async fn get(
-    service: &impl SessionService,
-    by: &By,
-    id: &str,
-) -> Result<Session, Status> {
-    let session_id = id.to_owned();
-    let request = by.asks(GetSessionRequest { session_id });
-    let found = service.get_session(request).await?.into_inner();
-    Ok(found.session.unwrap())
-}
-
-pub(crate) async fn resolve(
-    service: &impl SessionService,
-    id: &str,
-) -> Result<(String, Session), Status> {
-    let session_sha256 = id.parse::<SessionId>().unwrap().sha256().to_vec().into();
-    let request = By::somebody().asks(ResolveSessionRequest { session_sha256 });
-    let found = service.resolve_session(request).await?.into_inner();
-    Ok((found.tenant_id, found.session.unwrap()))
-}
-
-async fn update(
-    service: &impl SessionService,
-    by: &By,
-    session: Session,
-    mask: Option<&[&str]>,
-) -> Result<Session, Status> {
-    let paths = |mask: &[&str]| mask.iter().map(|path| (*path).to_owned()).collect();
-    let request = UpdateSessionRequest {
-        session: Some(session),
-        update_mask: mask.map(|mask| FieldMask { paths: paths(mask) }),
-    };
-    let done = service.update_session(by.asks(request)).await?.into_inner();
-    Ok(done.session.unwrap())
-}
-
-pub(crate) async fn delete(
-    service: &impl SessionService,
-    by: &By,
-    handle: &str,
-) -> Result<(), Status> {
-    let handle = handle.to_owned();
-    let request = by.asks(DeleteSessionRequest { handle });
-    service.delete_session(request).await.map(drop)
-}
-
-async fn list(
-    service: &impl SessionService,
-    by: &By,
-    request: ListSessionsRequest,
-) -> Result<(Vec<Session>, String), Status> {
-    let found = service.list_sessions(by.asks(request)).await?.into_inner();
-    Ok((found.sessions, found.next_page_token))
-}
-
-async fn all(service: &impl SessionService, by: &By) -> Vec<Session> {
-    list(service, by, ListSessionsRequest::default())
-        .await
-        .unwrap()
-        .0
-}
-
-async fn revoke(service: &impl SessionService, by: &By, except: &str) -> i64 {
-    let request = RevokeSessionsRequest {
-        except_handle: except.to_owned(),
-        ..RevokeSessionsRequest::default()
-    };
-    let done = service.revoke_sessions(by.asks(request)).await.unwrap();
-    done.into_inner().revoked
-}
-
-async fn sweep(service: &impl SessionService, by: &By) -> i64 {
-    let admin = by.clone().with_scopes("admin");
-    let request = admin.asks(SweepSessionsRequest {});
-    let done = service.sweep_sessions(request).await;
-    done.unwrap().into_inner().removed
-}
-
-fn pairs<const N: usize>(pairs: [(&str, &str); N]) -> HashMap<String, String> {
-    pairs
-        .map(|(key, value)| (key.to_owned(), value.to_owned()))
-        .into()
-}
-
-#[track_caller]
-pub(crate) fn refused<T: std::fmt::Debug>(
-    outcome: Result<T, Status>,
-    code: Code,
-    reason: ErrorReason,
-) {
-    let status = outcome.unwrap_err();
-    assert_eq!(
-        (status.code(), reason_of(&status)),
-        (code, Some(reason)),
-        "{status:?}"
-    );
-}
-
-#[track_caller]
-fn gone<T: std::fmt::Debug>(outcome: Result<T, Status>) {
-    refused(outcome, Code::NotFound, ErrorReason::SessionNotFound);
-}
 
 pub(crate) async fn an_id_is_shown_once_and_finds_what_was_stored(service: &impl SessionService) {
     let by = By::somebody();
@@ -225,7 +106,7 @@ pub(crate) async fn it_ends_however_it_is_used(service: &impl SessionService) {
         sleep(Duration::from_millis(200)).await;
         match get(service, &by, &id).await {
             Ok(found) => last = found,
-            Err(status) => break gone(Err::<(), _>(status)),
+            ended => break gone(ended),
         }
         assert!(micros(last.expire_time.as_ref().unwrap()) <= ends);
     }
@@ -414,7 +295,7 @@ pub(crate) async fn a_revocation_misses_no_racing_session(service: &Arc<impl Ses
 
 pub(crate) async fn a_sweep_counts_what_it_removes(service: &impl SessionService) {
     let (by, other) = (By::somebody(), By::somebody());
-    let short = Some(Duration::from_millis(50));
+    let short = Some(BRIEF);
     for by in [&by, &by.other(), &by.other(), &other] {
         create(service, by, Session::default(), short)
             .await
@@ -422,7 +303,7 @@ pub(crate) async fn a_sweep_counts_what_it_removes(service: &impl SessionService
         open(service, by).await;
     }
     assert_eq!(sweep(service, &by).await, 0);
-    sleep(Duration::from_millis(150)).await;
+    sleep(BRIEF).await;
     assert_eq!(sweep(service, &by).await, 3);
     assert_eq!(sweep(service, &by).await, 0);
     // another tenant's are none of its business

@@ -141,8 +141,8 @@ fn cookie_of(shared: &Shared, request: &Request) -> Found {
 }
 
 async fn in_session(shared: &Shared, mut request: Request, next: Next, id: &SessionId) -> Response {
-    let (method, uri) = (request.method(), request.uri());
-    if let Err(problem) = csrf::check(method, uri, request.headers(), id) {
+    let head = (request.method(), request.uri(), request.headers());
+    if let Err(problem) = csrf::check(shared, head, id) {
         let (parts, _) = request.into_parts();
         return shared.answers.answer(*problem, &parts);
     }

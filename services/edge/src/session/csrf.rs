@@ -12,6 +12,8 @@ use mediamesh_proto::{SessionId, api_key::same_secret, session_id::hex};
 use mediamesh_transcode::runtime::Problem;
 use tonic::Code;
 
+use crate::Shared;
+
 /// Header of the token.
 pub(crate) const HEADER: &str = "x-csrf-token";
 
@@ -21,12 +23,24 @@ pub(crate) fn token(id: &SessionId) -> String {
 }
 
 /// Whether a method changes nothing (RFC 9110, section 9.2.1).
-pub(crate) fn is_safe(method: &Method) -> bool {
+fn is_safe(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
 }
 
-/// Refuses a request that changes something and does not come from a page of ours.
+/// Refuses a request that changes something and does not come from a page of ours, and counts it.
 pub(crate) fn check(
+    shared: &Shared,
+    (method, uri, headers): (&Method, &Uri, &HeaderMap),
+    id: &SessionId,
+) -> Result<(), Box<Problem>> {
+    let outcome = judge(method, uri, headers, id);
+    if outcome.is_err() {
+        shared.csrf_rejected.inc();
+    }
+    outcome
+}
+
+fn judge(
     method: &Method,
     uri: &Uri,
     headers: &HeaderMap,
@@ -86,7 +100,7 @@ mod tests {
             headers.insert(*name, value.parse().unwrap());
         }
         let method = method.parse().unwrap();
-        check(&method, &Uri::from_static("/v1/x"), &headers, id).is_ok()
+        judge(&method, &Uri::from_static("/v1/x"), &headers, id).is_ok()
     }
 
     #[test]

@@ -98,7 +98,7 @@ async fn open(shared: &Shared, parts: &Parts, body: Body) -> Answer {
         }
     }
     let time = |time: Option<_>| time.as_ref().map_or(0, micros);
-    let life = time(session.end_time.clone()) - time(session.create_time.clone());
+    let life = time(session.end_time) - time(session.create_time);
     let max_age = Duration::from_micros(u64::try_from(life).unwrap_or(0));
     let set = cookie::set(&shared.options.session, &parts.headers, &id, max_age);
     let shown = Shown {
@@ -151,7 +151,7 @@ async fn current(shared: &Shared, parts: &Parts) -> Result<Current, Box<Problem>
     }
     match cookie::read(&shared.options.session, &parts.headers) {
         Found::Id(id) => {
-            csrf::check(&parts.method, &parts.uri, &parts.headers, &id)?;
+            csrf::check(shared, (&parts.method, &parts.uri, &parts.headers), &id)?;
             let found = lookup::resolve(shared, &id).await;
             found.map_err(|error| of_status(refused(&error)))
         }

@@ -401,6 +401,62 @@ async fn a_session_ends_with_its_key_and_survives_a_restart() -> Result<()> {
 }
 
 #[tokio::test]
+async fn operators_list_revoke_and_sweep_by_command_and_see_numbers() -> Result<()> {
+    let launcher = &mut guarded().env("MEDIAMESH_CACHE__SESSIONS__SWEEP_INTERVAL_SECS", "2");
+    let ((key_id, write), (_, admin)) =
+        (key(launcher, "write", &[])?, key(launcher, "admin", &[])?);
+    let mesh = launcher.start().await?;
+    let http = mesh.http();
+    let run = |args: &[&str]| -> Result<String> {
+        let mut command = launcher.command();
+        command
+            .arg("sessions")
+            .args(args)
+            .args(["--api-key", &admin]);
+        let output = command.arg("--data-dir").arg(launcher.data()).output()?;
+        ensure!(output.status.success(), "{output:?}");
+        Ok(String::from_utf8(output.stdout)?)
+    };
+    let user = format!("key:{key_id}");
+    let (first, second) = (log_in(http, &write).await?, log_in(http, &write).await?);
+    let listed = run(&["list", "--user", &user])?;
+    assert!(
+        listed.contains(&first.handle) && listed.contains(&second.handle),
+        "{listed}"
+    );
+    run(&["revoke", &first.handle])?;
+    is_ended(&first.get(http, PATH).await?);
+    assert!(run(&["revoke", "--all", "--user", &user])?.starts_with("1 "));
+    is_ended(&second.get(http, PATH).await?);
+    // two that end soon: one is swept by command or by the service, whoever is first
+    for _ in 0..2 {
+        let request = http.request(Method::POST, PATH).bearer_auth(&write);
+        http.send(request.json(&json!({"ttl": "0.05s"})))
+            .await?
+            .ok()?;
+    }
+    run(&["sweep"])?;
+    sleep(Duration::from_secs(3)).await;
+    assert!(
+        run(&["sweep"])?.starts_with("0 "),
+        "the service does not sweep"
+    );
+    let metrics = http.request(Method::GET, "/metrics").bearer_auth(&admin);
+    let metrics = http.send(metrics).await?.text();
+    for line in [
+        "mediamesh_sessions_created_total 4",
+        "mediamesh_sessions_swept_total 2",
+        "mediamesh_sessions_ended_total{cause=\"expired\"} 2",
+        "mediamesh_sessions_ended_total{cause=\"deleted\"} 1",
+        "mediamesh_sessions_ended_total{cause=\"revoked\"} 1",
+        "mediamesh_sessions_lookups_total{outcome=\"absent\"} 2",
+    ] {
+        assert!(metrics.contains(line), "{line} is not in\n{metrics}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn without_keys_there_is_one_user_and_sessions_of_it() -> Result<()> {
     let mut launcher = launcher();
     let mesh = launcher.start().await?;
