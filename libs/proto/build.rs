@@ -5,10 +5,11 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 use prost::Message as _;
 
-const FILES: [&str; 10] = [
+const FILES: [&str; 11] = [
     "mediamesh/common/v1/access.proto",
     "mediamesh/common/v1/error_reason.proto",
     "mediamesh/cache/v1/cache_service.proto",
+    "mediamesh/cache/v1/session_service.proto",
     "mediamesh/embedding/v1/embedding_service.proto",
     "mediamesh/media/v1/media_item.proto",
     "mediamesh/media/v1/media_service.proto",

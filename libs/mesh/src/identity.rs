@@ -102,6 +102,8 @@ pub enum Proof {
     Local,
     /// An API key: a client.
     ApiKey,
+    /// A session that was opened with an API key: a client as well.
+    Session,
     /// An identity token: a service of the mesh.
     Token,
 }

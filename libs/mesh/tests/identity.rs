@@ -19,7 +19,7 @@ use mediamesh_mesh::{
     },
 };
 use mediamesh_proto::{
-    ApiKeySecret, ErrorReason,
+    ApiKeyId, ApiKeySecret, ErrorReason,
     media::v1::{
         CancelJobRequest, CancelJobResponse, CreateJobRequest, CreateJobResponse, GetJobRequest,
         GetJobResponse, GetQueueStatsRequest, GetQueueStatsResponse, Job, ListJobsRequest,
@@ -269,6 +269,10 @@ impl KeyLookup for Keys {
             }
         }
         .boxed()
+    }
+
+    fn check(&self, _id: ApiKeyId) -> BoxFuture<'static, Result<FoundKey, Status>> {
+        async { Err(Status::unimplemented("not asked here")) }.boxed()
     }
 }
 

@@ -4,6 +4,7 @@
 //!   [`media`], [`search`]
 //! - [`id`]: typed identifiers
 //! - [`api_key`]: the text of an API key, and its hash
+//! - [`session_id`]: the id of a session, and its hash
 //! - [`status`]: the one mapping from errors to gRPC status
 //! - [`time`]: conversions of timestamps and durations
 //! - [`mod@model_key`]: the name under which a model's vectors are stored
@@ -13,6 +14,7 @@ pub mod api_key;
 pub mod id;
 pub mod model_key;
 pub mod page_token;
+pub mod session_id;
 pub mod status;
 pub mod time;
 
@@ -23,6 +25,7 @@ pub use generated::{cache, common, embedding, media, search};
 pub use id::{ApiKeyId, JobId, MediaItemId, TenantId};
 pub use model_key::model_key;
 pub use pbjson_types;
+pub use session_id::{SessionHandle, SessionId};
 pub use status::{Error, ErrorKind, Violations};
 
 pub use common::v1::ErrorReason;

@@ -75,7 +75,8 @@ pub struct ApiKey {
     pub last_use_time: Option<i64>,
 }
 
-/// Keeps API keys. Every method but [`Self::find_key`] is scoped by tenant.
+/// Keeps API keys. Every method but [`Self::find_key`] and
+/// [`Self::find_key_by_id`] is scoped by tenant.
 #[async_trait]
 pub trait KeyStore: Send + Sync {
     /// Stores a key.
@@ -98,6 +99,9 @@ pub trait KeyStore: Send + Sync {
     /// Finds the key with this id and secret, over all tenants: it is what tells the tenant.
     /// Compares in constant time; an ended key is found as well.
     async fn find_key(&self, id: ApiKeyId, secret_sha256: [u8; 32]) -> Result<Option<ApiKey>>;
+
+    /// Finds the key with this id, over all tenants; an ended key is found as well.
+    async fn find_key_by_id(&self, id: ApiKeyId) -> Result<Option<ApiKey>>;
 
     /// Notes that a key is being used, unless that was noted within [`USE_GRAIN`].
     async fn touch_key(&self, tenant: TenantId, id: ApiKeyId) -> Result<()>;

@@ -178,6 +178,8 @@ async fn hit_rate() {
     let deps = mediamesh_cache::Deps {
         metrics: mediamesh_telemetry::Metrics::new(),
         health: mediamesh_telemetry::HealthRegistry::new(),
+        session_dir: None,
+        page_tokens: mediamesh_proto::page_token::PageTokens::new(b"test"),
     };
     let cache = mediamesh_cache::build(options, deps).unwrap().handler();
     let mut cumulative = Vec::with_capacity(POPULATION);

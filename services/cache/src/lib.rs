@@ -1,4 +1,5 @@
-//! The cache service: bytes with a time to live, tags, negative entries and single flight.
+//! The cache service: bytes with a time to live, tags, negative entries and single flight; and
+//! sessions.
 //!
 //! - [`options`]: settings and their defaults
 //! - `grpc`: the generated trait; converts in, calls, converts out
@@ -7,6 +8,7 @@
 //! - `leases`: who fills a missing key, and who waits for that
 //! - `tiers`: memory first, Redis behind it; memory itself is `mediamesh_near`
 //! - [`redis`]: the second tier, shared by all processes, and the feed between them
+//! - [`sessions`]: who is logged in
 //! - `metrics`: every metric of the crate
 
 mod convert;
@@ -16,16 +18,23 @@ mod metrics;
 pub mod options;
 pub mod redis;
 mod service;
+pub mod sessions;
 mod tiers;
 
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
 use mediamesh_mesh::MAX_MESSAGE_BYTES;
 use mediamesh_near::Memory;
-use mediamesh_proto::cache::v1::cache_service_server::{CacheService, CacheServiceServer};
+use mediamesh_proto::{
+    cache::v1::{
+        cache_service_server::{CacheService, CacheServiceServer},
+        session_service_server::{SessionService, SessionServiceServer},
+    },
+    page_token::PageTokens,
+};
 use mediamesh_telemetry::{HealthRegistry, Metrics};
 
-pub use options::{Options, RedisOptions};
+pub use options::{Options, RedisOptions, SessionOptions};
 
 /// What the service needs from its process.
 pub struct Deps {
@@ -33,24 +42,37 @@ pub struct Deps {
     pub metrics: Metrics,
     /// Where it says how its Redis is; streams end when the process goes down.
     pub health: HealthRegistry,
+    /// Folder of the file of sessions, where no Redis keeps them; absent = they end with the process.
+    pub session_dir: Option<PathBuf>,
+    /// Seals page tokens.
+    pub page_tokens: PageTokens,
 }
 
-/// Settings that cannot be used.
+/// Why the service cannot be built.
 #[derive(Debug, thiserror::Error)]
-#[error("cache.redis cannot be used")]
-pub struct BuildError(#[from] ::redis::RedisError);
+pub enum BuildError {
+    /// Settings that cannot be used.
+    #[error("cache.redis cannot be used")]
+    Redis(#[from] ::redis::RedisError),
+    /// A folder that cannot be used.
+    #[error("sessions cannot be kept")]
+    Sessions(#[from] sessions::OpenError),
+}
 
 /// The service, ready to be added to a server.
 #[derive(Clone)]
 pub struct Cache {
     service: Arc<service::Service>,
+    sessions: sessions::Sessions,
+    page_tokens: PageTokens,
     health: HealthRegistry,
 }
 
 /// Builds the service: memory, and behind it the Redis that is configured, if one is.
 ///
-/// Errors: the settings of Redis cannot be used. A Redis that is away is no error. Must run inside a
-/// tokio runtime.
+/// Errors: the settings of Redis, or the file of sessions, cannot be used. A Redis that is away is no
+/// error. Must run inside a tokio runtime.
+/// Blocking: reads the file of sessions.
 pub fn build(options: Options, deps: Deps) -> Result<Cache, BuildError> {
     let metrics = metrics::CacheMetrics::new(&deps.metrics);
     let memory = Memory::new(
@@ -59,6 +81,8 @@ pub fn build(options: Options, deps: Deps) -> Result<Cache, BuildError> {
         metrics.memory.clone(),
     );
     let settings = options.redis.clone();
+    let session_options = Arc::new(options.sessions.clone());
+    let mut session_store = None;
     let service = match settings.enabled() {
         false => service::Service::new(options, tiers::Tiers::new(memory, None), metrics),
         true => {
@@ -71,12 +95,39 @@ pub fn build(options: Options, deps: Deps) -> Result<Cache, BuildError> {
             };
             let tiers = tiers::Tiers::new(memory, Some(shared));
             let service = service::Service::new(options, tiers, metrics);
+            session_store = Some(sessions::Store::Redis(Arc::clone(&redis)));
             connect(&service, redis, connector, queue, deps.health.clone());
             service
         }
     };
+    let store = match (session_store, &deps.session_dir) {
+        (Some(store), _) => store,
+        (None, Some(folder)) => {
+            let most = session_options.max_in_memory;
+            let memory = match sessions::Memory::open(folder, most) {
+                // the cache itself takes any number of processes
+                Err(error @ sessions::OpenError::Held { .. }) => {
+                    tracing::warn!(%error, "sessions of this process end with it");
+                    sessions::Memory::new(most)
+                }
+                opened => opened?,
+            };
+            sessions::Store::Memory(memory)
+        }
+        (None, None) => {
+            sessions::Store::Memory(sessions::Memory::new(session_options.max_in_memory))
+        }
+    };
+    let sessions = sessions::Sessions {
+        options: session_options,
+        store,
+        metrics: sessions::SessionMetrics::new(&deps.metrics),
+    };
+    service.run(sessions::sweep(sessions.clone()));
     Ok(Cache {
         service,
+        sessions,
+        page_tokens: deps.page_tokens,
         health: deps.health,
     })
 }
@@ -126,5 +177,19 @@ impl Cache {
     #[must_use]
     pub fn server(&self) -> CacheServiceServer<impl CacheService + use<>> {
         CacheServiceServer::new(self.handler()).max_decoding_message_size(MAX_MESSAGE_BYTES)
+    }
+    /// The implementation of sessions itself, to be called without a channel.
+    #[must_use]
+    pub fn session_handler(&self) -> impl SessionService + use<> {
+        sessions::Grpc {
+            sessions: self.sessions.clone(),
+            page_tokens: self.page_tokens.clone(),
+        }
+    }
+
+    /// The generated server of sessions.
+    #[must_use]
+    pub fn session_server(&self) -> SessionServiceServer<impl SessionService + use<>> {
+        SessionServiceServer::new(self.session_handler())
     }
 }

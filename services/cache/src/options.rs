@@ -5,7 +5,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use crate::redis::RedisOptions;
+pub use crate::{redis::RedisOptions, sessions::SessionOptions};
 
 /// Settings of the cache service.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -31,6 +31,8 @@ pub struct Options {
     pub max_lease_secs: u64,
     /// A Redis behind the memory, shared by all processes of the service.
     pub redis: RedisOptions,
+    /// Who is logged in.
+    pub sessions: SessionOptions,
 }
 
 impl Default for Options {
@@ -47,6 +49,7 @@ impl Default for Options {
             // A holder that died is waited for no longer than this.
             max_lease_secs: 300,
             redis: RedisOptions::default(),
+            sessions: SessionOptions::default(),
         }
     }
 }
@@ -105,6 +108,7 @@ impl Options {
             ),
         );
         faults.extend(self.redis.validate());
+        faults.extend(self.sessions.validate());
         faults
     }
 

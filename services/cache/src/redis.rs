@@ -21,6 +21,7 @@
 //! - `connection`: one server or a cluster behind one type; `fault`: how a call ends
 //! - `keys`: names of keys; `codec`: entries as bytes; `scripts`: what must happen at once
 //! - `store`: entries in Redis; `scan`: removal by prefix; `stats`: what Redis says of itself
+//! - `sessions`, `session_scripts`: sessions, which live here and nowhere else
 //! - `journal`: removals that Redis has not been told of; `keeper`: connects, probes, replays
 //! - `feed`: what happened, to and from the other processes
 
@@ -35,6 +36,8 @@ mod metrics;
 pub mod options;
 mod scan;
 mod scripts;
+mod session_scripts;
+mod sessions;
 mod stats;
 mod store;
 

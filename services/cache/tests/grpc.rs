@@ -25,6 +25,8 @@ fn client(metrics: &Metrics) -> CacheServiceClient<Channel> {
         Deps {
             metrics: metrics.clone(),
             health: HealthRegistry::new(),
+            session_dir: None,
+            page_tokens: mediamesh_proto::page_token::PageTokens::new(b"test"),
         },
     )
     .unwrap();

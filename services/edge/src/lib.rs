@@ -5,6 +5,7 @@
 //! - `transcode`: the generated JSON routes and their hooks
 //! - `grpc`: plain gRPC and gRPC-Web on the same port, passed on as they are
 //! - `bytes`: uploads, downloads and search by image, streamed
+//! - `session`: cookies of browsers that are logged in
 //! - `layer`: one file per middleware
 //! - `cache_table`: Cache-Control by route, the one table
 //! - `problem`: errors the edge itself makes
@@ -21,12 +22,14 @@ pub mod options;
 mod problem;
 mod router;
 mod serve;
+mod session;
 mod transcode;
 
 use std::sync::Arc;
 
 use mediamesh_mesh::{
     Authenticator, Channel, MAX_MESSAGE_BYTES, Registry, admin::Guard, fault::Faults,
+    identity::lookup::KeyCache,
 };
 use mediamesh_proto::{
     media::v1::media_service_client::MediaServiceClient,
@@ -34,8 +37,10 @@ use mediamesh_proto::{
 };
 use mediamesh_telemetry::{HealthRegistry, Metrics};
 use mediamesh_transcode::runtime;
+use prometheus_client::metrics::counter::Counter;
 
 pub use options::Options;
+pub use session::options::SessionCookieOptions;
 pub use transcode::OPENAPI;
 
 /// What the edge needs from its process.
@@ -57,6 +62,8 @@ pub struct Deps {
     pub registry: Registry,
     /// Who finds out who calls.
     pub authenticator: Arc<dyn Authenticator>,
+    /// The API keys that sessions are opened with; `None` where none are asked for.
+    pub keys: Option<KeyCache>,
     /// Who may see `/metrics` and `/admin`.
     pub guard: Guard,
     /// What `/admin/faults` changes, in builds that can inject faults.
@@ -76,16 +83,24 @@ pub(crate) struct Shared {
     pub(crate) deps: Deps,
     /// Body limit and the hook every error passes through.
     pub(crate) answers: runtime::Options,
+    /// `mediamesh_edge_csrf_rejected_total`: requests with a cookie that were refused as forged.
+    pub(crate) csrf_rejected: Counter,
 }
 
 /// Builds the edge.
 #[must_use]
 pub fn build(options: Options, deps: Deps) -> Edge {
     let answers = transcode::answers(&options);
+    let csrf_rejected = deps.metrics.register(
+        "edge_csrf_rejected",
+        "Requests with a session's cookie that were refused as forged",
+        Counter::default(),
+    );
     let shared = Shared {
         options,
         deps,
         answers,
+        csrf_rejected,
     };
     Edge {
         shared: Arc::new(shared),

@@ -5,6 +5,8 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::session::options::SessionCookieOptions;
+
 /// Settings of the edge.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -34,6 +36,8 @@ pub struct Options {
     pub allowed_hosts: Vec<String>,
     /// Origins, such as `https://photos.example`, whose pages may call; none by default.
     pub cors_origins: Vec<String>,
+    /// The cookie of sessions.
+    pub session: SessionCookieOptions,
 }
 
 /// Default and upper bound of [`Options::max_metadata_bytes`].
@@ -64,6 +68,7 @@ impl Default for Options {
             compression_min_bytes: 10_000,
             allowed_hosts: Vec::new(),
             cors_origins: Vec::new(),
+            session: SessionCookieOptions::default(),
         }
     }
 }
@@ -120,6 +125,7 @@ impl Options {
                 ));
             }
         }
+        faults.extend(self.session.validate());
         faults
     }
 

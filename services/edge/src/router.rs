@@ -32,7 +32,7 @@ use crate::{
         shed::{self, Slots},
         trace,
     },
-    problem, transcode,
+    problem, session, transcode,
 };
 
 pub(crate) fn build(shared: &Arc<Shared>, check_hosts: bool) -> Router {
@@ -130,6 +130,7 @@ fn api(shared: &Arc<Shared>) -> Router {
     generated
         .merge(streaming)
         .merge(by_hand)
+        .merge(session::routes::router(shared))
         .merge(grpc::router(shared))
         .layer(layers)
 }

@@ -42,7 +42,8 @@ pub(crate) fn router(deps: &Deps, answers: &runtime::Options) -> axum::Router {
         api_key_service,
         search_service,
         embedding_service,
-        cache_service
+        cache_service,
+        session_service
     );
     routes::routes(clients, answers.clone())
 }

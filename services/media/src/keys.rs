@@ -77,16 +77,7 @@ impl Keys {
     /// Finds out who holds a key, and notes its use.
     pub async fn resolve(&self, id: ApiKeyId, secret_sha256: [u8; 32]) -> Result<ApiKey> {
         let found = self.store.find_key(id, secret_sha256).await?;
-        let key = found.ok_or(Error::KeyUnknown)?;
-        if key.revoke_time.is_some() {
-            return Err(Error::KeyRevoked);
-        }
-        let now = now_micros();
-        if let Some(expired) = key.expire_time.filter(|time| *time <= now) {
-            return Err(Error::KeyExpired {
-                ago_secs: (now - expired) / 1_000_000,
-            });
-        }
+        let key = good(found.ok_or(Error::KeyUnknown)?)?;
         // A use that is not noted is no reason to refuse it.
         if let Err(error) = self.store.touch_key(key.tenant_id, id).await {
             tracing::warn!(
@@ -95,5 +86,24 @@ impl Keys {
             );
         }
         Ok(key)
+    }
+    /// Finds out whether a key is still good, for what was opened with it.
+    pub async fn check(&self, id: ApiKeyId) -> Result<ApiKey> {
+        let found = self.store.find_key_by_id(id).await?;
+        good(found.ok_or(Error::KeyUnknown)?)
+    }
+}
+
+/// Holds a key to its time.
+fn good(key: ApiKey) -> Result<ApiKey> {
+    if key.revoke_time.is_some() {
+        return Err(Error::KeyRevoked);
+    }
+    let now = now_micros();
+    match key.expire_time.filter(|time| *time <= now) {
+        Some(expired) => Err(Error::KeyExpired {
+            ago_secs: (now - expired) / 1_000_000,
+        }),
+        None => Ok(key),
     }
 }

@@ -5,6 +5,10 @@ use std::{net::SocketAddr, path::PathBuf};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use mediamesh_mesh::ServiceName;
 
+mod sessions;
+
+pub(crate) use sessions::Sessions;
+
 /// mediamesh finds media: photos and videos go in, and are found again by words, by example, or
 /// both.
 #[derive(Debug, Parser)]
@@ -62,6 +66,9 @@ pub(crate) enum Command {
     /// API keys: make, list, revoke.
     #[command(subcommand)]
     Keys(Keys),
+    /// Who is logged in: list, revoke, sweep.
+    #[command(subcommand)]
+    Sessions(Sessions),
     /// Models for semantic search: list, pull, use.
     #[command(subcommand)]
     Models(Models),

@@ -19,6 +19,7 @@ mod migrate;
 mod models;
 mod policies;
 mod search;
+mod sessions;
 mod table;
 mod top;
 
@@ -56,6 +57,7 @@ pub(crate) fn run(cli: Cli) -> Result<()> {
             Command::Get(args) => get::run(args, &config).await,
             Command::Jobs(command) => jobs::run(command, &config).await,
             Command::Keys(command) => keys::run(command, &config).await,
+            Command::Sessions(command) => sessions::run(command, &config).await,
             Command::Models(command) => models::run(command, &config).await,
             Command::Config(_) => unreachable!("answered above, without a runtime"),
             Command::Top(args) => top::run(args, &config).await,

@@ -115,6 +115,11 @@ impl DataDir {
         self.root.join("vectors")
     }
 
+    /// The file of sessions.
+    pub(crate) fn sessions(&self) -> PathBuf {
+        self.root.join("sessions")
+    }
+
     /// Installed models.
     pub(crate) fn models(&self) -> PathBuf {
         self.root.join("models")

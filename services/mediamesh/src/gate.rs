@@ -12,9 +12,10 @@ use mediamesh_mesh::{
     identity::{FoundKey, KeyLookup, KeyRing, Scope, lookup::KeyCache},
 };
 use mediamesh_proto::{
-    ApiKeySecret, TenantId,
+    ApiKeyId, ApiKeySecret, TenantId,
     media::v1::{
-        ApiKey, ResolveApiKeyRequest, api_key, api_key_service_client::ApiKeyServiceClient,
+        ApiKey, CheckApiKeyRequest, ResolveApiKeyRequest, api_key,
+        api_key_service_client::ApiKeyServiceClient,
     },
 };
 use mediamesh_store::key::{self, KeyScope};
@@ -54,13 +55,22 @@ impl Gate {
         let _ = self.local.set(keys);
     }
 
-    /// Authenticators of the gRPC services and of the edge; `media` is the way to the keys.
+    /// Authenticators of the gRPC services and of the edge, and the keys that sessions are opened with,
+    /// if any are asked for; `media` is the way to the keys.
     pub(crate) fn authenticators(
         &self,
         media: Channel,
-    ) -> (Arc<dyn Authenticator>, Arc<dyn Authenticator>) {
+    ) -> (
+        Arc<dyn Authenticator>,
+        Arc<dyn Authenticator>,
+        Option<KeyCache>,
+    ) {
         let Some(ring) = self.ring.clone() else {
-            return (Arc::new(LocalAuthenticator), Arc::new(LocalAuthenticator));
+            return (
+                Arc::new(LocalAuthenticator),
+                Arc::new(LocalAuthenticator),
+                None,
+            );
         };
         let lookup = Arc::new(Lookup {
             local: Arc::clone(&self.local),
@@ -69,7 +79,8 @@ impl Gate {
         let keys = KeyCache::new(lookup, self.fresh, self.stale);
         (
             Arc::new(TokenAuthenticator::for_services(ring, Some(keys.clone()))),
-            Arc::new(TokenAuthenticator::for_edge(keys)),
+            Arc::new(TokenAuthenticator::for_edge(keys.clone())),
+            Some(keys),
         )
     }
 }
@@ -93,9 +104,21 @@ impl KeyLookup for Lookup {
                 secret_sha256: secret_sha256.to_vec().into(),
             };
             let answer = remote.resolve_api_key(request).await?.into_inner();
-            let tenant = answer.tenant_id.parse::<TenantId>();
-            let tenant = tenant.map_err(|error| Status::internal(error.to_string()))?;
-            Ok(told(tenant, answer.api_key.unwrap_or_default()))
+            told(&answer.tenant_id, answer.api_key.unwrap_or_default())
+        }
+        .boxed()
+    }
+
+    fn check(&self, id: ApiKeyId) -> BoxFuture<'static, Result<FoundKey, Status>> {
+        if let Some(keys) = self.local.get().cloned() {
+            return async move { Ok(stored(&keys.check(id).await?)) }.boxed();
+        }
+        let mut remote = self.remote.clone();
+        async move {
+            let api_key_id = id.to_string();
+            let request = CheckApiKeyRequest { api_key_id };
+            let answer = remote.check_api_key(request).await?.into_inner();
+            told(&answer.tenant_id, answer.api_key.unwrap_or_default())
         }
         .boxed()
     }
@@ -117,21 +140,23 @@ fn stored(key: &key::ApiKey) -> FoundKey {
     }
 }
 
-fn told(tenant: TenantId, key: ApiKey) -> FoundKey {
+fn told(tenant: &str, key: ApiKey) -> Result<FoundKey, Status> {
+    let tenant = tenant.parse::<TenantId>();
+    let tenant = tenant.map_err(|error| Status::internal(error.to_string()))?;
     let scopes = key.scopes().filter_map(|scope| match scope {
         api_key::Scope::Read => Some(Scope::Read),
         api_key::Scope::Write => Some(Scope::Write),
         api_key::Scope::Admin => Some(Scope::Admin),
         api_key::Scope::Unspecified => None,
     });
-    FoundKey {
+    Ok(FoundKey {
         identity: Identity {
             tenant_id: tenant.0,
             subject: format!("key:{}", key.id),
             scopes: scopes.collect(),
         },
         expires: key.expire_time.as_ref().map(|time| seconds(time.seconds)),
-    }
+    })
 }
 
 /// A time before the epoch is long over.

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use mediamesh_inference::{LoadedModel, ModelStore};
 use mediamesh_mesh::{
     Authenticator, Channel, Policy, Registry, Routes, ServerBuilder, ServerDeps, ServiceName,
-    admin::Guard, fault::Faults, tls::Tls,
+    admin::Guard, fault::Faults, identity::lookup::KeyCache, tls::Tls,
 };
 use mediamesh_near::NearCache;
 use mediamesh_proto::{FILE_DESCRIPTOR_SET, page_token::PageTokens};
@@ -49,6 +49,7 @@ struct Parts<'a> {
     near_cache: NearCache,
     gate: Gate,
     edge_authenticator: Arc<dyn Authenticator>,
+    keys: Option<KeyCache>,
     guard: Guard,
     faults: Faults,
 }
@@ -67,7 +68,7 @@ pub(crate) async fn build(config: &Config, dir: &DataDir, layout: &Layout) -> Re
     let registry = Registry::new(policy.clone(), &metrics)
         .with_credentials(gate.credentials())
         .with_tls(tls.as_ref().map(Tls::client));
-    let (authenticator, edge_authenticator) =
+    let (authenticator, edge_authenticator, keys) =
         gate.authenticators(registry.channel(ServiceName::Media));
     let cache = registry.channel(ServiceName::Cache);
     // the service's own memory is here already
@@ -86,6 +87,7 @@ pub(crate) async fn build(config: &Config, dir: &DataDir, layout: &Layout) -> Re
         gate,
         guard: Guard::new(&config.admin, Arc::clone(&edge_authenticator)),
         edge_authenticator,
+        keys,
         faults: policy.faults(),
     };
     for (name, endpoints) in &layout.peers {
@@ -99,7 +101,10 @@ pub(crate) async fn build(config: &Config, dir: &DataDir, layout: &Layout) -> Re
     };
     let mut server = ServerBuilder::new(deps).descriptors(FILE_DESCRIPTOR_SET);
     if layout.has(ServiceName::Cache) {
-        server = server.add_service(parts.cache()?.server());
+        let cache = parts.cache()?;
+        server = server
+            .add_service(cache.server())
+            .add_service(cache.session_server());
     }
     if layout.has(ServiceName::Embedding) {
         server = server.add_service(parts.embedding().await?.server());
@@ -160,6 +165,8 @@ impl Parts<'_> {
             mediamesh_cache::Deps {
                 metrics: self.metrics.clone(),
                 health: self.health.clone(),
+                session_dir: Some(self.dir.sessions()),
+                page_tokens: self.page_tokens.clone(),
             },
         )?)
     }
@@ -268,6 +275,7 @@ impl Parts<'_> {
             health: self.health.clone(),
             registry: self.registry.clone(),
             authenticator: Arc::clone(&self.edge_authenticator),
+            keys: self.keys.clone(),
             guard: self.guard.clone(),
             faults: self.faults.clone(),
         };

@@ -61,7 +61,7 @@ impl AccessTable {
     pub fn check(&self, path: &str, caller: &Caller) -> Result<(), AuthError> {
         let method = || path.trim_start_matches('/').to_owned();
         let required = match self.access(path) {
-            Access::Mesh if caller.proof() == Proof::ApiKey => {
+            Access::Mesh if matches!(caller.proof(), Proof::ApiKey | Proof::Session) => {
                 return Err(AuthError::MeshOnly { method: method() });
             }
             Access::Mesh => return Ok(()),

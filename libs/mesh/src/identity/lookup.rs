@@ -35,12 +35,17 @@ pub trait KeyLookup: Send + Sync + 'static {
     ///
     /// Errors: UNAUTHENTICATED if nobody may use it; any other code if that cannot be told now.
     fn lookup(&self, key: &ApiKeySecret) -> BoxFuture<'static, Result<FoundKey, Status>>;
+
+    /// Returns who holds the key with this id: for what was opened with the key before.
+    ///
+    /// Errors: as of [`Self::lookup`].
+    fn check(&self, id: ApiKeyId) -> BoxFuture<'static, Result<FoundKey, Status>>;
 }
 
 /// What is remembered of a key.
 type Known = Result<(Caller, Option<u64>), Arc<Status>>;
-/// Id and hash: the secret itself is not kept.
-type Digest = (ApiKeyId, [u8; 32]);
+/// Id and hash: the secret itself is not kept. Without a hash, what is known of the id alone.
+type Digest = (ApiKeyId, Option<[u8; 32]>);
 
 /// A [`KeyLookup`] and what it answered; clones share it.
 #[derive(Clone)]
@@ -78,8 +83,24 @@ impl KeyCache {
     ///
     /// Errors: `Lookup`. Cancel: another caller of the same key goes on asking.
     pub async fn caller(&self, key: ApiKeySecret) -> Result<Caller, AuthError> {
-        let digest = (key.id(), key.secret_sha256());
-        let asked = self.fresh.try_get_with(digest, self.ask(digest, &key));
+        let digest = (key.id(), Some(key.secret_sha256()));
+        self.known(digest, || self.lookup.lookup(&key)).await
+    }
+
+    /// Returns the caller that holds the key with this id, whoever asks: for what was opened with the
+    /// key before.
+    ///
+    /// Errors: `Lookup`. Cancel: another caller of the same key goes on asking.
+    pub async fn holder(&self, id: ApiKeyId) -> Result<Caller, AuthError> {
+        self.known((id, None), || self.lookup.check(id)).await
+    }
+
+    async fn known(
+        &self,
+        digest: Digest,
+        lookup: impl FnOnce() -> BoxFuture<'static, Result<FoundKey, Status>>,
+    ) -> Result<Caller, AuthError> {
+        let asked = self.fresh.try_get_with(digest, self.ask(digest, lookup));
         let known = match asked.await {
             Ok(known) => known,
             Err(error) => match self.stale.get(&digest).await {
@@ -106,8 +127,12 @@ impl KeyCache {
         }
     }
 
-    async fn ask(&self, digest: Digest, key: &ApiKeySecret) -> Result<Known, Arc<Status>> {
-        let known = match self.lookup.lookup(key).await {
+    async fn ask(
+        &self,
+        digest: Digest,
+        lookup: impl FnOnce() -> BoxFuture<'static, Result<FoundKey, Status>>,
+    ) -> Result<Known, Arc<Status>> {
+        let known = match lookup().await {
             Ok(found) => Ok((Caller::new(found.identity, Proof::ApiKey), found.expires)),
             Err(status) if status.code() == Code::Unauthenticated => Err(Arc::new(status)),
             Err(status) => return Err(Arc::new(status)),

@@ -184,6 +184,22 @@ impl KeyStore for Store {
             .await
     }
 
+    async fn find_key_by_id(&self, id: ApiKeyId) -> Result<Option<ApiKey>> {
+        self.db
+            .read("find_key_by_id", move |conn| {
+                Box::pin(async move {
+                    let row: Option<KeyRow> = k::api_keys
+                        .filter(k::id.eq(raw(id.0)))
+                        .select(KeyRow::as_select())
+                        .first(conn)
+                        .await
+                        .optional()?;
+                    row.map(ApiKey::try_from).transpose()
+                })
+            })
+            .await
+    }
+
     async fn touch_key(&self, tenant: TenantId, id: ApiKeyId) -> Result<()> {
         let now = now_micros();
         let grain = i64::try_from(USE_GRAIN.as_micros()).unwrap_or(i64::MAX);

@@ -6,12 +6,15 @@
 //! | `<prefix>{<hash>}:l:<tenant>:<name>` | the token of the lease on it |
 //! | `<prefix>{<hash>}:t:<tenant>:<tag>` | names of entries with the tag, by when they expire |
 //! | `<prefix>{feed}` | the feed |
+//! | `<prefix>{<hash>}:u:<tenant>:<user>` | the sessions of a user by their handles |
+//! | `<prefix>{<handle>}:o:<handle>` | tenant and user of a session; its braces hold 8 digits |
+//! | `<prefix>{sweep}` | there while no process needs to sweep sessions |
 //!
 //! The hash is of tenant and name: an entry and its lease are in one slot of a cluster, so that one
 //! script may touch both, and entries spread over all slots.
 
 use mediamesh_near::Key;
-use mediamesh_proto::TenantId;
+use mediamesh_proto::{SessionHandle, TenantId};
 use sha2::{Digest as _, Sha256};
 
 /// Makes the names.
@@ -49,6 +52,31 @@ impl Keys {
 
     pub(crate) fn tag(&self, tenant: TenantId, tag: &str) -> String {
         self.name('t', tenant, tag)
+    }
+
+    /// All sessions of a user: one key, so that whatever is done to them is done at once.
+    pub(crate) fn sessions(&self, tenant: TenantId, user: &str) -> String {
+        self.name('u', tenant, user)
+    }
+
+    /// Whose a session is.
+    pub(crate) fn session_owner(&self, handle: SessionHandle) -> String {
+        let handle = handle.to_string();
+        format!("{}{{{}}}:o:{handle}", self.prefix, &handle[..8])
+    }
+
+    /// Matches the sessions of every user, of one tenant or of all.
+    pub(crate) fn matching_sessions(&self, tenant: Option<TenantId>) -> String {
+        let tenant = tenant.map_or_else(
+            || "*".to_owned(),
+            |tenant| format!("{}:*", tenant.0.simple()),
+        );
+        format!("{}{{????????}}:u:{tenant}", self.prefix)
+    }
+
+    /// Whose turn it is to sweep sessions.
+    pub(crate) fn session_sweep(&self) -> String {
+        format!("{}{{sweep}}", self.prefix)
     }
 
     pub(crate) fn feed(&self) -> String {

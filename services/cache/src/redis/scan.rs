@@ -1,4 +1,4 @@
-//! Removal by prefix: every master is walked with SCAN, never KEYS.
+//! Keys by pattern, and removal by prefix: every master is walked with SCAN, never KEYS.
 
 use mediamesh_proto::TenantId;
 use redis::{FromRedisValue as _, RedisResult, Value};
@@ -16,6 +16,16 @@ const SCAN_KEYS: usize = 64;
 /// Walks before a cluster that never stays as it is counts as broken.
 const WALKS: usize = 5;
 
+/// Where a walk over the names of all masters is.
+pub(super) struct Walk {
+    pattern: String,
+    masters: Vec<Master>,
+    /// The master that is walked.
+    at: usize,
+    cursor: u64,
+    walks: usize,
+}
+
 impl Redis {
     /// Removes a tenant's entries whose name starts with `prefix`, and the leases on such names;
     /// answers how many entries.
@@ -31,19 +41,58 @@ impl Redis {
 
     async fn remove_matching(&self, pattern: &str) -> Result<u64, Fault> {
         let mut removed = 0;
-        for _ in 0..WALKS {
-            let masters = self.masters().await?;
-            for master in &masters {
-                removed += self.walk(master, pattern).await?;
-            }
-            // a cursor means nothing to the node that took over, and slots may have moved behind us
-            if self.masters().await? == masters {
-                return Ok(removed);
-            }
+        let mut walk = self.walk(pattern).await?;
+        while let Some(names) = self.next(&mut walk).await? {
+            let (entries, leases): (Vec<String>, Vec<String>) =
+                names.into_iter().partition(|name| self.keys.is_entry(name));
+            removed += self.unlink(entries).await?;
+            self.unlink(leases).await?;
         }
-        Err(Fault::Broken(
-            "the cluster does not stay as it is".to_owned(),
-        ))
+        Ok(removed)
+    }
+
+    /// Begins a walk over the names that match.
+    pub(super) async fn walk(&self, pattern: &str) -> Result<Walk, Fault> {
+        Ok(Walk {
+            pattern: pattern.to_owned(),
+            masters: self.masters().await?,
+            at: 0,
+            cursor: 0,
+            walks: 1,
+        })
+    }
+
+    /// The next names of a walk, possibly none; `None` at its end. A name may come more than once.
+    pub(super) async fn next(&self, walk: &mut Walk) -> Result<Option<Vec<String>>, Fault> {
+        let Some(master) = walk.masters.get(walk.at) else {
+            let masters = self.masters().await?;
+            // a cursor means nothing to the node that took over, and slots may have moved behind us
+            if masters == walk.masters {
+                return Ok(None);
+            }
+            if walk.walks >= WALKS {
+                return Err(Fault::Broken(
+                    "the cluster does not stay as it is".to_owned(),
+                ));
+            }
+            (walk.masters, walk.at, walk.walks) = (masters, 0, walk.walks + 1);
+            return Ok(Some(Vec::new()));
+        };
+        let (cursor, pattern) = (walk.cursor, &walk.pattern);
+        let (next, names): (u64, Vec<String>) = self
+            .call("remove", SCAN_KEYS, async |mut connection: Connection| {
+                let mut scan = redis::cmd("SCAN");
+                scan.arg(cursor).arg("MATCH").arg(pattern);
+                scan.arg("COUNT").arg(STEP);
+                let answer = connection.ask(master, scan).await?;
+                read(answer)
+            })
+            .await?;
+        walk.cursor = next;
+        if next == 0 {
+            walk.at += 1;
+        }
+        Ok(Some(names))
     }
 
     async fn masters(&self) -> Result<Vec<Master>, Fault> {
@@ -53,31 +102,7 @@ impl Redis {
         .await
     }
 
-    async fn walk(&self, master: &Master, pattern: &str) -> Result<u64, Fault> {
-        let mut removed = 0;
-        let mut cursor = 0_u64;
-        loop {
-            let (next, names): (u64, Vec<String>) = self
-                .call("remove", SCAN_KEYS, async |mut connection: Connection| {
-                    let mut scan = redis::cmd("SCAN");
-                    scan.arg(cursor).arg("MATCH").arg(pattern);
-                    scan.arg("COUNT").arg(STEP);
-                    let answer = connection.ask(master, scan).await?;
-                    read(answer)
-                })
-                .await?;
-            let (entries, leases): (Vec<String>, Vec<String>) =
-                names.into_iter().partition(|name| self.keys.is_entry(name));
-            removed += self.unlink(entries).await?;
-            self.unlink(leases).await?;
-            if next == 0 {
-                return Ok(removed);
-            }
-            cursor = next;
-        }
-    }
-
-    async fn unlink(&self, names: Vec<String>) -> Result<u64, Fault> {
+    pub(super) async fn unlink(&self, names: Vec<String>) -> Result<u64, Fault> {
         if names.is_empty() {
             return Ok(0);
         }

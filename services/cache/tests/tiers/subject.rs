@@ -44,6 +44,8 @@ impl Subject {
         let deps = Deps {
             metrics: metrics.clone(),
             health: health.clone(),
+            session_dir: None,
+            page_tokens: mediamesh_proto::page_token::PageTokens::new(b"test"),
         };
         Self {
             cache: build(options, deps).unwrap(),

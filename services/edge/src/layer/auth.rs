@@ -1,4 +1,5 @@
-//! Who calls: an API key becomes the identity that every call of the request carries.
+//! Who calls: an API key, or the cookie of a session that was opened with one, becomes the identity
+//! that every call of the request carries.
 //!
 //! What a caller may do is decided where it is done, by the services, from what each method of the
 //! contract asks for. Here is decided only what the edge answers by itself.
@@ -10,14 +11,23 @@ use axum::{
     middleware::Next,
     response::Response,
 };
-use http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use mediamesh_mesh::{
     AuthError, Authentication, Caller, admin::guard::is_for_operators,
     identity::authenticator::X_API_KEY, status::refused,
 };
+use mediamesh_proto::SessionId;
 use mediamesh_transcode::runtime::Problem;
 
-use crate::Shared;
+use crate::{
+    Shared,
+    grpc::admit,
+    session::{
+        self,
+        cookie::{self, Found},
+        csrf, lookup,
+    },
+};
 
 /// How to authenticate. Basic, with the key as password, is what browsers ask people for.
 ///
@@ -27,7 +37,7 @@ const CHALLENGES: [&str; 2] = [
     "Basic realm=\"mediamesh\", charset=\"UTF-8\"",
 ];
 /// Answers differ by these.
-const VARY: &str = "authorization, x-api-key";
+const VARY: &str = "authorization, x-api-key, cookie";
 
 /// What the edge itself asks for before it answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,7 +82,7 @@ fn asked_for(uri: &Uri) -> Asks {
 /// Refuses requests without a good key, where keys are asked for.
 pub(crate) async fn apply(
     State(shared): State<Arc<Shared>>,
-    mut request: Request,
+    request: Request,
     next: Next,
 ) -> Response {
     let guard = &shared.deps.guard;
@@ -83,21 +93,21 @@ pub(crate) async fn apply(
             Err(error) => refuse(&shared, request, &error),
         },
         Asks::Key if !shared.deps.authenticator.required() => return next.run(request).await,
-        Asks::Key => match caller(&shared, request.headers()).await {
-            Ok(caller) => {
-                // the key ends here; calls carry a token of the mesh instead
-                request.headers_mut().remove(header::AUTHORIZATION);
-                request.headers_mut().remove(X_API_KEY);
-                tracing::Span::current().record("enduser.id", caller.identity().subject.as_str());
-                caller.scope(next.run(request)).await
-            }
-            Err(error) => refuse(&shared, request, &error),
+        Asks::Key => match cookie_of(&shared, &request) {
+            Found::None => match caller(&shared, request.headers()).await {
+                Ok(caller) => serve(request, next, caller).await,
+                Err(error) => refuse(&shared, request, &error),
+            },
+            Found::Id(id) => in_session(&shared, request, next, &id).await,
+            Found::Bad(why) => without_session(&shared, request, &AuthError::Malformed(why)),
         },
     };
     if response.status() == StatusCode::UNAUTHORIZED {
         // a service's own 401 names one way, these are all
         response.headers_mut().remove(header::WWW_AUTHENTICATE);
-        for challenge in CHALLENGES {
+        // browsers would ask people for a password where a page is to send them to log in
+        let ended = response.headers().contains_key(header::SET_COOKIE);
+        for challenge in &CHALLENGES[..if ended { 1 } else { CHALLENGES.len() }] {
             let challenge = HeaderValue::from_static(challenge);
             response
                 .headers_mut()
@@ -107,6 +117,52 @@ pub(crate) async fn apply(
     response
         .headers_mut()
         .append(header::VARY, HeaderValue::from_static(VARY));
+    response
+}
+
+async fn serve(mut request: Request, next: Next, caller: Caller) -> Response {
+    // the key ends here; calls carry a token of the mesh instead
+    request.headers_mut().remove(header::AUTHORIZATION);
+    request.headers_mut().remove(X_API_KEY);
+    tracing::Span::current().record("enduser.id", caller.identity().subject.as_str());
+    caller.scope(next.run(request)).await
+}
+
+/// The session of a request that has nothing better: a key goes first, and is what log-in is about.
+/// Programs that speak gRPC have keys.
+fn cookie_of(shared: &Shared, request: &Request) -> Found {
+    let headers = request.headers();
+    let has_key = headers.contains_key(header::AUTHORIZATION) || headers.contains_key(X_API_KEY);
+    let logs_in = request.uri().path() == session::PATH && request.method() == Method::POST;
+    match has_key || logs_in || admit::is_grpc(admit::media_type(headers)) {
+        true => Found::None,
+        false => cookie::read(&shared.options.session, headers),
+    }
+}
+
+async fn in_session(shared: &Shared, mut request: Request, next: Next, id: &SessionId) -> Response {
+    let head = (request.method(), request.uri(), request.headers());
+    if let Err(problem) = csrf::check(shared, head, id) {
+        let (parts, _) = request.into_parts();
+        return shared.answers.answer(*problem, &parts);
+    }
+    match lookup::resolve(shared, id).await {
+        Ok(current) => {
+            let caller = current.caller.clone();
+            request.extensions_mut().insert(current);
+            serve(request, next, caller).await
+        }
+        Err(error) => without_session(shared, request, &error),
+    }
+}
+
+/// Refuses, and takes the cookie away if its session has ended; not if that is not known.
+fn without_session(shared: &Shared, request: Request, error: &AuthError) -> Response {
+    let clear = cookie::clear(&shared.options.session, request.headers());
+    let mut response = refuse(shared, request, error);
+    if response.status() == StatusCode::UNAUTHORIZED {
+        response.headers_mut().append(header::SET_COOKIE, clear);
+    }
     response
 }
 

@@ -73,6 +73,7 @@ mod tests {
             health: HealthRegistry::new(),
             registry,
             authenticator: Arc::new(mediamesh_mesh::LocalAuthenticator),
+            keys: None,
             guard: mediamesh_mesh::admin::Guard::open(),
             faults: Policy::default().faults(),
         };

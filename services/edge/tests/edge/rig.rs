@@ -390,6 +390,7 @@ impl Rig {
                 metrics,
                 health,
                 authenticator: Arc::new(LocalAuthenticator),
+                keys: None,
                 guard: Guard::open(),
                 faults,
             },

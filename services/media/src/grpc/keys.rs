@@ -1,11 +1,13 @@
 //! API keys.
 
+use mediamesh_mesh::{LOCAL_TENANT_ID, identity};
 use mediamesh_proto::{
-    Violations,
+    ErrorKind, ErrorReason, Violations,
     media::v1::{
-        CreateApiKeyRequest, CreateApiKeyResponse, GetApiKeyRequest, GetApiKeyResponse,
-        ListApiKeysRequest, ListApiKeysResponse, ResolveApiKeyRequest, ResolveApiKeyResponse,
-        RevokeApiKeyRequest, RevokeApiKeyResponse, api_key_service_server::ApiKeyService,
+        CheckApiKeyRequest, CheckApiKeyResponse, CreateApiKeyRequest, CreateApiKeyResponse,
+        GetApiKeyRequest, GetApiKeyResponse, ListApiKeysRequest, ListApiKeysResponse,
+        ResolveApiKeyRequest, ResolveApiKeyResponse, RevokeApiKeyRequest, RevokeApiKeyResponse,
+        api_key_service_server::ApiKeyService,
     },
     page_token::PageTokens,
 };
@@ -103,6 +105,28 @@ impl ApiKeyService for ApiKeyGrpc {
         let (id, secret_sha256) = convert::proof(request.get_ref())?;
         let key = self.keys.resolve(id, secret_sha256).await?;
         Ok(Response::new(ResolveApiKeyResponse {
+            tenant_id: key.tenant_id.to_string(),
+            api_key: Some(convert::answer(key)),
+        }))
+    }
+    /// Without a secret anybody's key is told of: to a process, not to what it does on behalf of a
+    /// tenant.
+    async fn check_api_key(
+        &self,
+        request: Request<CheckApiKeyRequest>,
+    ) -> Result<Response<CheckApiKeyResponse>, Status> {
+        let tenant = identity(&request)?.tenant_id;
+        if !tenant.is_nil() && tenant != LOCAL_TENANT_ID {
+            return Err(mediamesh_proto::Error::new(
+                ErrorKind::PermissionDenied,
+                ErrorReason::PermissionDenied,
+                "keys of every tenant are told to processes of the mesh only",
+            )
+            .into());
+        }
+        let id = request.get_ref().api_key_id.parse();
+        let key = self.keys.check(id.map_err(|_| Error::KeyUnknown)?).await?;
+        Ok(Response::new(CheckApiKeyResponse {
             tenant_id: key.tenant_id.to_string(),
             api_key: Some(convert::answer(key)),
         }))

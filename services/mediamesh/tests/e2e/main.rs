@@ -24,6 +24,7 @@ mod paging;
 mod postgres;
 mod processes;
 mod replicas;
+mod sessions;
 mod shared_cache;
 mod startup;
 mod storage;

@@ -40,6 +40,10 @@ struct Tenant {
     job_id: String,
     list_token: String,
     jobs_token: String,
+    /// The older of two sessions, and a token for the page that it is on.
+    session_id: String,
+    session_handle: String,
+    sessions_token: String,
 }
 
 #[tokio::test]
@@ -188,7 +192,11 @@ async fn seed(mesh: &Mesh, key: Value, seed: u32, name: &str) -> Result<Tenant> 
         job_id: String::new(),
         list_token: String::new(),
         jobs_token: String::new(),
+        session_id: String::new(),
+        session_handle: String::new(),
+        sessions_token: String::new(),
     };
+    log_in(mesh, &mut tenant, word).await?;
     for _ in 0..600 {
         let found = get(
             mesh,
@@ -210,6 +218,43 @@ async fn seed(mesh: &Mesh, key: Value, seed: u32, name: &str) -> Result<Tenant> 
     tenant.jobs_token = jobs["nextPageToken"].as_str().unwrap().to_owned();
     tenant.id = tenant_of(&tenant, mesh).await?;
     Ok(tenant)
+}
+
+/// Opens two sessions with the tenant's key.
+async fn log_in(mesh: &Mesh, tenant: &mut Tenant, word: &str) -> Result<()> {
+    use mediamesh_proto::cache::v1::{
+        CreateSessionRequest, ListSessionsRequest, Session,
+        session_service_client::SessionServiceClient,
+    };
+    let channel = Channel::from_shared(mesh.grpc_uri())?.connect().await?;
+    let bearer: tonic::metadata::MetadataValue<_> = format!("Bearer {}", tenant.key).parse()?;
+    let mut client =
+        SessionServiceClient::with_interceptor(channel, move |mut request: Request<()>| {
+            let bearer = bearer.clone();
+            request.metadata_mut().insert("authorization", bearer);
+            Ok(request)
+        });
+    let session = Session {
+        email: format!("{word}mail@example.com"),
+        ..Session::default()
+    };
+    let request = CreateSessionRequest {
+        session: Some(session),
+        ttl: None,
+    };
+    let made = client.create_session(request.clone()).await?.into_inner();
+    tenant.session_id = made.session_id;
+    tenant.session_handle = made.session.context("no session")?.handle;
+    // times are in milliseconds
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    client.create_session(request).await?;
+    let request = ListSessionsRequest {
+        page_size: 1,
+        ..ListSessionsRequest::default()
+    };
+    let page = client.list_sessions(request).await?.into_inner();
+    tenant.sessions_token = page.next_page_token;
+    Ok(())
 }
 
 /// The tenant of a key, as the services see it.
@@ -273,6 +318,9 @@ fn markers(a: &Tenant) -> Vec<String> {
         "alphafolder".to_owned(),
         "alphatag".to_owned(),
         "alphacaption".to_owned(),
+        "alphamail".to_owned(),
+        a.session_id.clone(),
+        a.session_handle.clone(),
         a.job_id.clone(),
         a.key_id.clone(),
         a.id.to_string(),
@@ -297,7 +345,12 @@ fn check(path: &str, case: &Case, status: &Status, shown: &[u8], a: &Tenant) -> 
     }
     let spoken = [status.message().as_bytes(), status.details()].concat();
     // a refusal may repeat what was asked for, and nothing else
-    let asked_for = [a.item["id"].as_str().unwrap(), &a.job_id, &a.key_id];
+    let asked_for = [
+        a.item["id"].as_str().unwrap(),
+        &a.job_id,
+        &a.key_id,
+        &a.session_handle,
+    ];
     let own_hash = a.item["sha256"].as_str().filter(|_| case.has_bytes);
     for marker in markers(a) {
         if own_hash == Some(&marker) {

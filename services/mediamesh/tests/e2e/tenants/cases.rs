@@ -82,6 +82,7 @@ pub(super) fn cases(a: &Tenant, picture: &[u8]) -> HashMap<&'static str, Case> {
     let item = a.item["id"].as_str().unwrap();
     let by_words = json!({"query": "alphacaption"});
     let bytes = STANDARD.encode(picture);
+    let user = format!("key:{}", a.key_id);
     let pixels = STANDARD.encode([0_u8; PIXELS * PIXELS * 3]);
     HashMap::from([
         // === media items ===
@@ -206,6 +207,64 @@ pub(super) fn cases(a: &Tenant, picture: &[u8]) -> HashMap<&'static str, Case> {
             "/mediamesh.media.v1.ApiKeyService/ResolveApiKey",
             case(
                 json!({"apiKeyId": a.key_id, "secretSha256": STANDARD.encode([0; 32])}),
+                Refused(Code::Unauthenticated),
+            )
+            .of_nobody(),
+        ),
+        (
+            // by its id alone: told to processes only
+            "/mediamesh.media.v1.ApiKeyService/CheckApiKey",
+            case(
+                json!({"apiKeyId": a.key_id}),
+                Refused(Code::PermissionDenied),
+            )
+            .of_nobody(),
+        ),
+        // === sessions ===
+        (
+            // needs an API key, which the callers of this test have not
+            "/mediamesh.cache.v1.SessionService/CreateSession",
+            case(json!({}), Refused(Code::PermissionDenied)).of_nobody(),
+        ),
+        (
+            // with the very id
+            "/mediamesh.cache.v1.SessionService/GetSession",
+            case(json!({"sessionId": a.session_id}), NotFound),
+        ),
+        (
+            "/mediamesh.cache.v1.SessionService/UpdateSession",
+            case(
+                json!({"session": {"handle": a.session_handle, "subscriptionTier": "stolen"}}),
+                NotFound,
+            ),
+        ),
+        (
+            "/mediamesh.cache.v1.SessionService/DeleteSession",
+            case(json!({"handle": a.session_handle}), NotFound).destroys(),
+        ),
+        (
+            "/mediamesh.cache.v1.SessionService/ListSessions",
+            case(
+                json!({"userId": user, "pageToken": a.sessions_token}),
+                Refused(Code::InvalidArgument),
+            ),
+        ),
+        (
+            // the user of this name in B's tenant has none
+            "/mediamesh.cache.v1.SessionService/RevokeSessions",
+            case(json!({"userId": user}), Nothing)
+                .of_nobody()
+                .destroys(),
+        ),
+        (
+            "/mediamesh.cache.v1.SessionService/SweepSessions",
+            case(json!({}), Nothing).of_nobody(),
+        ),
+        (
+            // tells a service whose session it is; without the id nobody learns it
+            "/mediamesh.cache.v1.SessionService/ResolveSession",
+            case(
+                json!({"sessionSha256": STANDARD.encode([0; 32])}),
                 Refused(Code::Unauthenticated),
             )
             .of_nobody(),
