@@ -5,6 +5,7 @@
 //! - `convert`: requests to entries with all validation, entries to messages
 //! - `service`: one function per operation
 //! - `leases`: who fills a missing key, and who waits for that
+//! - `popular`: what is searched for most, in Redis or in memory
 //! - `tiers`: memory first, Redis behind it; memory itself is `mediamesh_near`
 //! - [`redis`]: the second tier, shared by all processes, and the feed between them
 //! - `metrics`: every metric of the crate
@@ -14,6 +15,7 @@ mod grpc;
 mod leases;
 mod metrics;
 pub mod options;
+mod popular;
 pub mod redis;
 mod service;
 mod tiers;
@@ -60,7 +62,10 @@ pub fn build(options: Options, deps: Deps) -> Result<Cache, BuildError> {
     );
     let settings = options.redis.clone();
     let service = match settings.enabled() {
-        false => service::Service::new(options, tiers::Tiers::new(memory, None), metrics),
+        false => {
+            let popular = popular::Popular::new(None, metrics.search_counts_lost.clone());
+            service::Service::new(options, tiers::Tiers::new(memory, None), popular, metrics)
+        }
         true => {
             let connector = redis::Connector::new(&settings)?;
             let redis = redis::Redis::new(settings, redis::RedisMetrics::new(&deps.metrics));
@@ -70,7 +75,9 @@ pub fn build(options: Options, deps: Deps) -> Result<Cache, BuildError> {
                 feed,
             };
             let tiers = tiers::Tiers::new(memory, Some(shared));
-            let service = service::Service::new(options, tiers, metrics);
+            let lost = metrics.search_counts_lost.clone();
+            let popular = popular::Popular::new(Some(Arc::clone(&redis)), lost);
+            let service = service::Service::new(options, tiers, popular, metrics);
             connect(&service, redis, connector, queue, deps.health.clone());
             service
         }

@@ -14,6 +14,7 @@ use crate::{
     leases::{Claim, Leases, Reach},
     metrics::CacheMetrics,
     options::Options,
+    popular::Popular,
     redis::{Change, Claimed, Told},
     tiers::{Filled, Tiers},
 };
@@ -51,17 +52,24 @@ pub(crate) struct Service {
     pub(crate) options: Options,
     tiers: Tiers,
     leases: Leases,
+    pub(crate) popular: Popular,
     metrics: CacheMetrics,
     /// What runs beside the calls, until the service is gone.
     tasks: Mutex<JoinSet<()>>,
 }
 
 impl Service {
-    pub(crate) fn new(options: Options, tiers: Tiers, metrics: CacheMetrics) -> Arc<Self> {
+    pub(crate) fn new(
+        options: Options,
+        tiers: Tiers,
+        popular: Popular,
+        metrics: CacheMetrics,
+    ) -> Arc<Self> {
         Arc::new(Self {
             options,
             tiers,
             leases: Leases::new(),
+            popular,
             metrics,
             tasks: Mutex::default(),
         })

@@ -5,6 +5,8 @@
 //! | `<prefix>{<hash>}:e:<tenant>:<name>` | an entry |
 //! | `<prefix>{<hash>}:l:<tenant>:<name>` | the token of the lease on it |
 //! | `<prefix>{<hash>}:t:<tenant>:<tag>` | names of entries with the tag, by when they expire |
+//! | `<prefix>{<hash>}:p:<tenant>:searches` | how often what was searched for |
+//! | `<prefix>{<hash>}:q:<tenant>:searches` | by how many, and how exact that is |
 //! | `<prefix>{feed}` | the feed |
 //!
 //! The hash is of tenant and name: an entry and its lease are in one slot of a cluster, so that one
@@ -49,6 +51,11 @@ impl Keys {
 
     pub(crate) fn tag(&self, tenant: TenantId, tag: &str) -> String {
         self.name('t', tenant, tag)
+    }
+
+    /// Where a tenant's searches are counted, and what is noted of them.
+    pub(crate) fn searches(&self, tenant: TenantId) -> [String; 2] {
+        ['p', 'q'].map(|kind| self.name(kind, tenant, "searches"))
     }
 
     pub(crate) fn feed(&self) -> String {
@@ -97,5 +104,7 @@ mod tests {
         assert!(entry.ends_with(":e:00000000000070008000000000000001:a{b}*"));
         assert!(keys.is_entry(&entry) && !keys.is_entry(&lease));
         assert!(keys.matching(key.tenant, "a{b}*").ends_with(":a{b}\\**"));
+        let [counts, notes] = keys.searches(key.tenant);
+        assert_eq!(counts[..12], notes[..12]);
     }
 }

@@ -9,9 +9,11 @@ use mediamesh_proto::{
     TenantId,
     cache::v1::{
         BatchGetEntriesRequest, BatchGetEntriesResponse, BatchSetEntriesRequest,
-        BatchSetEntriesResponse, GetCacheStatsRequest, GetCacheStatsResponse, GetEntryResponse,
-        InvalidateEntriesRequest, InvalidateEntriesResponse, ReleaseLeaseResponse,
-        SetEntryResponse, WatchInvalidationsRequest, WatchInvalidationsResponse,
+        BatchSetEntriesResponse, CountSearchesRequest, CountSearchesResponse, GetCacheStatsRequest,
+        GetCacheStatsResponse, GetEntryResponse, InvalidateEntriesRequest,
+        InvalidateEntriesResponse, ListPopularSearchesRequest, ListPopularSearchesResponse,
+        ReleaseLeaseResponse, SetEntryResponse, WatchInvalidationsRequest,
+        WatchInvalidationsResponse,
         cache_service_server::{CacheService, CacheServiceServer},
     },
 };
@@ -83,6 +85,20 @@ impl CacheService for Leases {
         &self,
         _: Request<WatchInvalidationsRequest>,
     ) -> Result<Response<Self::WatchInvalidationsStream>, Status> {
+        Err(Status::unimplemented("not called"))
+    }
+
+    async fn count_searches(
+        &self,
+        _: Request<CountSearchesRequest>,
+    ) -> Result<Response<CountSearchesResponse>, Status> {
+        Err(Status::unimplemented("not called"))
+    }
+
+    async fn list_popular_searches(
+        &self,
+        _: Request<ListPopularSearchesRequest>,
+    ) -> Result<Response<ListPopularSearchesResponse>, Status> {
         Err(Status::unimplemented("not called"))
     }
 
