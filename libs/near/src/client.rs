@@ -36,6 +36,7 @@ use crate::{
     entry::{Key, Stored},
     memory::{Memory, MemoryMetrics},
     options::Options,
+    pattern::Pattern,
 };
 
 /// A key that was changed less than this ago is not kept: the feed between the processes of the
@@ -275,7 +276,8 @@ impl Shared {
             self.memory.remove_tagged(tenant, tag).await;
         }
         if !change.key_prefix.is_empty() {
-            self.memory.remove_prefix(tenant, &change.key_prefix).await;
+            let pattern = Pattern::prefix(&change.key_prefix);
+            self.memory.remove_matching(tenant, &pattern).await;
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use mediamesh_near::{Key, Stored};
+use mediamesh_near::{Key, Pattern, Stored};
 use mediamesh_proto::{
     Error, TenantId, Violations,
     cache::v1::{CountedSearch, Entry},
@@ -76,6 +76,19 @@ impl<'a> Reader<'a> {
         self.violations.check(prefix.len() > limit, field, || {
             format!("is {} bytes; limit is {limit}", prefix.len())
         });
+    }
+
+    /// Names to be removed: those that start so, and those that match.
+    pub(crate) fn patterns(&mut self, prefix: &str, pattern: &str) -> Vec<Pattern> {
+        self.prefix("key_prefix", prefix);
+        self.prefix("key_pattern", pattern);
+        let read = Pattern::parse(pattern);
+        self.violations.check(read.is_none(), "key_pattern", || {
+            "ends with a \\ that takes nothing".to_owned()
+        });
+        let prefix = (!prefix.is_empty()).then(|| Pattern::prefix(prefix));
+        let pattern = read.filter(|_| !pattern.is_empty());
+        prefix.into_iter().chain(pattern).collect()
     }
 
     pub(crate) fn token(&mut self, token: i64, required: bool) {

@@ -145,14 +145,14 @@ impl CacheService for Grpc {
         reader.batch("keys", request.keys.len());
         reader.batch("tags", request.tags.len());
         reader.tags("tags", &request.tags);
-        reader.prefix("key_prefix", &request.key_prefix);
+        let patterns = reader.patterns(&request.key_prefix, &request.key_pattern);
         let keys: Vec<Key> = (request.keys.iter().enumerate())
             .map(|(index, name)| reader.key(&format!("keys[{index}]"), name))
             .collect();
         reader.finish()?;
         let removed = self
             .service
-            .invalidate(tenant, keys, request.tags, request.key_prefix)
+            .invalidate(tenant, keys, request.tags, patterns)
             .await;
         let removed = i64::try_from(removed).unwrap_or(i64::MAX);
         Ok(Response::new(InvalidateEntriesResponse { removed }))

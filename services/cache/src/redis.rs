@@ -21,7 +21,7 @@
 //! - `connection`: one server or a cluster behind one type; `fault`: how a call ends
 //! - `keys`: names of keys; `codec`: entries as bytes; `scripts`: what must happen at once
 //! - `searches`: what is searched for, counted in Redis
-//! - `store`: entries in Redis; `scan`: removal by prefix; `stats`: what Redis says of itself
+//! - `store`: entries in Redis; `scan`: removal by pattern; `stats`: what Redis says of itself
 //! - `journal`: removals that Redis has not been told of; `keeper`: connects, probes, replays
 //! - `feed`: what happened, to and from the other processes
 

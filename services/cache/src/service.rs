@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use mediamesh_mesh::MAX_MESSAGE_BYTES;
-use mediamesh_near::{Key, Stored};
+use mediamesh_near::{Key, Pattern, Stored};
 use mediamesh_proto::{
     Error, ErrorKind, ErrorReason, TenantId, cache::v1::GetCacheStatsResponse, time::now_micros,
 };
@@ -342,13 +342,13 @@ impl Service {
         .await;
     }
 
-    /// Removes entries by name, tag and prefix; answers how many.
+    /// Removes entries by name, tag and pattern; answers how many.
     pub(crate) async fn invalidate(
         self: &Arc<Self>,
         tenant: TenantId,
         keys: Vec<Key>,
         tags: Vec<String>,
-        prefix: String,
+        patterns: Vec<Pattern>,
     ) -> u64 {
         let service = Arc::clone(self);
         self.finish(async move {
@@ -364,9 +364,9 @@ impl Service {
                 }
                 removed += tagged.len() as u64;
             }
-            if !prefix.is_empty() {
-                let covered = |key: &Key| key.tenant == tenant && key.name.starts_with(&prefix);
-                removed += service.tiers.remove_prefix(tenant, &prefix).await;
+            for pattern in &patterns {
+                let covered = |key: &Key| key.tenant == tenant && pattern.matches(&key.name);
+                removed += service.tiers.remove_matching(tenant, pattern).await;
                 service.leases.revoke_where(covered);
             }
             removed

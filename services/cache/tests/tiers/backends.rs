@@ -16,6 +16,7 @@ async fn holds(cache: Arc<impl CacheService>) {
     suite::a_negative_entry_is_a_hit_without_a_value(&*cache).await;
     suite::a_batch_is_answered_in_order(&*cache).await;
     suite::tags_and_prefixes_remove_what_they_cover_and_nothing_else(&*cache).await;
+    suite::patterns_remove_what_they_match_and_nothing_else(&*cache).await;
     suite::tenants_do_not_see_or_remove_each_others_entries(&*cache).await;
     suite::of_a_hundred_racers_one_computes_and_all_get_its_value(&cache).await;
     suite::a_lease_that_expires_or_is_given_back_goes_to_one_waiter(&cache).await;
