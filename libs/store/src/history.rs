@@ -65,6 +65,9 @@ pub trait HistoryStore: Send + Sync {
         limit: i64,
     ) -> Result<Vec<PastSearch>>;
 
+    /// What all users of a tenant searched for last, in no order; at most `limit` wordings.
+    async fn recent_searches(&self, tenant: TenantId, limit: i64) -> Result<Vec<NewSearch>>;
+
     /// Removes one wording of a user, or all; answers how many there were.
     async fn forget_searches(
         &self,

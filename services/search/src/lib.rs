@@ -13,6 +13,7 @@
 //! - `result_cache`: the cache service as search sees it
 //! - `wording`: what counts as the same search
 //! - `past`: what was searched for, by whom and how often; `suggest`: completions from it
+//! - `restore`: what was popular is known again after a restart
 //! - `warm`: popular searches are answered before they are asked
 //! - `metrics`, `error`
 
@@ -26,6 +27,7 @@ mod metrics;
 pub mod options;
 mod past;
 pub mod query;
+mod restore;
 mod result_cache;
 mod retrieve;
 mod service;

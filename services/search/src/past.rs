@@ -149,7 +149,7 @@ impl Past {
         }
     }
 
-    async fn count(&self, tenant: TenantId, searches: &[NewSearch]) {
+    pub(super) async fn count(&self, tenant: TenantId, searches: &[NewSearch]) {
         for searches in searches.chunks(COUNTED_AT_ONCE) {
             let searches = searches.iter().map(|search| CountedSearch {
                 wording: search.wording.clone(),

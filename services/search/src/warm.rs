@@ -28,6 +28,8 @@ struct Corpus {
     seen: Option<i64>,
     /// The version for which its searches were warmed.
     warmed: Option<i64>,
+    /// Its counts were looked after.
+    restored: bool,
 }
 
 /// Tenants to keep warm.
@@ -47,6 +49,13 @@ impl Tenants {
 
     fn all(&self) -> Vec<TenantId> {
         self.known.lock().keys().copied().collect()
+    }
+
+    /// Whether it is met for the first time.
+    fn is_new(&self, tenant: TenantId) -> bool {
+        let mut known = self.known.lock();
+        let corpus = known.entry(tenant).or_default();
+        !std::mem::replace(&mut corpus.restored, true)
     }
 
     /// Whether the items of a tenant have changed since its searches were warmed, and have been left
@@ -106,45 +115,47 @@ impl Service {
         Ok(outcome)
     }
 
-    /// Keeps the popular searches of every tenant warm until `shutdown`.
+    /// Keeps the counts of every tenant and its popular searches warm until `shutdown`.
     pub(crate) async fn keep_warm(self: &Arc<Self>, shutdown: impl Future<Output = ()>) {
-        let Some(limit) = i32::try_from(self.options.warm_searches)
-            .ok()
-            .filter(|limit| *limit > 0)
-        else {
-            return shutdown.await;
-        };
-        let rest = Duration::from_secs(self.options.warm_after_secs);
         tokio::select! {
             () = shutdown => {}
-            () = priority::background(self.warm_all(limit, rest)) => {}
+            () = priority::background(self.look_after_all()) => {}
         }
     }
 
-    async fn warm_all(self: &Arc<Self>, limit: i32, rest: Duration) {
+    async fn look_after_all(self: &Arc<Self>) {
         // an error: they are met when they search
         for space in self.store.vector_spaces().await.unwrap_or_default() {
             self.tenants.meet(space.tenant_id);
         }
         loop {
-            sleep(rest).await;
             for tenant in self.tenants.all() {
-                let Ok(version) = self.store.corpus_version(tenant).await else {
-                    continue;
-                };
-                if self.tenants.is_due(tenant, version) {
-                    let work = self.warm(tenant, limit);
-                    let identity = Identity::background(tenant.0);
-                    match identity::scope(identity, work).await {
-                        Ok(outcome) => tracing::debug!(?outcome, "popular searches are warm"),
-                        Err(error) => {
-                            let error = &error as &dyn std::error::Error;
-                            tracing::debug!(error, "popular searches are not warmed");
-                        }
-                    }
+                let identity = Identity::background(tenant.0);
+                let outcome = identity::scope(identity, Box::pin(self.look_after(tenant))).await;
+                if let Err(error) = outcome {
+                    let error = &error as &dyn std::error::Error;
+                    tracing::debug!(error, "popular searches are not warmed");
                 }
             }
+            sleep(Duration::from_secs(self.options.warm_after_secs)).await;
         }
+    }
+
+    async fn look_after(self: &Arc<Self>, tenant: TenantId) -> Result<(), Error> {
+        if self.tenants.is_new(tenant) {
+            let restored = self.past.restore(tenant).await;
+            restored.map_err(|status| Error::Dependency {
+                dependency: "cache",
+                status: Box::new(status),
+            })?;
+        }
+        let version = self.store.corpus_version(tenant).await?;
+        let limit = i32::try_from(self.options.warm_searches).unwrap_or(0);
+        if limit > 0 && self.tenants.is_due(tenant, version) {
+            let outcome = self.warm(tenant, limit).await?;
+            tracing::debug!(?outcome, "popular searches are warm");
+        }
+        Ok(())
     }
 }
 

@@ -65,6 +65,10 @@ async fn nobody_sees_or_removes_what_another_user_or_tenant_searched_for() {
         .await
         .unwrap();
     assert_eq!(wordings(&found), ["mine"]);
+    let all = store.recent_searches(TENANT, 10).await.unwrap();
+    assert_eq!(all.len(), 2);
+    assert!(all.contains(&search(OTHER, "theirs", 1)), "{all:?}");
+    assert_eq!(store.recent_searches(TENANT, 1).await.unwrap().len(), 1);
     for wording in [Some("mine"), None] {
         let removed = store.forget_searches(STRANGER, OTHER, wording).await;
         assert_eq!(removed.unwrap(), 0);

@@ -160,6 +160,33 @@ impl HistoryStore for Store {
             .await
     }
 
+    async fn recent_searches(&self, tenant: TenantId, limit: i64) -> Result<Vec<NewSearch>> {
+        self.db
+            .read("recent_searches", move |conn| {
+                Box::pin(async move {
+                    let rows: Vec<(String, Row)> = h::search_history
+                        .filter(h::tenant_id.eq(raw(tenant.0)))
+                        .order(h::search_time.desc())
+                        .limit(limit)
+                        .select((
+                            h::subject,
+                            (h::wording, h::query, h::searches, h::search_time),
+                        ))
+                        .load(conn)
+                        .await?;
+                    let search = |(subject, (wording, query, searches, search_time))| NewSearch {
+                        subject,
+                        wording,
+                        query,
+                        searches,
+                        search_time,
+                    };
+                    Ok(rows.into_iter().map(search).collect())
+                })
+            })
+            .await
+    }
+
     async fn forget_searches(
         &self,
         tenant: TenantId,

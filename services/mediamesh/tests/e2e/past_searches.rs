@@ -183,5 +183,23 @@ async fn popular_searches_are_answered_before_they_are_asked() -> Result<()> {
     }
     assert!(warmed, "{}", mesh.log());
     assert!(asked("picture 2").await?);
+
+    // a restart loses the cache, and what was popular is known by the history
+    mesh.stop().await?;
+    let mesh = launcher.start().await?;
+    let http = mesh.http();
+    let mut cached = Value::Null;
+    for _ in 0..100 {
+        let popular = http.get("/api/search/popular").await?.ok()?;
+        if queries(&popular, "searches") == ["picture 2"] {
+            let answer = http.post("/v1/searches:warm", &json!({})).await?.ok()?;
+            cached = answer["cached"].clone();
+            if cached == 1 {
+                break;
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(cached, 1, "{}", mesh.log());
     Ok(())
 }
