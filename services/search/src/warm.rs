@@ -14,12 +14,15 @@ use mediamesh_proto::{
     search::v1::{SearchMediaRequest, WarmSearchesResponse},
 };
 use parking_lot::Mutex;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::{error::Error, metrics::WarmLabels, service::Service};
 
 /// Tenants kept warm by one process; those met first, until they are forgotten with it.
 const MAX_TENANTS: usize = 256;
+
+/// How often the counts of a tenant are looked after: a Redis may start empty at any time.
+const RESTORE_INTERVAL: Duration = Duration::from_secs(300);
 
 /// What is known of a tenant.
 #[derive(Debug, Clone, Copy, Default)]
@@ -28,8 +31,8 @@ struct Corpus {
     seen: Option<i64>,
     /// The version for which its searches were warmed.
     warmed: Option<i64>,
-    /// Its counts were looked after.
-    restored: bool,
+    /// When its counts were last looked after.
+    restored: Option<Instant>,
 }
 
 /// Tenants to keep warm.
@@ -51,11 +54,16 @@ impl Tenants {
         self.known.lock().keys().copied().collect()
     }
 
-    /// Whether it is met for the first time.
-    fn is_new(&self, tenant: TenantId) -> bool {
+    /// Whether it is time to look after the counts of a tenant.
+    fn may_lack_counts(&self, tenant: TenantId) -> bool {
         let mut known = self.known.lock();
         let corpus = known.entry(tenant).or_default();
-        !std::mem::replace(&mut corpus.restored, true)
+        let last = corpus.restored;
+        let due = last.is_none_or(|last| last.elapsed() >= RESTORE_INTERVAL);
+        if due {
+            corpus.restored = Some(Instant::now());
+        }
+        due
     }
 
     /// Whether the items of a tenant have changed since its searches were warmed, and have been left
@@ -142,7 +150,7 @@ impl Service {
     }
 
     async fn look_after(self: &Arc<Self>, tenant: TenantId) -> Result<(), Error> {
-        if self.tenants.is_new(tenant) {
+        if self.tenants.may_lack_counts(tenant) {
             let restored = self.past.restore(tenant).await;
             restored.map_err(|status| Error::Dependency {
                 dependency: "cache",
