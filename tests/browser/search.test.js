@@ -32,7 +32,7 @@ test('the library is shown at once and counted', async () => {
 
 test('typing words finds the photo, says how many and keeps the query in the address', async () => {
   const page = await open();
-  await page.getByRole('searchbox', { name: 'Search your photos' }).fill(word);
+  await page.getByRole('combobox', { name: 'Search your photos' }).fill(word);
   await cell(page, name).waitFor();
   assert.equal(await page.locator('[role=gridcell]:visible').first().getAttribute('aria-label').then((label) => label.startsWith(name)), true, 'the best hit comes first');
   await page.waitForFunction(() => /result/.test(document.querySelector('#announcer').textContent));
@@ -193,4 +193,22 @@ test('a search that nobody answered is answered once the server is back', async 
   down = false;
   await cell(page, name).waitFor();
   assert.ok(!(await page.locator('#notice').isVisible()));
+});
+
+test('words that are entered are remembered and suggested, and what is typed on the way is not', async () => {
+  const page = await open();
+  const history = () => page.evaluate(async () => {
+    const answer = await (await fetch('/v1/searches')).json();
+    return answer.searches.map((search) => search.query);
+  });
+  const input = page.locator('#query');
+  await input.pressSequentially(`${word} b`, { delay: 250 });
+  await input.fill(`${word} jpg`);
+  await input.press('Enter');
+  await until(async () => (await history()).includes(`${word} jpg`), 'the search to be remembered');
+  const fragments = (await history()).filter((query) => query.startsWith(word.slice(0, 4)) && query !== word && query !== `${word} jpg`);
+  assert.deepEqual(fragments, []);
+  await input.fill(word.slice(0, 4));
+  const option = page.locator(`#suggestions option[value="${word} jpg"]`);
+  await option.waitFor({ state: 'attached' });
 });

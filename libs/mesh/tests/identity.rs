@@ -30,9 +30,12 @@ use mediamesh_proto::{
         job_service_server::{JobService, JobServiceServer},
     },
     search::v1::{
-        GetIndexStatsRequest, GetIndexStatsResponse, IndexMediaRequest, IndexMediaResponse,
+        DeleteSearchHistoryRequest, DeleteSearchHistoryResponse, GetIndexStatsRequest,
+        GetIndexStatsResponse, IndexMediaRequest, IndexMediaResponse, ListPopularSearchesRequest,
+        ListPopularSearchesResponse, ListSearchHistoryRequest, ListSearchHistoryResponse,
         SearchByImageRequest, SearchByImageResponse, SearchHit, SearchMediaRequest,
         SearchMediaResponse, StreamSearchMediaRequest, StreamSearchMediaResponse,
+        SuggestSearchesRequest, SuggestSearchesResponse, WarmSearchesRequest, WarmSearchesResponse,
         search_service_client::SearchServiceClient,
         search_service_server::{SearchService, SearchServiceServer},
         stream_search_media_response::Payload,
@@ -215,6 +218,41 @@ impl SearchService for WhoAmI {
         &self,
         _: Request<Streaming<SearchByImageRequest>>,
     ) -> Result<Response<SearchByImageResponse>, Status> {
+        Err(Status::unimplemented("fake"))
+    }
+
+    async fn list_popular_searches(
+        &self,
+        _: Request<ListPopularSearchesRequest>,
+    ) -> Result<Response<ListPopularSearchesResponse>, Status> {
+        Err(Status::unimplemented("fake"))
+    }
+
+    async fn list_search_history(
+        &self,
+        _: Request<ListSearchHistoryRequest>,
+    ) -> Result<Response<ListSearchHistoryResponse>, Status> {
+        Err(Status::unimplemented("fake"))
+    }
+
+    async fn delete_search_history(
+        &self,
+        _: Request<DeleteSearchHistoryRequest>,
+    ) -> Result<Response<DeleteSearchHistoryResponse>, Status> {
+        Err(Status::unimplemented("fake"))
+    }
+
+    async fn suggest_searches(
+        &self,
+        _: Request<SuggestSearchesRequest>,
+    ) -> Result<Response<SuggestSearchesResponse>, Status> {
+        Err(Status::unimplemented("fake"))
+    }
+
+    async fn warm_searches(
+        &self,
+        _: Request<WarmSearchesRequest>,
+    ) -> Result<Response<WarmSearchesResponse>, Status> {
         Err(Status::unimplemented("fake"))
     }
 

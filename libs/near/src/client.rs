@@ -20,8 +20,9 @@ use mediamesh_mesh::{Channel, MAX_MESSAGE_BYTES, identity::Caller};
 use mediamesh_proto::{
     TenantId,
     cache::v1::{
-        BatchGetEntriesRequest, BatchSetEntriesRequest, Entry, GetEntryRequest, GetEntryResponse,
-        Invalidation, Lookup, ReleaseLeaseRequest, SetEntryRequest, WatchInvalidationsRequest,
+        BatchGetEntriesRequest, BatchSetEntriesRequest, CountSearchesRequest, Entry,
+        GetEntryRequest, GetEntryResponse, Invalidation, ListPopularSearchesRequest, Lookup,
+        PopularWording, ReleaseLeaseRequest, SetEntryRequest, WatchInvalidationsRequest,
         cache_service_client::CacheServiceClient, get_entry_response::Outcome,
     },
     time::{duration, std_duration},
@@ -35,6 +36,7 @@ use crate::{
     entry::{Key, Stored},
     memory::{Memory, MemoryMetrics},
     options::Options,
+    pattern::Pattern,
 };
 
 /// A key that was changed less than this ago is not kept: the feed between the processes of the
@@ -209,6 +211,24 @@ impl NearCache {
     pub async fn release_lease(&self, request: ReleaseLeaseRequest) -> Result<(), Status> {
         self.client.clone().release_lease(request).await.map(drop)
     }
+
+    /// As the method of the service.
+    ///
+    /// Errors: those of the call.
+    pub async fn count_searches(&self, request: CountSearchesRequest) -> Result<(), Status> {
+        self.client.clone().count_searches(request).await.map(drop)
+    }
+
+    /// As the method of the service.
+    ///
+    /// Errors: those of the call.
+    pub async fn list_popular_searches(
+        &self,
+        request: ListPopularSearchesRequest,
+    ) -> Result<Vec<PopularWording>, Status> {
+        let answer = self.client.clone().list_popular_searches(request).await?;
+        Ok(answer.into_inner().wordings)
+    }
 }
 
 impl Shared {
@@ -256,7 +276,8 @@ impl Shared {
             self.memory.remove_tagged(tenant, tag).await;
         }
         if !change.key_prefix.is_empty() {
-            self.memory.remove_prefix(tenant, &change.key_prefix).await;
+            let pattern = Pattern::prefix(&change.key_prefix);
+            self.memory.remove_matching(tenant, &pattern).await;
         }
     }
 }

@@ -15,6 +15,7 @@ use prometheus_client::metrics::{counter::Counter, gauge::Gauge};
 
 use crate::{
     entry::{Key, Stored, Usage},
+    pattern::Pattern,
     stripes::{Mark, Stripes},
     tags::Tags,
 };
@@ -200,15 +201,15 @@ impl Memory {
         removed
     }
 
-    /// Removes a tenant's entries whose name starts with `prefix`; answers how many.
-    pub async fn remove_prefix(&self, tenant: TenantId, prefix: &str) -> u64 {
+    /// Removes a tenant's entries whose name matches; answers how many.
+    pub async fn remove_matching(&self, tenant: TenantId, pattern: &Pattern) -> u64 {
         self.stripes.change_everything();
         // Walks all keys: an ordered index would cost every write, and this is rare.
         let keys: Vec<Arc<Key>> = self
             .slots
             .iter()
             .map(|(key, _)| key)
-            .filter(|key| key.tenant == tenant && key.name.starts_with(prefix))
+            .filter(|key| key.tenant == tenant && pattern.matches(&key.name))
             .collect();
         let mut removed = 0;
         for key in keys {
@@ -355,7 +356,7 @@ mod tests {
         memory.remove_tagged(TENANT, "any").await;
         memory.keep(tagged.0, tagged.1, tagged.2).await;
         assert!(memory.get(&key("b")).await.is_none());
-        memory.remove_prefix(TENANT, "c").await;
+        memory.remove_matching(TENANT, &Pattern::prefix("c")).await;
         memory.keep(prefix.0, prefix.1, prefix.2).await;
         assert!(memory.get(&key("c")).await.is_none());
         memory.clear().await;

@@ -7,6 +7,7 @@
 //! - [`key`]: API keys, tenants, and the [`KeyStore`] trait
 //! - [`search`]: full text, filters, embeddings, and the [`SearchStore`] trait
 //! - [`vectors`]: vectors that the database itself searches, and the [`VectorStore`] trait
+//! - [`history`]: what each user searched for, and the [`HistoryStore`] trait
 //! - [`sqlite`], [`postgres`]: the traits on one database each, from one source of queries
 
 // `sql` is compiled for each backend: docs/adr/0011-one-query-source-for-two-databases.md
@@ -14,6 +15,7 @@
 
 pub mod database;
 pub mod error;
+pub mod history;
 pub mod job;
 pub mod key;
 pub mod media;
@@ -27,6 +29,7 @@ mod statements;
 
 pub use database::{Database, DatabaseOptions};
 pub use error::{Error, Result};
+pub use history::HistoryStore;
 pub use job::JobStore;
 pub use key::KeyStore;
 pub use media::MediaStore;

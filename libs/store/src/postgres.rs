@@ -24,6 +24,8 @@ mod words;
 
 #[path = "sql/filter.rs"]
 mod filter;
+#[path = "sql/history.rs"]
+mod history;
 #[path = "sql/job_control.rs"]
 mod job_control;
 #[path = "sql/job_counts.rs"]

@@ -3,14 +3,20 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use mediamesh_near::{Key, Stored};
+use mediamesh_near::{Key, Pattern, Stored};
 use mediamesh_proto::{
     Error, TenantId, Violations,
-    cache::v1::Entry,
+    cache::v1::{CountedSearch, Entry},
     time::{duration, std_duration},
 };
 
-use crate::options::Options;
+use crate::{
+    options::Options,
+    popular::{Counted, MOST_ANSWERED, MOST_SEARCHERS, MOST_TIMES},
+};
+
+/// Wordings answered when a request does not say how many (S1-32).
+const DEFAULT_POPULAR: usize = 100;
 
 /// Collects what is wrong with one request.
 pub(crate) struct Reader<'a> {
@@ -65,12 +71,24 @@ impl<'a> Reader<'a> {
         }
     }
 
-    pub(crate) fn prefix(&mut self, prefix: &str) {
+    pub(crate) fn prefix(&mut self, field: &str, prefix: &str) {
         let limit = self.options.max_key_bytes;
-        self.violations
-            .check(prefix.len() > limit, "key_prefix", || {
-                format!("is {} bytes; limit is {limit}", prefix.len())
-            });
+        self.violations.check(prefix.len() > limit, field, || {
+            format!("is {} bytes; limit is {limit}", prefix.len())
+        });
+    }
+
+    /// Names to be removed: those that start so, and those that match.
+    pub(crate) fn patterns(&mut self, prefix: &str, pattern: &str) -> Vec<Pattern> {
+        self.prefix("key_prefix", prefix);
+        self.prefix("key_pattern", pattern);
+        let read = Pattern::parse(pattern);
+        self.violations.check(read.is_none(), "key_pattern", || {
+            "ends with a \\ that takes nothing".to_owned()
+        });
+        let prefix = (!prefix.is_empty()).then(|| Pattern::prefix(prefix));
+        let pattern = read.filter(|_| !pattern.is_empty());
+        prefix.into_iter().chain(pattern).collect()
     }
 
     pub(crate) fn token(&mut self, token: i64, required: bool) {
@@ -107,6 +125,52 @@ impl<'a> Reader<'a> {
                 .to_owned()
             });
         Some(time)
+    }
+
+    pub(crate) fn searches(&mut self, searches: Vec<CountedSearch>) -> Vec<Counted> {
+        self.batch("searches", searches.len());
+        let limit = self.options.max_key_bytes;
+        let read = searches.into_iter().enumerate().map(|(index, search)| {
+            let size = search.wording.len();
+            let field = format!("searches[{index}].wording");
+            self.violations
+                .check(size == 0 || size > limit, &field, || {
+                    format!("is {size} bytes; must be 1 to {limit}")
+                });
+            let times = u32::try_from(search.times).ok();
+            let times = times.filter(|times| *times <= MOST_TIMES);
+            let field = format!("searches[{index}].times");
+            self.violations.check(times.is_none(), &field, || {
+                format!("must be 1 to {MOST_TIMES}, or 0 for once")
+            });
+            Counted {
+                wording: search.wording,
+                searcher: search.searcher,
+                times: times.unwrap_or_default().max(1),
+            }
+        });
+        read.collect()
+    }
+
+    /// How many wordings are wanted.
+    pub(crate) fn popular(&mut self, limit: i32) -> usize {
+        self.number("limit", limit, DEFAULT_POPULAR, MOST_ANSWERED)
+    }
+
+    /// How many must have searched for them.
+    pub(crate) fn searchers(&mut self, least: i32) -> usize {
+        self.number("min_searchers", least, 1, MOST_SEARCHERS)
+    }
+
+    fn number(&mut self, field: &str, value: i32, default: usize, most: usize) -> usize {
+        let number = usize::try_from(value).ok().filter(|number| *number <= most);
+        self.violations.check(number.is_none(), field, || {
+            format!("must be 1 to {most}, or 0 for {default}")
+        });
+        match number {
+            None | Some(0) => default,
+            Some(number) => number,
+        }
     }
 
     pub(crate) fn entry(&mut self, field: &str, entry: Option<Entry>) -> (Key, Stored) {

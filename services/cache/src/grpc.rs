@@ -9,11 +9,12 @@ use mediamesh_proto::{
     Error, ErrorKind, ErrorReason, TenantId,
     cache::v1::{
         BatchGetEntriesRequest, BatchGetEntriesResponse, BatchSetEntriesRequest,
-        BatchSetEntriesResponse, GetCacheStatsRequest, GetCacheStatsResponse, GetEntryRequest,
-        GetEntryResponse, InvalidateEntriesRequest, InvalidateEntriesResponse, Lookup,
-        ReleaseLeaseRequest, ReleaseLeaseResponse, SetEntryRequest, SetEntryResponse,
-        WatchInvalidationsRequest, WatchInvalidationsResponse, cache_service_server::CacheService,
-        get_entry_response::Outcome,
+        BatchSetEntriesResponse, CountSearchesRequest, CountSearchesResponse, GetCacheStatsRequest,
+        GetCacheStatsResponse, GetEntryRequest, GetEntryResponse, InvalidateEntriesRequest,
+        InvalidateEntriesResponse, ListPopularSearchesRequest, ListPopularSearchesResponse, Lookup,
+        PopularWording, ReleaseLeaseRequest, ReleaseLeaseResponse, SetEntryRequest,
+        SetEntryResponse, WatchInvalidationsRequest, WatchInvalidationsResponse,
+        cache_service_server::CacheService, get_entry_response::Outcome,
     },
 };
 use mediamesh_telemetry::HealthRegistry;
@@ -144,14 +145,14 @@ impl CacheService for Grpc {
         reader.batch("keys", request.keys.len());
         reader.batch("tags", request.tags.len());
         reader.tags("tags", &request.tags);
-        reader.prefix(&request.key_prefix);
+        let patterns = reader.patterns(&request.key_prefix, &request.key_pattern);
         let keys: Vec<Key> = (request.keys.iter().enumerate())
             .map(|(index, name)| reader.key(&format!("keys[{index}]"), name))
             .collect();
         reader.finish()?;
         let removed = self
             .service
-            .invalidate(tenant, keys, request.tags, request.key_prefix)
+            .invalidate(tenant, keys, request.tags, patterns)
             .await;
         let removed = i64::try_from(removed).unwrap_or(i64::MAX);
         Ok(Response::new(InvalidateEntriesResponse { removed }))
@@ -175,6 +176,42 @@ impl CacheService for Grpc {
         }
         let changes = self.service.watch();
         Ok(Response::new(watch::stream(changes, &self.health)))
+    }
+
+    async fn count_searches(
+        &self,
+        request: Request<CountSearchesRequest>,
+    ) -> Result<Response<CountSearchesResponse>, Status> {
+        let tenant = tenant(&request)?;
+        let mut reader = self.reader(tenant);
+        let searches = reader.searches(request.into_inner().searches);
+        reader.finish()?;
+        self.service.popular.count(tenant, searches).await;
+        Ok(Response::new(CountSearchesResponse {}))
+    }
+
+    async fn list_popular_searches(
+        &self,
+        request: Request<ListPopularSearchesRequest>,
+    ) -> Result<Response<ListPopularSearchesResponse>, Status> {
+        let tenant = tenant(&request)?;
+        let mut reader = self.reader(tenant);
+        let request = request.into_inner();
+        reader.prefix("prefix", &request.prefix);
+        let limit = reader.popular(request.limit);
+        let searchers = reader.searchers(request.min_searchers);
+        reader.finish()?;
+        let popular = &self.service.popular;
+        let found = popular
+            .list(tenant, &request.prefix, searchers, limit)
+            .await;
+        let wordings = found.into_iter().map(|one| PopularWording {
+            wording: one.wording,
+            searches: i64::try_from(one.searches).unwrap_or(i64::MAX),
+        });
+        Ok(Response::new(ListPopularSearchesResponse {
+            wordings: wordings.collect(),
+        }))
     }
 
     async fn get_cache_stats(

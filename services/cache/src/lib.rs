@@ -6,6 +6,7 @@
 //! - `convert`: requests to entries with all validation, entries to messages
 //! - `service`: one function per operation
 //! - `leases`: who fills a missing key, and who waits for that
+//! - `popular`: what is searched for most, in Redis or in memory
 //! - `tiers`: memory first, Redis behind it; memory itself is `mediamesh_near`
 //! - [`redis`]: the second tier, shared by all processes, and the feed between them
 //! - [`sessions`]: who is logged in
@@ -16,6 +17,7 @@ mod grpc;
 mod leases;
 mod metrics;
 pub mod options;
+mod popular;
 pub mod redis;
 mod service;
 pub mod sessions;
@@ -84,7 +86,10 @@ pub fn build(options: Options, deps: Deps) -> Result<Cache, BuildError> {
     let session_options = Arc::new(options.sessions.clone());
     let mut session_store = None;
     let service = match settings.enabled() {
-        false => service::Service::new(options, tiers::Tiers::new(memory, None), metrics),
+        false => {
+            let popular = popular::Popular::new(None, metrics.search_counts_lost.clone());
+            service::Service::new(options, tiers::Tiers::new(memory, None), popular, metrics)
+        }
         true => {
             let connector = redis::Connector::new(&settings)?;
             let redis = redis::Redis::new(settings, redis::RedisMetrics::new(&deps.metrics));
@@ -94,7 +99,9 @@ pub fn build(options: Options, deps: Deps) -> Result<Cache, BuildError> {
                 feed,
             };
             let tiers = tiers::Tiers::new(memory, Some(shared));
-            let service = service::Service::new(options, tiers, metrics);
+            let lost = metrics.search_counts_lost.clone();
+            let popular = popular::Popular::new(Some(Arc::clone(&redis)), lost);
+            let service = service::Service::new(options, tiers, popular, metrics);
             session_store = Some(sessions::Store::Redis(Arc::clone(&redis)));
             connect(&service, redis, connector, queue, deps.health.clone());
             service

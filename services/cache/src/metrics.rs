@@ -19,6 +19,8 @@ pub(crate) struct CacheMetrics {
     pub(crate) leases_lost: Counter,
     /// `mediamesh_cache_refreshes_total`: callers asked to compute an entry anew.
     pub(crate) refreshes: Counter,
+    /// `mediamesh_cache_search_counts_lost_total`: searches that Redis was not there to count.
+    pub(crate) search_counts_lost: Counter,
     /// Of the entries in memory.
     pub(crate) memory: MemoryMetrics,
 }
@@ -41,6 +43,10 @@ impl CacheMetrics {
             refreshes: counter(
                 "cache_refreshes",
                 "Callers asked to compute an entry anew beside the answer",
+            ),
+            search_counts_lost: counter(
+                "cache_search_counts_lost",
+                "Searches not counted because Redis did not answer",
             ),
             memory: MemoryMetrics::new(metrics, "cache"),
         }

@@ -20,8 +20,9 @@
 //! - [`options`]: what can be set
 //! - `connection`: one server or a cluster behind one type; `fault`: how a call ends
 //! - `keys`: names of keys; `codec`: entries as bytes; `scripts`: what must happen at once
-//! - `store`: entries in Redis; `scan`: removal by prefix; `stats`: what Redis says of itself
+//! - `searches`: what is searched for, counted in Redis
 //! - `sessions`, `session_scripts`: sessions, which live here and nowhere else
+//! - `store`: entries in Redis; `scan`: removal by pattern; `stats`: what Redis says of itself
 //! - `journal`: removals that Redis has not been told of; `keeper`: connects, probes, replays
 //! - `feed`: what happened, to and from the other processes
 
@@ -36,6 +37,7 @@ mod metrics;
 pub mod options;
 mod scan;
 mod scripts;
+mod searches;
 mod session_scripts;
 mod sessions;
 mod stats;

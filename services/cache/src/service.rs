@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use mediamesh_mesh::MAX_MESSAGE_BYTES;
-use mediamesh_near::{Key, Stored};
+use mediamesh_near::{Key, Pattern, Stored};
 use mediamesh_proto::{
     Error, ErrorKind, ErrorReason, TenantId, cache::v1::GetCacheStatsResponse, time::now_micros,
 };
@@ -14,6 +14,7 @@ use crate::{
     leases::{Claim, Leases, Reach},
     metrics::CacheMetrics,
     options::Options,
+    popular::Popular,
     redis::{Change, Claimed, Told},
     tiers::{Filled, Tiers},
 };
@@ -51,17 +52,24 @@ pub(crate) struct Service {
     pub(crate) options: Options,
     tiers: Tiers,
     leases: Leases,
+    pub(crate) popular: Popular,
     metrics: CacheMetrics,
     /// What runs beside the calls, until the service is gone.
     tasks: Mutex<JoinSet<()>>,
 }
 
 impl Service {
-    pub(crate) fn new(options: Options, tiers: Tiers, metrics: CacheMetrics) -> Arc<Self> {
+    pub(crate) fn new(
+        options: Options,
+        tiers: Tiers,
+        popular: Popular,
+        metrics: CacheMetrics,
+    ) -> Arc<Self> {
         Arc::new(Self {
             options,
             tiers,
             leases: Leases::new(),
+            popular,
             metrics,
             tasks: Mutex::default(),
         })
@@ -334,13 +342,13 @@ impl Service {
         .await;
     }
 
-    /// Removes entries by name, tag and prefix; answers how many.
+    /// Removes entries by name, tag and pattern; answers how many.
     pub(crate) async fn invalidate(
         self: &Arc<Self>,
         tenant: TenantId,
         keys: Vec<Key>,
         tags: Vec<String>,
-        prefix: String,
+        patterns: Vec<Pattern>,
     ) -> u64 {
         let service = Arc::clone(self);
         self.finish(async move {
@@ -356,9 +364,9 @@ impl Service {
                 }
                 removed += tagged.len() as u64;
             }
-            if !prefix.is_empty() {
-                let covered = |key: &Key| key.tenant == tenant && key.name.starts_with(&prefix);
-                removed += service.tiers.remove_prefix(tenant, &prefix).await;
+            for pattern in &patterns {
+                let covered = |key: &Key| key.tenant == tenant && pattern.matches(&key.name);
+                removed += service.tiers.remove_matching(tenant, pattern).await;
                 service.leases.revoke_where(covered);
             }
             removed

@@ -6,7 +6,7 @@
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
-use mediamesh_near::{Key, Memory, Stored, Usage};
+use mediamesh_near::{Key, Memory, Pattern, Stored, Usage};
 use mediamesh_proto::{TenantId, cache::v1::RedisStats};
 use tokio::sync::broadcast;
 
@@ -220,19 +220,22 @@ impl Tiers {
         removed
     }
 
-    /// Removes a tenant's entries whose name starts with `prefix`; answers how many.
-    pub(crate) async fn remove_prefix(&self, tenant: TenantId, prefix: &str) -> u64 {
+    /// Removes a tenant's entries whose name matches; answers how many.
+    ///
+    /// Others are told of all names that start so: they forget some more, and need not know patterns.
+    pub(crate) async fn remove_matching(&self, tenant: TenantId, pattern: &Pattern) -> u64 {
         let mut removed = 0;
         if let Some(shared) = &self.shared {
-            match shared.redis.remove_prefix(tenant, prefix).await {
+            match shared.redis.remove_matching(tenant, pattern).await {
                 Ok(count) => removed = count,
-                Err(_) => shared.later([Removal::Prefix(tenant, prefix.to_owned())]),
+                Err(_) => shared.later([Removal::Matching(tenant, pattern.clone())]),
             }
         }
-        removed = removed.max(self.memory.remove_prefix(tenant, prefix).await);
+        removed = removed.max(self.memory.remove_matching(tenant, pattern).await);
         self.tell(Change {
             tenant_id: tenant.to_string(),
-            key_prefix: prefix.to_owned(),
+            key_prefix: pattern.beginning().to_owned(),
+            everything: pattern.beginning().is_empty(),
             ..Change::default()
         })
         .await;
@@ -291,7 +294,8 @@ impl Tiers {
                     self.memory.remove_tagged(tenant, tag).await;
                 }
                 if !change.key_prefix.is_empty() {
-                    self.memory.remove_prefix(tenant, &change.key_prefix).await;
+                    let pattern = Pattern::prefix(&change.key_prefix);
+                    self.memory.remove_matching(tenant, &pattern).await;
                 }
             }
             _ => self.memory.clear().await,

@@ -44,6 +44,8 @@ const item = (id) => `/v1/mediaItems/${encodeURIComponent(id)}`;
 
 export const listItems = (query, signal) => call('GET', '/v1/mediaItems', { query, signal });
 export const search = (request, signal) => call('POST', '/v1/mediaItems:search', { body: request, signal });
+/** What the user or others searched for that starts so. */
+export const suggest = (prefix, signal) => call('GET', '/v1/searches:suggest', { query: new URLSearchParams({ prefix, limit: 8 }), signal });
 export const getItem = (id, signal) => call('GET', item(id), { signal });
 /** Whatever changed meanwhile: what was asked is whether the photo should go. */
 export const deleteItem = (id) => call('DELETE', item(id));

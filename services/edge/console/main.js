@@ -9,6 +9,7 @@ import { PageSource } from './source.js';
 import { Grid } from './grid.js';
 import { ItemView } from './item.js';
 import { renderFilters } from './filters.js';
+import { startRemembering } from './remember.js';
 import { startSearchBox } from './search.js';
 import { startDrop } from './drop.js';
 import { startUploads } from './upload_panel.js';
@@ -131,6 +132,7 @@ $('h1 a').addEventListener('click', (event) => {
 });
 
 startSearchBox({ grid });
+startRemembering();
 startDrop({ onUpload: (files) => uploads.add(files), onSearch: (blob, name) => state.setImage({ blob, name }) });
 startKeyboard({ grid, uploads });
 renderFilters(state.get());

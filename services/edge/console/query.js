@@ -4,6 +4,9 @@
 import * as api from './api.js';
 import { image } from './state.js';
 
+/** Hits of the first page: few, so that they are there soon. */
+export const FIRST_PAGE = 60;
+
 /** Whether the list route can answer, which knows folder, tags, kind and state. */
 export function isBrowse(state) {
   if (state.failed) return true;
@@ -101,7 +104,8 @@ export function pagesOf(state) {
   }
   const picture = image;
   const head = async (token, signal) => {
-    const request = { ...searchRequest(state), limit: token ? 200 : 60 };
+    // What stands in the box while somebody types is no search of theirs yet; see remember.js.
+    const request = { ...searchRequest(state), limit: token ? 200 : FIRST_PAGE, private: true };
     if (token) request.pageToken = token;
     const answer = picture
       ? await api.searchByImage(picture.blob, request, signal)

@@ -12,10 +12,11 @@ use mediamesh_proto::{
     ErrorReason,
     cache::v1::{
         BatchGetEntriesRequest, BatchGetEntriesResponse, BatchSetEntriesRequest,
-        BatchSetEntriesResponse, Entry, GetCacheStatsRequest, GetCacheStatsResponse,
-        GetEntryRequest, GetEntryResponse, InvalidateEntriesRequest, InvalidateEntriesResponse,
-        Lookup, ReleaseLeaseRequest, ReleaseLeaseResponse, SetEntryRequest, SetEntryResponse,
-        WatchInvalidationsRequest, WatchInvalidationsResponse,
+        BatchSetEntriesResponse, CountSearchesRequest, CountSearchesResponse, Entry,
+        GetCacheStatsRequest, GetCacheStatsResponse, GetEntryRequest, GetEntryResponse,
+        InvalidateEntriesRequest, InvalidateEntriesResponse, ListPopularSearchesRequest,
+        ListPopularSearchesResponse, Lookup, ReleaseLeaseRequest, ReleaseLeaseResponse,
+        SetEntryRequest, SetEntryResponse, WatchInvalidationsRequest, WatchInvalidationsResponse,
         cache_service_server::{CacheService, CacheServiceServer},
     },
     embedding::v1::{
@@ -98,6 +99,20 @@ impl CacheService for MapCache {
         &self,
         _: Request<WatchInvalidationsRequest>,
     ) -> Result<Response<Self::WatchInvalidationsStream>, Status> {
+        Err(Status::unimplemented("not called"))
+    }
+
+    async fn count_searches(
+        &self,
+        _: Request<CountSearchesRequest>,
+    ) -> Result<Response<CountSearchesResponse>, Status> {
+        Err(Status::unimplemented("not called"))
+    }
+
+    async fn list_popular_searches(
+        &self,
+        _: Request<ListPopularSearchesRequest>,
+    ) -> Result<Response<ListPopularSearchesResponse>, Status> {
         Err(Status::unimplemented("not called"))
     }
 

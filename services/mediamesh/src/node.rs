@@ -237,6 +237,7 @@ impl Parts<'_> {
     fn search(&self, stores: Stores) -> mediamesh_search::Search {
         let deps = mediamesh_search::Deps {
             store: stores.search,
+            history: stores.history,
             vectors: stores.vectors,
             index_dir: self.dir.vectors(),
             embedding: self.channel(ServiceName::Embedding),

@@ -5,7 +5,8 @@ use std::{sync::Arc, time::Duration};
 use anyhow::{Context as _, Result};
 use mediamesh_mesh::Priority;
 use mediamesh_store::{
-    Database, DatabaseOptions, JobStore, KeyStore, MediaStore, SearchStore, VectorStore,
+    Database, DatabaseOptions, HistoryStore, JobStore, KeyStore, MediaStore, SearchStore,
+    VectorStore,
     database::Observer,
     postgres::{self, PostgresStore},
     sqlite::SqliteStore,
@@ -23,6 +24,7 @@ pub(crate) struct Stores {
     pub(crate) jobs: Arc<dyn JobStore>,
     pub(crate) keys: Arc<dyn KeyStore>,
     pub(crate) search: Arc<dyn SearchStore>,
+    pub(crate) history: Arc<dyn HistoryStore>,
     /// Set where the database searches vectors.
     pub(crate) vectors: Option<Arc<dyn VectorStore>>,
     /// No other process works on this database: the data folder is locked.
@@ -93,13 +95,14 @@ impl Stores {
 
     fn of<S>(store: S) -> Self
     where
-        S: MediaStore + JobStore + KeyStore + SearchStore + 'static,
+        S: MediaStore + JobStore + KeyStore + SearchStore + HistoryStore + 'static,
     {
         let store = Arc::new(store);
         Self {
             media: Arc::clone(&store) as Arc<dyn MediaStore>,
             jobs: Arc::clone(&store) as Arc<dyn JobStore>,
             keys: Arc::clone(&store) as Arc<dyn KeyStore>,
+            history: Arc::clone(&store) as Arc<dyn HistoryStore>,
             search: store,
             vectors: None,
             sole: false,

@@ -19,6 +19,7 @@ use prost::Message as _;
 use crate::{
     options::Options,
     query::{Lists, Order, Query},
+    wording::wording,
 };
 
 /// Sort key of a page token: hits to skip, and the newest item that the first page could see.
@@ -50,11 +51,30 @@ const COLORS: [(&str, [u8; 3]); 12] = [
     ("white", [0xf8, 0xf8, 0xf8]),
 ];
 
-/// What a page token is bound to: the tenant, and the rest of the request.
-pub(crate) fn fingerprint(tenant: TenantId, message: &SearchMediaRequest) -> Vec<u8> {
+/// What a page token is bound to, and what an answer is kept under: the tenant, and the rest of the
+/// request but how it is written (S1-27) and what does not change its answer.
+pub(crate) fn fingerprint(
+    tenant: TenantId,
+    message: &SearchMediaRequest,
+    options: &Options,
+) -> Vec<u8> {
+    let canonical = SearchMediaRequest {
+        query: wording(&message.query),
+        limit: i32::try_from(limit(message, options)).unwrap_or(i32::MAX),
+        page_token: String::new(),
+        private: false,
+        ..message.clone()
+    };
     let mut bytes = tenant.0.as_bytes().to_vec();
-    bytes.extend(message.encode_to_vec());
+    bytes.extend(canonical.encode_to_vec());
     bytes
+}
+
+fn limit(message: &SearchMediaRequest, options: &Options) -> u32 {
+    match u32::try_from(message.limit).unwrap_or(0) {
+        0 => options.default_limit,
+        wanted => wanted.min(options.max_limit),
+    }
 }
 
 /// Reads a search. `has_image` says that a picture follows or came with it.
@@ -68,7 +88,8 @@ pub(crate) fn query(
     page_tokens: &PageTokens,
 ) -> Result<Query, Error> {
     let token = std::mem::take(&mut message.page_token);
-    let fingerprint = fingerprint(tenant, &message);
+    let fingerprint = fingerprint(tenant, &message, options);
+    let limit = limit(&message, options);
     let cursor: Option<Cursor> = page_tokens.open(&fingerprint, &token)?;
 
     let mut faults = Violations::new();
@@ -148,10 +169,6 @@ pub(crate) fn query(
     });
     faults.finish()?;
 
-    let limit = match u32::try_from(message.limit).unwrap_or(0) {
-        0 => options.default_limit,
-        wanted => wanted.min(options.max_limit),
-    };
     let (skip, newest_key) = match cursor {
         Some((skip, newest)) => (skip.min(max_depth as usize), Some(newest)),
         None => (offset.unwrap_or(0) as usize, None),

@@ -4,22 +4,27 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 use mediamesh_imaging::{Limits, RgbImage, decode_rgb_within};
-use mediamesh_mesh::identity;
+use mediamesh_mesh::{Identity, identity};
 use mediamesh_proto::{
     Error as ProtoError, ErrorKind, ErrorReason, TenantId,
-    page_token::PageTokens,
     search::v1::{
-        GetIndexStatsRequest, GetIndexStatsResponse, IndexMediaRequest, IndexMediaResponse,
+        DeleteSearchHistoryRequest, DeleteSearchHistoryResponse, GetIndexStatsRequest,
+        GetIndexStatsResponse, IndexMediaRequest, IndexMediaResponse, ListPopularSearchesRequest,
+        ListPopularSearchesResponse, ListSearchHistoryRequest, ListSearchHistoryResponse,
         SearchByImageRequest, SearchByImageResponse, SearchMediaRequest, SearchMediaResponse,
-        StreamSearchMediaRequest, StreamSearchMediaResponse, search_by_image_request,
-        search_service_server::SearchService, stream_search_media_response::Payload,
+        StreamSearchMediaRequest, StreamSearchMediaResponse, SuggestSearchesRequest,
+        SuggestSearchesResponse, WarmSearchesRequest, WarmSearchesResponse,
+        search_by_image_request, search_service_server::SearchService,
+        stream_search_media_response::Payload,
     },
 };
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::{convert, error::Error, query::Query, service::Service};
+use crate::{convert, error::Error, service::Service};
+
+mod past;
 
 /// Hits read at a time by a streamed search: the first are on their way before the last is read.
 const STREAM_BATCH: usize = 16;
@@ -28,7 +33,6 @@ const QUERY_IMAGE_SIDE: u32 = 512;
 
 pub(crate) struct Grpc {
     pub(crate) service: Arc<Service>,
-    pub(crate) page_tokens: PageTokens,
 }
 
 fn tenant<T>(request: &Request<T>) -> Result<TenantId, Status> {
@@ -36,37 +40,12 @@ fn tenant<T>(request: &Request<T>) -> Result<TenantId, Status> {
 }
 
 impl Grpc {
-    fn query(
-        &self,
-        message: SearchMediaRequest,
-        tenant: TenantId,
-        image: bool,
-    ) -> Result<Query, Error> {
-        Ok(convert::query(
-            message,
-            tenant,
-            image,
-            &self.service.options,
-            &self.page_tokens,
-        )?)
-    }
-
-    async fn answer(
-        &self,
-        message: SearchMediaRequest,
-        query: Query,
-    ) -> Result<SearchMediaResponse, Error> {
-        self.service
-            .search(&query, |newest| self.next_page(message, &query, newest))
-            .await
-    }
-
-    /// Seals the place after this page for the same request.
-    fn next_page(&self, mut message: SearchMediaRequest, query: &Query, newest_key: u32) -> String {
-        message.page_token.clear();
-        let cursor: convert::Cursor = (query.depth(), newest_key);
-        let scope = convert::fingerprint(query.tenant, &message);
-        self.page_tokens.seal(&scope, &cursor)
+    /// Notes a search that was answered, unless its user asked not to. Pages of one search are one.
+    fn note(&self, user: &Identity, message: &SearchMediaRequest) {
+        let first = message.page_token.is_empty() && message.offset == 0;
+        if first && !message.private {
+            self.service.past.note(user, &message.query);
+        }
     }
 
     /// Reads a search by image: its parameters, then the file.
@@ -131,10 +110,12 @@ impl SearchService for Grpc {
         &self,
         request: Request<SearchMediaRequest>,
     ) -> Result<Response<SearchMediaResponse>, Status> {
-        let tenant = tenant(&request)?;
+        let user = identity(&request)?.clone();
         let message = request.into_inner();
-        let query = self.query(message.clone(), tenant, false)?;
-        Ok(Response::new(self.answer(message, query).await?))
+        let tenant = TenantId(user.tenant_id);
+        let answer = self.service.answer(message.clone(), tenant, None).await?;
+        self.note(&user, &message);
+        Ok(Response::new(answer))
     }
 
     type StreamSearchMediaStream = ReceiverStream<Result<StreamSearchMediaResponse, Status>>;
@@ -143,9 +124,10 @@ impl SearchService for Grpc {
         &self,
         request: Request<StreamSearchMediaRequest>,
     ) -> Result<Response<Self::StreamSearchMediaStream>, Status> {
-        let tenant = tenant(&request)?;
+        let user = identity(&request)?.clone();
+        let tenant = TenantId(user.tenant_id);
         let message = request.into_inner().search.unwrap_or_default();
-        let query = self.query(message.clone(), tenant, false)?;
+        let query = self.service.query(message.clone(), tenant, false)?;
         let service = Arc::clone(&self.service);
         let corpus_version = service
             .store
@@ -154,9 +136,10 @@ impl SearchService for Grpc {
             .map_err(Error::from)?;
         let ranked = service.rank(&query, corpus_version).await?;
         let next_page = match ranked.more {
-            true => self.next_page(message, &query, ranked.newest_key),
+            true => service.next_page(&message, &query, ranked.newest_key),
             false => String::new(),
         };
+        self.note(&user, &message);
         // A slow reader holds the channel, and with it the reading of rows, back.
         let (out, stream) = mpsc::channel(STREAM_BATCH);
         let send = async move {
@@ -196,11 +179,12 @@ impl SearchService for Grpc {
         &self,
         request: Request<Streaming<SearchByImageRequest>>,
     ) -> Result<Response<SearchByImageResponse>, Status> {
-        let tenant = tenant(&request)?;
+        let user = identity(&request)?.clone();
+        let tenant = TenantId(user.tenant_id);
         let (message, image) = self.receive(request.into_inner()).await?;
-        let mut query = self.query(message.clone(), tenant, true)?;
-        query.image = Some(image);
-        let search = self.answer(message, query).await?;
+        let answer = self.service.answer(message.clone(), tenant, Some(image));
+        let search = answer.await?;
+        self.note(&user, &message);
         Ok(Response::new(SearchByImageResponse {
             search: Some(search),
         }))
@@ -216,6 +200,41 @@ impl SearchService for Grpc {
             true => Ok(Response::new(IndexMediaResponse {})),
             false => Err(Error::NoSuchItem(id).into()),
         }
+    }
+
+    async fn list_popular_searches(
+        &self,
+        request: Request<ListPopularSearchesRequest>,
+    ) -> Result<Response<ListPopularSearchesResponse>, Status> {
+        self.popular(request).await.map(Response::new)
+    }
+
+    async fn list_search_history(
+        &self,
+        request: Request<ListSearchHistoryRequest>,
+    ) -> Result<Response<ListSearchHistoryResponse>, Status> {
+        self.history(request).await.map(Response::new)
+    }
+
+    async fn delete_search_history(
+        &self,
+        request: Request<DeleteSearchHistoryRequest>,
+    ) -> Result<Response<DeleteSearchHistoryResponse>, Status> {
+        self.forget(request).await.map(Response::new)
+    }
+
+    async fn suggest_searches(
+        &self,
+        request: Request<SuggestSearchesRequest>,
+    ) -> Result<Response<SuggestSearchesResponse>, Status> {
+        self.suggest(request).await.map(Response::new)
+    }
+
+    async fn warm_searches(
+        &self,
+        request: Request<WarmSearchesRequest>,
+    ) -> Result<Response<WarmSearchesResponse>, Status> {
+        self.warm(request).await.map(Response::new)
     }
 
     async fn get_index_stats(

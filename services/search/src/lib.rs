@@ -11,6 +11,10 @@
 //! - `matching`: the items that a filter lets through
 //! - `embedder`: the embedding service as search sees it
 //! - `result_cache`: the cache service as search sees it
+//! - `wording`: what counts as the same search
+//! - `past`: what was searched for, by whom and how often; `suggest`: completions from it
+//! - `restore`: what was popular is known again after a restart
+//! - `warm`: popular searches are answered before they are asked
 //! - `metrics`, `error`
 
 mod convert;
@@ -21,20 +25,26 @@ mod grpc;
 mod matching;
 mod metrics;
 pub mod options;
+mod past;
 pub mod query;
+mod restore;
 mod result_cache;
 mod retrieve;
 mod service;
 mod spaces;
+mod suggest;
+mod warm;
+mod wording;
 
 use std::{path::PathBuf, sync::Arc};
 
+use futures::FutureExt as _;
 use mediamesh_mesh::Channel;
 use mediamesh_near::NearCache;
 use mediamesh_proto::{
     page_token::PageTokens, search::v1::search_service_server::SearchServiceServer,
 };
-use mediamesh_store::{SearchStore, VectorStore};
+use mediamesh_store::{HistoryStore, SearchStore, VectorStore};
 use mediamesh_telemetry::Metrics;
 use tokio::sync::Semaphore;
 
@@ -45,6 +55,8 @@ pub use options::Options;
 pub struct Deps {
     /// Rows.
     pub store: Arc<dyn SearchStore>,
+    /// What users searched for.
+    pub history: Arc<dyn HistoryStore>,
     /// Searches vectors, where the database does; else indexes in this process do.
     pub vectors: Option<Arc<dyn VectorStore>>,
     /// Where snapshots of the vector indexes lie.
@@ -63,7 +75,6 @@ pub struct Deps {
 #[derive(Clone)]
 pub struct Search {
     service: Arc<service::Service>,
-    page_tokens: PageTokens,
 }
 
 /// Builds the service. Indexes are opened by [`Search::open_indexes`].
@@ -81,13 +92,20 @@ pub fn build(options: Options, deps: Deps) -> Search {
         decoding: Arc::new(Semaphore::new(
             std::thread::available_parallelism().map_or(2, usize::from),
         )),
+        past: Arc::new(past::Past::new(
+            &options,
+            deps.history,
+            deps.cache.clone(),
+            metrics.history_lost.clone(),
+        )),
+        tenants: warm::Tenants::default(),
         cache: result_cache::ResultCache::new(deps.cache, options.cache_ttl()),
+        page_tokens: deps.page_tokens,
         metrics,
         options,
     };
     Search {
         service: Arc::new(service),
-        page_tokens: deps.page_tokens,
     }
 }
 
@@ -100,7 +118,6 @@ impl Search {
     {
         SearchServiceServer::new(grpc::Grpc {
             service: Arc::clone(&self.service),
-            page_tokens: self.page_tokens.clone(),
         })
     }
 
@@ -118,8 +135,18 @@ impl Search {
         self.service.spaces.tend().await;
     }
 
-    /// Writes snapshots from time to time until `shutdown`, and once more then.
+    /// Does what no call waits for until `shutdown`: snapshots, the history of users, and answers to
+    /// popular searches. What is noted or changed then is written once more.
     pub async fn run(&self, shutdown: impl Future<Output = ()>) {
+        let shutdown = shutdown.shared();
+        tokio::join!(
+            self.keep_snapshots(shutdown.clone()),
+            self.service.past.run(shutdown.clone()),
+            self.service.keep_warm(shutdown),
+        );
+    }
+
+    async fn keep_snapshots(&self, shutdown: impl Future<Output = ()>) {
         let every = self.service.options.snapshot_interval();
         tokio::pin!(shutdown);
         loop {

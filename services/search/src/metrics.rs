@@ -38,6 +38,17 @@ pub(crate) struct SearchMetrics {
     pub(crate) degraded: Counter,
     /// `mediamesh_search_plans_total` by plan of the vector index.
     pub(crate) plans: Family<PlanLabels, Counter>,
+    /// `mediamesh_search_history_lost_total`: searches missing from histories.
+    pub(crate) history_lost: Counter,
+    /// `mediamesh_search_warmed_total` by outcome.
+    pub(crate) warmed: Family<WarmLabels, Counter>,
+}
+
+/// What became of a popular search that was to be warmed.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct WarmLabels {
+    /// `warmed`, `cached` or `failed`.
+    pub(crate) outcome: &'static str,
 }
 
 /// How a vector list was searched.
@@ -70,6 +81,16 @@ impl SearchMetrics {
             plans: metrics.register(
                 "search_vector_plans",
                 "Vector lists by the plan that searched them",
+                Family::default(),
+            ),
+            history_lost: metrics.register(
+                "search_history_lost",
+                "Searches that are missing from the history of their users",
+                Counter::default(),
+            ),
+            warmed: metrics.register(
+                "search_warmed",
+                "Popular searches answered before they were asked",
                 Family::default(),
             ),
         }

@@ -32,6 +32,18 @@ pub struct Options {
     pub cache_ttl_secs: u64,
     /// Snapshot interval of changed vector indexes, in seconds.
     pub snapshot_interval_secs: u64,
+    /// Days for which a user's own searches are kept; 0 = none are.
+    pub history_retention_days: u32,
+    /// Searches kept of one user, the newest; 0 = none.
+    pub max_history_per_user: u32,
+    /// Users that must have searched for something before others of the tenant are told that people
+    /// do, 1 to 16.
+    pub popular_min_searchers: u32,
+    /// Popular searches that are answered into the cache before they are asked, at most 100 (S1-35);
+    /// 0 = none.
+    pub warm_searches: u32,
+    /// How long the items of a tenant must rest before that is done, in seconds.
+    pub warm_after_secs: u64,
 }
 
 impl Default for Options {
@@ -51,6 +63,12 @@ impl Default for Options {
             max_matching_sets_bytes: 16 * 1024 * 1024,
             cache_ttl_secs: 3600,
             snapshot_interval_secs: 60,
+            history_retention_days: 90,
+            max_history_per_user: 1000,
+            // of two, each could read what the other is looking for
+            popular_min_searchers: 3,
+            warm_searches: 20,
+            warm_after_secs: 10,
         }
     }
 }
@@ -89,6 +107,21 @@ impl Options {
                 "search.list_depth, search.rrf_k and search.snapshot_interval_secs must be at least 1"
                     .to_owned(),
             );
+        }
+        if !(1..=16).contains(&self.popular_min_searchers) {
+            faults.push(format!(
+                "search.popular_min_searchers is {}; it must be 1 to 16",
+                self.popular_min_searchers
+            ));
+        }
+        if self.warm_searches > 100 {
+            faults.push(format!(
+                "search.warm_searches is {}; limit is 100",
+                self.warm_searches
+            ));
+        }
+        if self.warm_after_secs == 0 {
+            faults.push("search.warm_after_secs is 0; it must be at least 1".to_owned());
         }
         faults
     }

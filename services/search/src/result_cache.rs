@@ -19,13 +19,16 @@ use crate::query::Query;
 
 /// Most hits of an answer that is kept (S1-26).
 const MAX_CACHED_HITS: usize = 100;
+/// An answer may be given for one part in so many of its time to live longer, while it is computed
+/// anew.
+const STALE_SHARE: u32 = 10;
 /// Longest that callers of the same search wait for the first of them.
 const LEASE: Duration = Duration::from_secs(10);
 
 /// What a look-up found.
 pub(crate) enum Lookup {
-    /// The answer.
-    Hit(Box<SearchMediaResponse>),
+    /// The answer; the lease, if any, is to compute it anew beside it.
+    Hit(Box<SearchMediaResponse>, Option<Lease>),
     /// No answer; the lease, if any, must be settled.
     Miss(Option<Lease>),
 }
@@ -81,23 +84,25 @@ impl ResultCache {
             key: key.clone(),
             lease_ttl: Some(duration(LEASE)),
             wait_timeout: Some(duration(LEASE)),
-            early_refresh: false,
+            early_refresh: true,
         };
-        match self
-            .client
-            .get_entry(request)
-            .await
-            .map(|answer| answer.outcome)
-        {
-            Ok(Some(Outcome::Entry(entry))) => match SearchMediaResponse::decode(entry.value) {
-                Ok(answer) => Lookup::Hit(Box::new(answer)),
-                Err(_) => Lookup::Miss(None),
-            },
-            Ok(Some(Outcome::LeaseToken(token))) => Lookup::Miss(Some(Lease {
-                client: self.client.clone(),
-                held: Some((key, token)),
-            })),
-            Ok(None) | Err(_) => Lookup::Miss(None),
+        let Ok(answer) = self.client.get_entry(request).await else {
+            return Lookup::Miss(None);
+        };
+        let lease = |token| Lease {
+            client: self.client.clone(),
+            held: Some((key, token)),
+        };
+        match answer.outcome {
+            Some(Outcome::Entry(entry)) => {
+                let refresh = (answer.refresh_token != 0).then(|| lease(answer.refresh_token));
+                match SearchMediaResponse::decode(entry.value) {
+                    Ok(answer) => Lookup::Hit(Box::new(answer), refresh),
+                    Err(_) => Lookup::Miss(refresh),
+                }
+            }
+            Some(Outcome::LeaseToken(token)) => Lookup::Miss(Some(lease(token))),
+            None => Lookup::Miss(None),
         }
     }
 
@@ -115,7 +120,8 @@ impl ResultCache {
             negative: false,
             ttl: Some(duration(self.ttl)),
             tags: vec!["search".to_owned()],
-            stale_ttl: None,
+            // no staler than its corpus version: only a model may have changed since
+            stale_ttl: Some(duration(self.ttl / STALE_SHARE)),
         };
         let request = SetEntryRequest {
             entry: Some(entry),

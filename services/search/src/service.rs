@@ -2,11 +2,14 @@
 
 use std::{collections::HashMap, sync::Arc};
 
+use mediamesh_imaging::RgbImage;
+use mediamesh_mesh::{identity, priority};
 use mediamesh_proto::{
     MediaItemId, TenantId,
+    page_token::PageTokens,
     search::v1::{
         GetIndexStatsResponse, HitExplanation, HitPart, SearchExplanation, SearchHit,
-        SearchMediaResponse, SearchTimings, VectorIndexStats,
+        SearchMediaRequest, SearchMediaResponse, SearchTimings, VectorIndexStats,
     },
     time::duration,
 };
@@ -14,17 +17,19 @@ use mediamesh_store::SearchStore;
 use tokio::{sync::Semaphore, time::Instant};
 
 use crate::{
-    convert::hit,
+    convert::{self, hit},
     embedder::Embedder,
     error::Error,
     fusion::{Fused, RankedList, fuse},
     matching::MatchingSets,
     metrics::{SearchLabels, SearchMetrics, StageLabels},
     options::Options,
+    past::Past,
     query::{Order, Query},
-    result_cache::{Lookup, ResultCache},
+    result_cache::{Lease, Lookup, ResultCache},
     retrieve::Retrieved,
     spaces::{self, Spaces},
+    warm::Tenants,
 };
 
 /// The search service without its transport.
@@ -37,6 +42,10 @@ pub(crate) struct Service {
     /// One permit per core: query pictures are decoded no faster at once, only with more memory.
     pub(crate) decoding: Arc<Semaphore>,
     pub(crate) cache: ResultCache,
+    pub(crate) past: Arc<Past>,
+    pub(crate) tenants: Tenants,
+    /// Seals the place after a page.
+    pub(crate) page_tokens: PageTokens,
     pub(crate) metrics: SearchMetrics,
 }
 
@@ -60,42 +69,107 @@ impl Ranked {
 }
 
 impl Service {
-    /// Answers a search; the page token, if more hits follow, is made by `next_page`.
-    pub(crate) async fn search(
+    /// Reads and answers a search, with a picture if one came with it.
+    pub(crate) async fn answer(
+        self: &Arc<Self>,
+        message: SearchMediaRequest,
+        tenant: TenantId,
+        image: Option<RgbImage>,
+    ) -> Result<SearchMediaResponse, Error> {
+        let mut query = self.query(message.clone(), tenant, image.is_some())?;
+        query.image = image;
+        self.tenants.meet(tenant);
+        self.search(message, query).await
+    }
+
+    /// Reads a search.
+    ///
+    /// Errors: it breaks a rule.
+    pub(crate) fn query(
         &self,
+        message: SearchMediaRequest,
+        tenant: TenantId,
+        has_image: bool,
+    ) -> Result<Query, Error> {
+        Ok(convert::query(
+            message,
+            tenant,
+            has_image,
+            &self.options,
+            &self.page_tokens,
+        )?)
+    }
+
+    /// Seals the place after this page for the same request.
+    pub(crate) fn next_page(
+        &self,
+        message: &SearchMediaRequest,
         query: &Query,
-        next_page: impl FnOnce(u32) -> String,
+        newest_key: u32,
+    ) -> String {
+        let cursor: convert::Cursor = (query.depth(), newest_key);
+        let scope = convert::fingerprint(query.tenant, message, &self.options);
+        self.page_tokens.seal(&scope, &cursor)
+    }
+
+    async fn search(
+        self: &Arc<Self>,
+        message: SearchMediaRequest,
+        query: Query,
     ) -> Result<SearchMediaResponse, Error> {
         let start = Instant::now();
         let corpus_version = self.store.corpus_version(query.tenant).await?;
-        let models = self.models_fingerprint(query).await;
-        let lease = match self.cache.get(query, corpus_version, &models).await {
-            Lookup::Hit(mut answer) => {
+        let models = self.models_fingerprint(&query).await;
+        let lease = match self.cache.get(&query, corpus_version, &models).await {
+            Lookup::Hit(mut answer, refresh) => {
                 answer.from_cache = true;
                 answer.timings = Some(SearchTimings {
                     total: Some(duration(start.elapsed())),
                     ..Default::default()
                 });
-                self.observe(query, "hit", start, &answer);
+                self.observe(&query, "hit", start, &answer);
+                if let Some(lease) = refresh {
+                    self.refresh(message, query, corpus_version, lease);
+                }
                 return Ok(*answer);
             }
             Lookup::Miss(lease) => lease,
         };
         let answer = self
-            .compute(query, corpus_version, next_page, start)
+            .compute(&message, &query, corpus_version, start)
             .await?;
         if let Some(lease) = lease {
             self.cache.settle(lease, &answer).await;
         }
-        self.observe(query, "miss", start, &answer);
+        self.observe(&query, "miss", start, &answer);
         Ok(answer)
+    }
+
+    /// Computes an answer anew beside the one that was given, for those who ask next.
+    fn refresh(
+        self: &Arc<Self>,
+        message: SearchMediaRequest,
+        query: Query,
+        corpus_version: i64,
+        lease: Lease,
+    ) {
+        let service = Arc::clone(self);
+        let work = async move {
+            let start = Instant::now();
+            let computed = service.compute(&message, &query, corpus_version, start);
+            // an error: the lease goes back, and the next who asks tries
+            if let Ok(answer) = computed.await {
+                service.cache.settle(lease, &answer).await;
+            }
+        };
+        tokio::spawn(identity::in_current_scope(priority::background(work)));
     }
 
     async fn compute(
         &self,
+        message: &SearchMediaRequest,
         query: &Query,
         corpus_version: i64,
-        next_page: impl FnOnce(u32) -> String,
         start: Instant,
     ) -> Result<SearchMediaResponse, Error> {
         let ranked = self.rank(query, corpus_version).await?;
@@ -110,7 +184,7 @@ impl Service {
         let mut answer = ranked.summary();
         answer.results = results;
         if ranked.more {
-            answer.next_page_token = next_page(ranked.newest_key);
+            answer.next_page_token = self.next_page(message, query, ranked.newest_key);
         }
         if let Some(timings) = &mut answer.timings {
             timings.hydrate = Some(duration(hydrate));

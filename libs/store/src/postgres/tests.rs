@@ -11,6 +11,8 @@ use crate::{
 };
 
 mod bell;
+#[path = "../contract/history.rs"]
+mod history;
 #[path = "../contract/job_control.rs"]
 mod job_control;
 #[path = "../contract/jobs.rs"]

@@ -171,6 +171,20 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    use diesel::sql_types::*;
+    use super::{SqlId, SqlVector};
+
+    search_history (tenant_id, subject, wording) {
+        tenant_id -> SqlId,
+        subject -> Text,
+        wording -> Text,
+        query -> Text,
+        searches -> BigInt,
+        search_time -> BigInt,
+    }
+}
+
 diesel::allow_tables_to_appear_in_same_query!(
     tenants,
     media_items,

@@ -10,6 +10,8 @@ use crate::{
     media::{Inserted, NewMediaItem, Processed},
 };
 
+#[path = "../contract/history.rs"]
+mod history;
 #[path = "../contract/job_control.rs"]
 mod job_control;
 #[path = "../contract/jobs.rs"]

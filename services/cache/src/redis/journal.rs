@@ -8,7 +8,7 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
 };
 
-use mediamesh_near::Key;
+use mediamesh_near::{Key, Pattern};
 use mediamesh_proto::TenantId;
 use parking_lot::Mutex;
 use prometheus_client::metrics::gauge::Gauge;
@@ -22,7 +22,7 @@ const MAX_PENDING: usize = 10_000;
 pub(crate) enum Removal {
     Entry(Key),
     Tagged(TenantId, String),
-    Prefix(TenantId, String),
+    Matching(TenantId, Pattern),
     Everything,
 }
 

@@ -5,6 +5,8 @@
 //! | `<prefix>{<hash>}:e:<tenant>:<name>` | an entry |
 //! | `<prefix>{<hash>}:l:<tenant>:<name>` | the token of the lease on it |
 //! | `<prefix>{<hash>}:t:<tenant>:<tag>` | names of entries with the tag, by when they expire |
+//! | `<prefix>{<hash>}:p:<tenant>:searches` | how often what was searched for |
+//! | `<prefix>{<hash>}:q:<tenant>:searches` | by how many, and how exact that is |
 //! | `<prefix>{feed}` | the feed |
 //! | `<prefix>{<hash>}:u:<tenant>:<user>` | the sessions of a user by their handles |
 //! | `<prefix>{<handle>}:o:<handle>` | tenant and user of a session; its braces hold 8 digits |
@@ -13,7 +15,7 @@
 //! The hash is of tenant and name: an entry and its lease are in one slot of a cluster, so that one
 //! script may touch both, and entries spread over all slots.
 
-use mediamesh_near::Key;
+use mediamesh_near::{Key, Pattern};
 use mediamesh_proto::{SessionHandle, TenantId};
 use sha2::{Digest as _, Sha256};
 
@@ -79,20 +81,29 @@ impl Keys {
         format!("{}{{sweep}}", self.prefix)
     }
 
+    /// Where a tenant's searches are counted, and what is noted of them.
+    pub(crate) fn searches(&self, tenant: TenantId) -> [String; 2] {
+        ['p', 'q'].map(|kind| self.name(kind, tenant, "searches"))
+    }
+
     pub(crate) fn feed(&self) -> String {
         format!("{}{{feed}}", self.prefix)
     }
 
-    /// Matches entries and leases of a tenant whose name starts with `prefix`.
-    pub(crate) fn matching(&self, tenant: TenantId, prefix: &str) -> String {
+    /// Matches entries and leases of a tenant whose name matches, as Redis writes patterns.
+    pub(crate) fn matching(&self, tenant: TenantId, names: &Pattern) -> String {
         let mut pattern = format!("{}{{????????}}:[el]:{}:", self.prefix, tenant.0.simple());
-        for letter in prefix.chars() {
-            if ['*', '?', '[', ']', '\\'].contains(&letter) {
-                pattern.push('\\');
+        for (place, part) in names.parts().iter().enumerate() {
+            if place > 0 {
+                pattern.push('*');
             }
-            pattern.push(letter);
+            for letter in part.chars() {
+                if ['*', '?', '[', ']', '\\'].contains(&letter) {
+                    pattern.push('\\');
+                }
+                pattern.push(letter);
+            }
         }
-        pattern.push('*');
         pattern
     }
 
@@ -124,6 +135,12 @@ mod tests {
         assert_eq!(entry[..12], lease[..12]);
         assert!(entry.ends_with(":e:00000000000070008000000000000001:a{b}*"));
         assert!(keys.is_entry(&entry) && !keys.is_entry(&lease));
-        assert!(keys.matching(key.tenant, "a{b}*").ends_with(":a{b}\\**"));
+        let prefix = keys.matching(key.tenant, &Pattern::prefix("a{b}*"));
+        assert!(prefix.ends_with(":a{b}\\**"), "{prefix}");
+        let pattern = Pattern::parse("*a?*b").unwrap();
+        let pattern = keys.matching(key.tenant, &pattern);
+        assert!(pattern.ends_with(":*a\\?*b"), "{pattern}");
+        let [counts, notes] = keys.searches(key.tenant);
+        assert_eq!(counts[..12], notes[..12]);
     }
 }

@@ -12,7 +12,7 @@ use prometheus_client::{
 /// What was asked of Redis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct OperationLabels {
-    /// `get`, `set`, `remove`, `lease`, `feed`, `session` or `probe`.
+    /// `get`, `set`, `remove`, `lease`, `searches`, `feed`, `session` or `probe`.
     pub(crate) operation: &'static str,
 }
 

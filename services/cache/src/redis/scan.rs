@@ -1,5 +1,6 @@
-//! Keys by pattern, and removal by prefix: every master is walked with SCAN, never KEYS.
+//! Keys by pattern, and removal of entries by it: every master is walked with SCAN, never KEYS.
 
+use mediamesh_near::Pattern;
 use mediamesh_proto::TenantId;
 use redis::{FromRedisValue as _, RedisResult, Value};
 
@@ -27,19 +28,22 @@ pub(super) struct Walk {
 }
 
 impl Redis {
-    /// Removes a tenant's entries whose name starts with `prefix`, and the leases on such names;
-    /// answers how many entries.
-    pub(crate) async fn remove_prefix(&self, tenant: TenantId, prefix: &str) -> Result<u64, Fault> {
-        self.remove_matching(&self.keys.matching(tenant, prefix))
-            .await
+    /// Removes a tenant's entries whose name matches, and the leases on such names; answers how
+    /// many entries.
+    pub(crate) async fn remove_matching(
+        &self,
+        tenant: TenantId,
+        pattern: &Pattern,
+    ) -> Result<u64, Fault> {
+        self.sweep(&self.keys.matching(tenant, pattern)).await
     }
 
     /// Removes all entries and leases of all tenants.
     pub(crate) async fn remove_everything(&self) -> Result<u64, Fault> {
-        self.remove_matching(&self.keys.matching_everything()).await
+        self.sweep(&self.keys.matching_everything()).await
     }
 
-    async fn remove_matching(&self, pattern: &str) -> Result<u64, Fault> {
+    async fn sweep(&self, pattern: &str) -> Result<u64, Fault> {
         let mut removed = 0;
         let mut walk = self.walk(pattern).await?;
         while let Some(names) = self.next(&mut walk).await? {

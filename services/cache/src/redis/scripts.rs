@@ -95,9 +95,93 @@ end
 return forgotten
 ";
 
+/// Counts searches. KEYS: counts (sorted set), notes (hash). ARGV: wordings held at most, searchers
+/// told apart, now in seconds, seconds after which counts are halved, milliseconds all of it lives
+/// without a search, then wordings, each with who searched (16 hex digits)
+/// and how often.
+///
+/// A note is what a count may be too high by, then `,` and a searcher, each. The note of no wording
+/// is when counts were last halved. As the tallies in memory do: see `popular::tally`.
+const COUNT: &str = r"
+local room, most, now = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+if redis.call('ZCARD', KEYS[1]) == 0 then
+  redis.call('UNLINK', KEYS[2])
+end
+local halved = tonumber(redis.call('HGET', KEYS[2], '') or '')
+if not halved or now - halved >= tonumber(ARGV[4]) then
+  redis.call('HSET', KEYS[2], '', ARGV[3])
+end
+if halved and now - halved >= tonumber(ARGV[4]) then
+  local counts = redis.call('ZRANGE', KEYS[1], 0, -1, 'WITHSCORES')
+  for at = 1, #counts, 2 do
+    local count = counts[at + 1] / 2
+    if count < 0.5 then
+      redis.call('ZREM', KEYS[1], counts[at])
+      redis.call('HDEL', KEYS[2], counts[at])
+    else
+      redis.call('ZADD', KEYS[1], count, counts[at])
+      local note = redis.call('HGET', KEYS[2], counts[at]) or '0'
+      local excess, searchers = string.match(note, '^([^,]*)(.*)$')
+      local half = string.format('%.17g', tonumber(excess) / 2)
+      redis.call('HSET', KEYS[2], counts[at], half .. searchers)
+    end
+  end
+end
+for at = 6, #ARGV, 3 do
+  local wording, searcher = ARGV[at], ',' .. ARGV[at + 1]
+  local note = redis.call('HGET', KEYS[2], wording) or '0'
+  if redis.call('ZSCORE', KEYS[1], wording) then
+    redis.call('ZINCRBY', KEYS[1], ARGV[at + 2], wording)
+  else
+    local excess = 0
+    note = '0'
+    if redis.call('ZCARD', KEYS[1]) >= room then
+      local least = redis.call('ZPOPMIN', KEYS[1])
+      redis.call('HDEL', KEYS[2], least[1])
+      excess = tonumber(least[2])
+      note = least[2]
+    end
+    redis.call('ZADD', KEYS[1], excess + ARGV[at + 2], wording)
+  end
+  local _, known = string.gsub(note, ',', ',')
+  if known < most and not string.find(note, searcher, 1, true) then
+    note = note .. searcher
+  end
+  redis.call('HSET', KEYS[2], wording, note)
+end
+redis.call('PEXPIRE', KEYS[1], ARGV[5])
+redis.call('PEXPIRE', KEYS[2], ARGV[5])
+return 0
+";
+
+/// Reads the wordings counted most. KEYS: counts, notes. ARGV: how many, searchers a wording must
+/// have. Answers wordings and their counts in turn, counted most first.
+const POPULAR: &str = r"#!lua flags=no-writes
+local found, first, wanted = {}, 0, tonumber(ARGV[1])
+while #found < 2 * wanted do
+  local counts = redis.call('ZREVRANGE', KEYS[1], first, first + 499, 'WITHSCORES')
+  if #counts == 0 then
+    break
+  end
+  for at = 1, #counts, 2 do
+    local note = redis.call('HGET', KEYS[2], counts[at]) or '0'
+    local _, searchers = string.gsub(note, ',', ',')
+    if searchers >= tonumber(ARGV[2]) and #found < 2 * wanted then
+      local excess = tonumber(string.match(note, '^[^,]*'))
+      found[#found + 1] = counts[at]
+      found[#found + 1] = string.format('%.0f', math.max(1, counts[at + 1] - excess))
+    end
+  end
+  first = first + 500
+end
+return found
+";
+
 pub(crate) static ACQUIRE_LEASE: LazyLock<Script> = LazyLock::new(|| Script::new(ACQUIRE));
 pub(crate) static FILL_UNDER_LEASE: LazyLock<Script> = LazyLock::new(|| Script::new(FILL));
 pub(crate) static RELEASE_LEASE: LazyLock<Script> = LazyLock::new(|| Script::new(RELEASE));
 pub(crate) static REMOVE_IF_TAGGED: LazyLock<Script> = LazyLock::new(|| Script::new(REMOVE_TAGGED));
 pub(crate) static NOTE_TAG: LazyLock<Script> = LazyLock::new(|| Script::new(TAG));
 pub(crate) static FORGET_TAG: LazyLock<Script> = LazyLock::new(|| Script::new(UNTAG));
+pub(crate) static COUNT_SEARCHES: LazyLock<Script> = LazyLock::new(|| Script::new(COUNT));
+pub(crate) static POPULAR_SEARCHES: LazyLock<Script> = LazyLock::new(|| Script::new(POPULAR));

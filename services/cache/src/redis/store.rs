@@ -417,7 +417,9 @@ impl Redis {
         match removal {
             Removal::Entry(key) => self.remove(std::slice::from_ref(key)).await.map(drop),
             Removal::Tagged(tenant, tag) => self.remove_tagged(*tenant, tag).await.map(drop),
-            Removal::Prefix(tenant, prefix) => self.remove_prefix(*tenant, prefix).await.map(drop),
+            Removal::Matching(tenant, pattern) => {
+                self.remove_matching(*tenant, pattern).await.map(drop)
+            }
             Removal::Everything => self.remove_everything().await.map(drop),
         }
     }

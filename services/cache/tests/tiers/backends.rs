@@ -6,6 +6,7 @@ use mediamesh_proto::cache::v1::cache_service_server::CacheService;
 use mediamesh_testkit::{Redis, RedisCluster, redis::programs};
 
 use crate::{
+    searches,
     subject::{Subject, redis},
     suite,
 };
@@ -15,6 +16,7 @@ async fn holds(cache: Arc<impl CacheService>) {
     suite::a_negative_entry_is_a_hit_without_a_value(&*cache).await;
     suite::a_batch_is_answered_in_order(&*cache).await;
     suite::tags_and_prefixes_remove_what_they_cover_and_nothing_else(&*cache).await;
+    suite::patterns_remove_what_they_match_and_nothing_else(&*cache).await;
     suite::tenants_do_not_see_or_remove_each_others_entries(&*cache).await;
     suite::of_a_hundred_racers_one_computes_and_all_get_its_value(&cache).await;
     suite::a_lease_that_expires_or_is_given_back_goes_to_one_waiter(&cache).await;
@@ -26,6 +28,12 @@ async fn holds(cache: Arc<impl CacheService>) {
     suite::a_dear_entry_is_computed_anew_before_it_is_stale(&*cache).await;
     suite::hits_and_misses_are_counted(&*cache).await;
     suite::a_batch_never_answers_more_than_a_message_holds(&*cache).await;
+    searches::what_is_searched_for_most_comes_first(&*cache).await;
+    searches::what_fewer_searched_for_is_not_told(&*cache).await;
+    searches::tenants_do_not_see_each_others_searches(&*cache).await;
+    searches::no_invalidation_touches_what_is_counted(&*cache).await;
+    searches::a_thousand_are_answered_and_the_popular_outlast_any_number(&*cache).await;
+    searches::bad_requests_are_told_by_field(&*cache).await;
 }
 
 #[tokio::test]

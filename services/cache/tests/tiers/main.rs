@@ -1,6 +1,7 @@
 //! The rules of the cache, held by every backend of it and both ways to it.
 //!
 //! - `suite`: the rules
+//! - `searches`: the rules of what is searched for most
 //! - `subject`: a service over memory, Redis or a cluster, called directly or through the mesh
 //! - `backends`: every rule on every subject
 //! - `outage`: Redis gone, silent, full and read-only
@@ -8,6 +9,7 @@
 //! - `processes`: four real processes on one Redis
 //! - `near`: the memory that callers keep in front of the service
 //! - `tls`: Redis behind TLS
+//! - `zipf`: how often it hits when people search as people do
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 mod backends;
@@ -15,6 +17,8 @@ mod feed;
 mod near;
 mod outage;
 mod processes;
+mod searches;
 mod subject;
 mod suite;
 mod tls;
+mod zipf;

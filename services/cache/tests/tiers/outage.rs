@@ -11,6 +11,7 @@ use mediamesh_testkit::{Redis, RedisCluster, redis::programs};
 use tokio::time::Instant;
 
 use crate::{
+    searches,
     subject::{Subject, redis, tenant},
     suite::{entry, invalidate, lease, set, value},
 };
@@ -51,6 +52,8 @@ async fn memory_serves(cache: &impl CacheService, round: &str) {
         19
     );
     quick("prefix", invalidate(cache, tenant, &[], &[], round)).await;
+    quick("count", searches::count(cache, tenant, &[(round, 1)])).await;
+    quick("popular", searches::popular(cache, tenant)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -12,11 +12,12 @@ use mediamesh_proto::{
     TenantId,
     cache::v1::{
         BatchGetEntriesRequest, BatchGetEntriesResponse, BatchSetEntriesRequest,
-        BatchSetEntriesResponse, GetCacheStatsRequest, GetCacheStatsResponse, GetEntryRequest,
-        GetEntryResponse, InvalidateEntriesRequest, InvalidateEntriesResponse, ReleaseLeaseRequest,
-        ReleaseLeaseResponse, SetEntryRequest, SetEntryResponse, WatchInvalidationsRequest,
-        WatchInvalidationsResponse, cache_service_client::CacheServiceClient,
-        cache_service_server::CacheService,
+        BatchSetEntriesResponse, CountSearchesRequest, CountSearchesResponse, GetCacheStatsRequest,
+        GetCacheStatsResponse, GetEntryRequest, GetEntryResponse, InvalidateEntriesRequest,
+        InvalidateEntriesResponse, ListPopularSearchesRequest, ListPopularSearchesResponse,
+        ReleaseLeaseRequest, ReleaseLeaseResponse, SetEntryRequest, SetEntryResponse,
+        WatchInvalidationsRequest, WatchInvalidationsResponse,
+        cache_service_client::CacheServiceClient, cache_service_server::CacheService,
     },
 };
 use mediamesh_telemetry::{HealthRegistry, Metrics};
@@ -187,5 +188,7 @@ forward! {
     batch_set_entries: BatchSetEntriesRequest -> BatchSetEntriesResponse,
     release_lease: ReleaseLeaseRequest -> ReleaseLeaseResponse,
     invalidate_entries: InvalidateEntriesRequest -> InvalidateEntriesResponse,
+    count_searches: CountSearchesRequest -> CountSearchesResponse,
+    list_popular_searches: ListPopularSearchesRequest -> ListPopularSearchesResponse,
     get_cache_stats: GetCacheStatsRequest -> GetCacheStatsResponse,
 }

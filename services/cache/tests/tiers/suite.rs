@@ -113,6 +113,7 @@ pub(crate) async fn invalidate(
         keys: owned(keys),
         tags: owned(tags),
         key_prefix: prefix.to_owned(),
+        key_pattern: String::new(),
     };
     let answer = cache.invalidate_entries(by(tenant, request)).await.unwrap();
     answer.into_inner().removed
@@ -223,6 +224,34 @@ pub(crate) async fn tags_and_prefixes_remove_what_they_cover_and_nothing_else(
     assert_eq!(invalidate(cache, tenant, &["b:1"], &[], "").await, 0);
     assert_eq!(invalidate(cache, tenant, &[], &[], "c[1]{2}\\").await, 1);
     assert_eq!(value(cache, tenant, "a:3").await.unwrap(), "v");
+}
+
+pub(crate) async fn patterns_remove_what_they_match_and_nothing_else(cache: &impl CacheService) {
+    let (tenant, other) = (TenantId::generate(), TenantId::generate());
+    let names = ["u:1:p", "u:2:p", "u:2:q", "u:ö:p", "u:*:p", "v:1:p", "p"];
+    for name in names {
+        set(cache, tenant, entry(name, "v", &[])).await;
+    }
+    set(cache, other, entry("u:1:p", "v", &[])).await;
+    let remove = async |pattern: &str| {
+        let request = InvalidateEntriesRequest {
+            key_pattern: pattern.to_owned(),
+            ..InvalidateEntriesRequest::default()
+        };
+        let answer = cache.invalidate_entries(by(tenant, request)).await;
+        answer.map(|answer| answer.into_inner().removed)
+    };
+    let leased = lease(cache, tenant, leased("u:3:p", LEASE)).await;
+    assert_eq!(remove("u:\\*:p").await.unwrap(), 1);
+    assert_eq!(remove("u:?:p").await.unwrap(), 0, "only stars are special");
+    assert_eq!(remove("u:*:p").await.unwrap(), 3);
+    let late = fill(cache, tenant, entry("u:3:p", "late", &[]), leased).await;
+    assert_eq!(reason_of(&late.unwrap_err()), Some(ErrorReason::LeaseLost));
+    assert!(value(cache, tenant, "u:2:q").await.is_some());
+    assert_eq!(remove("*p").await.unwrap(), 2);
+    assert!(value(cache, other, "u:1:p").await.is_some());
+    let refused = remove("u\\").await.unwrap_err();
+    assert_eq!(reason_of(&refused), Some(ErrorReason::InvalidField));
 }
 
 pub(crate) async fn tenants_do_not_see_or_remove_each_others_entries(cache: &impl CacheService) {

@@ -20,7 +20,12 @@ use mediamesh_mesh::{
 use mediamesh_proto::{
     Error, ErrorKind, ErrorReason, FILE_DESCRIPTOR_SET,
     media::v1::{media_service_server::*, *},
-    search::v1::{search_service_server::*, *},
+    search::v1::{
+        DeleteSearchHistoryRequest, DeleteSearchHistoryResponse, ListPopularSearchesRequest,
+        ListPopularSearchesResponse, ListSearchHistoryRequest, ListSearchHistoryResponse,
+        SuggestSearchesRequest, SuggestSearchesResponse, WarmSearchesRequest, WarmSearchesResponse,
+        search_service_server::*, *,
+    },
 };
 use mediamesh_telemetry::{HealthRegistry, Metrics};
 use parking_lot::Mutex;
@@ -316,6 +321,41 @@ impl SearchService for Fake {
         &self,
         _: Request<IndexMediaRequest>,
     ) -> Result<Response<IndexMediaResponse>, Status> {
+        Err(Status::unimplemented("fake"))
+    }
+
+    async fn list_popular_searches(
+        &self,
+        _: Request<ListPopularSearchesRequest>,
+    ) -> Result<Response<ListPopularSearchesResponse>, Status> {
+        Err(Status::unimplemented("fake"))
+    }
+
+    async fn list_search_history(
+        &self,
+        _: Request<ListSearchHistoryRequest>,
+    ) -> Result<Response<ListSearchHistoryResponse>, Status> {
+        Err(Status::unimplemented("fake"))
+    }
+
+    async fn delete_search_history(
+        &self,
+        _: Request<DeleteSearchHistoryRequest>,
+    ) -> Result<Response<DeleteSearchHistoryResponse>, Status> {
+        Err(Status::unimplemented("fake"))
+    }
+
+    async fn suggest_searches(
+        &self,
+        _: Request<SuggestSearchesRequest>,
+    ) -> Result<Response<SuggestSearchesResponse>, Status> {
+        Err(Status::unimplemented("fake"))
+    }
+
+    async fn warm_searches(
+        &self,
+        _: Request<WarmSearchesRequest>,
+    ) -> Result<Response<WarmSearchesResponse>, Status> {
         Err(Status::unimplemented("fake"))
     }
 

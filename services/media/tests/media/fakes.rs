@@ -14,9 +14,13 @@ use mediamesh_proto::{
         ModelVectors, Priority, Vector, embedding_service_server::EmbeddingService, image::Source,
     },
     search::v1::{
-        GetIndexStatsRequest, GetIndexStatsResponse, IndexMediaRequest, IndexMediaResponse,
+        DeleteSearchHistoryRequest, DeleteSearchHistoryResponse, GetIndexStatsRequest,
+        GetIndexStatsResponse, IndexMediaRequest, IndexMediaResponse, ListPopularSearchesRequest,
+        ListPopularSearchesResponse, ListSearchHistoryRequest, ListSearchHistoryResponse,
         SearchByImageRequest, SearchByImageResponse, SearchMediaRequest, SearchMediaResponse,
-        StreamSearchMediaRequest, StreamSearchMediaResponse, search_service_server::SearchService,
+        StreamSearchMediaRequest, StreamSearchMediaResponse, SuggestSearchesRequest,
+        SuggestSearchesResponse, WarmSearchesRequest, WarmSearchesResponse,
+        search_service_server::SearchService,
     },
 };
 use mediamesh_store::SearchStore;
@@ -219,6 +223,41 @@ impl SearchService for FakeSearch {
             .collect();
         self.0.indexed.lock().push((request.media_item_id, models));
         Ok(Response::new(IndexMediaResponse {}))
+    }
+
+    async fn list_popular_searches(
+        &self,
+        _: Request<ListPopularSearchesRequest>,
+    ) -> Result<Response<ListPopularSearchesResponse>, Status> {
+        Err(Status::unimplemented("fake"))
+    }
+
+    async fn list_search_history(
+        &self,
+        _: Request<ListSearchHistoryRequest>,
+    ) -> Result<Response<ListSearchHistoryResponse>, Status> {
+        Err(Status::unimplemented("fake"))
+    }
+
+    async fn delete_search_history(
+        &self,
+        _: Request<DeleteSearchHistoryRequest>,
+    ) -> Result<Response<DeleteSearchHistoryResponse>, Status> {
+        Err(Status::unimplemented("fake"))
+    }
+
+    async fn suggest_searches(
+        &self,
+        _: Request<SuggestSearchesRequest>,
+    ) -> Result<Response<SuggestSearchesResponse>, Status> {
+        Err(Status::unimplemented("fake"))
+    }
+
+    async fn warm_searches(
+        &self,
+        _: Request<WarmSearchesRequest>,
+    ) -> Result<Response<WarmSearchesResponse>, Status> {
+        Err(Status::unimplemented("fake"))
     }
 
     async fn get_index_stats(

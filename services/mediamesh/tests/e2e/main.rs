@@ -21,6 +21,7 @@ mod meaning;
 mod mtls;
 mod old_clients;
 mod paging;
+mod past_searches;
 mod postgres;
 mod processes;
 mod replicas;

@@ -48,10 +48,12 @@ struct Tenant {
 
 #[tokio::test]
 async fn no_method_shows_or_changes_what_belongs_to_another_tenant() -> Result<()> {
-    let mut launcher = launcher().env(
+    let launcher = launcher().env(
         "MEDIAMESH_IDENTITY__SIGNING_KEYS",
         &format!("[\"{SIGNING_KEY}\"]"),
     );
+    // one searcher of A is enough to be told of, if not to B
+    let mut launcher = launcher.env("MEDIAMESH_SEARCH__POPULAR_MIN_SEARCHERS", "1");
     let keys = [key(&launcher, "alpha")?, key(&launcher, "beta")?];
     let mesh = launcher.start().await?;
     let channel = Channel::from_shared(mesh.grpc_uri())?.connect().await?;
@@ -73,6 +75,12 @@ async fn no_method_shows_or_changes_what_belongs_to_another_tenant() -> Result<(
         cached,
     )
     .await;
+    assert_eq!(status.code(), Code::Ok, "{status:?}");
+    let sought = requests(
+        &method(&pool, "mediamesh.search.v1.SearchService", "SearchMedia"),
+        &[serde_json::json!({"query": cases::SOUGHT})],
+    )?;
+    let (status, _) = call(&channel, cases::SEARCH, &as_a, sought).await;
     assert_eq!(status.code(), Code::Ok, "{status:?}");
 
     let mut known = cases(&a, &fixture::jpeg(1, 320, 240));
@@ -99,6 +107,10 @@ async fn no_method_shows_or_changes_what_belongs_to_another_tenant() -> Result<(
     assert_eq!(item(&mesh, &a).await?, before, "a stranger changed an item");
     let listed = get(&mesh, &a, "/v1/apiKeys").await?;
     assert!(!listed.to_string().contains("revokeTime\":\""), "{listed}");
+
+    // B goes by the same name, and has removed a history
+    let (_, history) = call(&channel, cases::HISTORY, &as_a, vec![Vec::new()]).await;
+    assert!(contains(&history, cases::SOUGHT), "a stranger removed it");
 
     // what changes comes last
     controls.sort_by_key(|(_, case, _)| case.destroys);
@@ -325,6 +337,7 @@ fn markers(a: &Tenant) -> Vec<String> {
         a.key_id.clone(),
         a.id.to_string(),
         cases::CACHED_VALUE.to_owned(),
+        cases::SOUGHT.to_owned(),
     ]
 }
 

@@ -9,9 +9,11 @@ use mediamesh_proto::{
     TenantId,
     cache::v1::{
         BatchGetEntriesRequest, BatchGetEntriesResponse, BatchSetEntriesRequest,
-        BatchSetEntriesResponse, GetCacheStatsRequest, GetCacheStatsResponse, GetEntryResponse,
-        InvalidateEntriesRequest, InvalidateEntriesResponse, ReleaseLeaseResponse,
-        SetEntryResponse, WatchInvalidationsRequest, WatchInvalidationsResponse,
+        BatchSetEntriesResponse, CountSearchesRequest, CountSearchesResponse, GetCacheStatsRequest,
+        GetCacheStatsResponse, GetEntryResponse, InvalidateEntriesRequest,
+        InvalidateEntriesResponse, ListPopularSearchesRequest, ListPopularSearchesResponse,
+        ReleaseLeaseResponse, SetEntryResponse, WatchInvalidationsRequest,
+        WatchInvalidationsResponse,
         cache_service_server::{CacheService, CacheServiceServer},
     },
 };
@@ -23,7 +25,11 @@ use super::*;
 use crate::query::{Lists, Order};
 
 /// Grants every lease and tells what becomes of it.
-struct Leases(mpsc::Sender<&'static str>);
+struct Leases {
+    told: mpsc::Sender<&'static str>,
+    /// What is there, and soon ends.
+    stored: Option<Bytes>,
+}
 
 #[tonic::async_trait]
 impl CacheService for Leases {
@@ -31,9 +37,20 @@ impl CacheService for Leases {
         &self,
         _: Request<GetEntryRequest>,
     ) -> Result<Response<GetEntryResponse>, Status> {
-        Ok(Response::new(GetEntryResponse {
-            outcome: Some(Outcome::LeaseToken(7)),
-            ..GetEntryResponse::default()
+        let entry = self.stored.clone().map(|value| Entry {
+            value,
+            ..Entry::default()
+        });
+        Ok(Response::new(match entry {
+            None => GetEntryResponse {
+                outcome: Some(Outcome::LeaseToken(7)),
+                ..GetEntryResponse::default()
+            },
+            Some(entry) => GetEntryResponse {
+                outcome: Some(Outcome::Entry(entry)),
+                refresh_token: 7,
+                ..GetEntryResponse::default()
+            },
         }))
     }
 
@@ -42,7 +59,7 @@ impl CacheService for Leases {
         request: Request<SetEntryRequest>,
     ) -> Result<Response<SetEntryResponse>, Status> {
         assert_eq!(request.into_inner().lease_token, 7);
-        self.0.send("set").await.unwrap();
+        self.told.send("set").await.unwrap();
         Ok(Response::new(SetEntryResponse::default()))
     }
 
@@ -51,7 +68,7 @@ impl CacheService for Leases {
         request: Request<ReleaseLeaseRequest>,
     ) -> Result<Response<ReleaseLeaseResponse>, Status> {
         assert_eq!(request.into_inner().lease_token, 7);
-        self.0.send("released").await.unwrap();
+        self.told.send("released").await.unwrap();
         Ok(Response::new(ReleaseLeaseResponse::default()))
     }
 
@@ -86,6 +103,20 @@ impl CacheService for Leases {
         Err(Status::unimplemented("not called"))
     }
 
+    async fn count_searches(
+        &self,
+        _: Request<CountSearchesRequest>,
+    ) -> Result<Response<CountSearchesResponse>, Status> {
+        Err(Status::unimplemented("not called"))
+    }
+
+    async fn list_popular_searches(
+        &self,
+        _: Request<ListPopularSearchesRequest>,
+    ) -> Result<Response<ListPopularSearchesResponse>, Status> {
+        Err(Status::unimplemented("not called"))
+    }
+
     async fn get_cache_stats(
         &self,
         _: Request<GetCacheStatsRequest>,
@@ -94,7 +125,7 @@ impl CacheService for Leases {
     }
 }
 
-fn cache() -> (ResultCache, mpsc::Receiver<&'static str>) {
+fn cache(stored: Option<Bytes>) -> (ResultCache, mpsc::Receiver<&'static str>) {
     let (told, seen) = mpsc::channel(4);
     let metrics = Metrics::new();
     let registry = Registry::new(Policy::default(), &metrics);
@@ -104,7 +135,7 @@ fn cache() -> (ResultCache, mpsc::Receiver<&'static str>) {
         health: HealthRegistry::new(),
         authenticator: Arc::new(LocalAuthenticator),
     })
-    .add_service(CacheServiceServer::new(Leases(told)))
+    .add_service(CacheServiceServer::new(Leases { told, stored }))
     .build()
     .unwrap();
     registry.register_local(ServiceName::Cache, routes);
@@ -115,8 +146,8 @@ fn cache() -> (ResultCache, mpsc::Receiver<&'static str>) {
     (cache, seen)
 }
 
-async fn lease(cache: &ResultCache) -> Lease {
-    let query = Query {
+fn query() -> Query {
+    Query {
         tenant: TenantId(uuid::Uuid::nil()),
         text: "beach".to_owned(),
         examples: Vec::new(),
@@ -133,8 +164,11 @@ async fn lease(cache: &ResultCache) -> Lease {
         min_score: None,
         explain: false,
         fingerprint: Vec::new(),
-    };
-    match cache.get(&query, 1, "").await {
+    }
+}
+
+async fn lease(cache: &ResultCache) -> Lease {
+    match cache.get(&query(), 1, "").await {
         Lookup::Miss(Some(lease)) => lease,
         _ => panic!("a lease is granted"),
     }
@@ -148,7 +182,7 @@ async fn next(seen: &mut mpsc::Receiver<&'static str>) -> &'static str {
 
 #[tokio::test]
 async fn a_search_that_is_cut_off_gives_its_lease_back_at_once() {
-    let (cache, mut seen) = cache();
+    let (cache, mut seen) = cache(None);
     let lease = lease(&cache).await;
     let search = tokio::spawn(async move {
         let _lease = lease;
@@ -161,7 +195,7 @@ async fn a_search_that_is_cut_off_gives_its_lease_back_at_once() {
 
 #[tokio::test]
 async fn an_answer_is_stored_and_one_not_to_keep_is_not() {
-    let (cache, mut seen) = cache();
+    let (cache, mut seen) = cache(None);
     let whole = SearchMediaResponse::default();
     cache.settle(lease(&cache).await, &whole).await;
     assert_eq!(next(&mut seen).await, "set");
@@ -172,4 +206,28 @@ async fn an_answer_is_stored_and_one_not_to_keep_is_not() {
     cache.settle(lease(&cache).await, &degraded).await;
     assert_eq!(next(&mut seen).await, "released");
     assert!(seen.try_recv().is_err(), "a stored answer's lease is over");
+}
+
+#[tokio::test]
+async fn an_answer_that_soon_ends_is_given_with_the_duty_to_compute_it_anew() {
+    let stored = SearchMediaResponse {
+        next_page_token: "next".to_owned(),
+        ..SearchMediaResponse::default()
+    };
+    let (cache, mut seen) = cache(Some(stored.encode_to_vec().into()));
+    for (settled, became) in [(true, "set"), (false, "released")] {
+        let Lookup::Hit(answer, Some(lease)) = cache.get(&query(), 1, "").await else {
+            panic!("it is there")
+        };
+        assert_eq!(*answer, stored);
+        match settled {
+            true => cache.settle(lease, &stored).await,
+            false => drop(lease),
+        }
+        assert_eq!(next(&mut seen).await, became);
+    }
+    // what cannot be read is computed anew as well
+    let (cache, _seen) = self::cache(Some(Bytes::from_static(b"\xff")));
+    let found = cache.get(&query(), 1, "").await;
+    assert!(matches!(found, Lookup::Miss(Some(_))));
 }

@@ -10,6 +10,12 @@ use super::Tenant;
 
 /// What A's cache entry holds.
 pub(super) const CACHED_VALUE: &str = "alphacached";
+/// What A has searched for.
+pub(super) const SOUGHT: &str = "alphasought";
+/// How A searches.
+pub(super) const SEARCH: &str = "/mediamesh.search.v1.SearchService/SearchMedia";
+/// How A sees what it searched for.
+pub(super) const HISTORY: &str = "/mediamesh.search.v1.SearchService/ListSearchHistory";
 /// Side of a picture to embed.
 const PIXELS: usize = 4;
 
@@ -80,7 +86,8 @@ pub(super) fn entry() -> Value {
 pub(super) fn cases(a: &Tenant, picture: &[u8]) -> HashMap<&'static str, Case> {
     use Expect::{NotFound, Nothing, Refused};
     let item = a.item["id"].as_str().unwrap();
-    let by_words = json!({"query": "alphacaption"});
+    // private: or it would be B's own search that B is shown
+    let by_words = json!({"query": "alphacaption", "private": true});
     let bytes = STANDARD.encode(picture);
     let user = format!("key:{}", a.key_id);
     let pixels = STANDARD.encode([0_u8; PIXELS * PIXELS * 3]);
@@ -270,10 +277,7 @@ pub(super) fn cases(a: &Tenant, picture: &[u8]) -> HashMap<&'static str, Case> {
             .of_nobody(),
         ),
         // === search ===
-        (
-            "/mediamesh.search.v1.SearchService/SearchMedia",
-            case(by_words.clone(), Nothing),
-        ),
+        (SEARCH, case(by_words.clone(), Nothing)),
         (
             "/mediamesh.search.v1.SearchService/StreamSearchMedia",
             case(
@@ -292,6 +296,23 @@ pub(super) fn cases(a: &Tenant, picture: &[u8]) -> HashMap<&'static str, Case> {
                 json!({"mediaItemId": item, "embeddings": [{"model": "stolen", "values": [1.0]}]}),
                 NotFound,
             ),
+        ),
+        (
+            "/mediamesh.search.v1.SearchService/ListPopularSearches",
+            case(json!({}), Nothing),
+        ),
+        (HISTORY, case(json!({}), Nothing)),
+        (
+            "/mediamesh.search.v1.SearchService/DeleteSearchHistory",
+            case(json!({}), Nothing).of_nobody().destroys(),
+        ),
+        (
+            "/mediamesh.search.v1.SearchService/SuggestSearches",
+            case(json!({"prefix": "alpha"}), Nothing),
+        ),
+        (
+            "/mediamesh.search.v1.SearchService/WarmSearches",
+            case(json!({}), Nothing).of_nobody(),
         ),
         (
             "/mediamesh.search.v1.SearchService/GetIndexStats",
@@ -351,6 +372,18 @@ pub(super) fn cases(a: &Tenant, picture: &[u8]) -> HashMap<&'static str, Case> {
         (
             "/mediamesh.cache.v1.CacheService/WatchInvalidations",
             case(json!({}), Refused(Code::PermissionDenied)).of_nobody(),
+        ),
+        (
+            "/mediamesh.cache.v1.CacheService/CountSearches",
+            case(
+                json!({"searches": [{"wording": "theirs", "searcher": "1"}]}),
+                Nothing,
+            )
+            .of_nobody(),
+        ),
+        (
+            "/mediamesh.cache.v1.CacheService/ListPopularSearches",
+            case(json!({}), Nothing),
         ),
         (
             "/mediamesh.cache.v1.CacheService/GetCacheStats",
