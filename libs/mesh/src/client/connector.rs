@@ -18,6 +18,7 @@ use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 use tower::Service;
 
 use super::address::Address;
+use super::untrusted::checked;
 use crate::policy::defaults;
 use crate::tls::ClientTls;
 use crate::{Request, Response};
@@ -149,7 +150,7 @@ impl Service<Request> for Transport {
     fn call(&mut self, request: Request) -> Self::Future {
         let request = address_to(request, &self.address);
         let answer = self.sender.send_request(request);
-        async move { Ok(answer.await?.map(Body::new)) }.boxed()
+        async move { Ok(checked(answer.await?)) }.boxed()
     }
 }
 

@@ -234,7 +234,11 @@ impl Pool {
     /// Returns whether an endpoint that `call` was not sent to could take it now.
     pub(crate) fn has_untried(&self, original: &Original) -> bool {
         self.endpoints.load().iter().any(|endpoint| {
-            !original.tried.has(endpoint.id) && endpoint.is_ready() && endpoint.breaker.is_closed()
+            !original.tried.has(endpoint.id)
+                && endpoint.is_ready()
+                && endpoint.is_serving()
+                && endpoint.has_room()
+                && endpoint.breaker.is_closed()
         })
     }
 }

@@ -100,15 +100,18 @@ impl RetryLayer {
                 }
                 return Ok(response);
             }
+            let may_repeat = verdict.may_repeat(original.is_repeatable(), || {
+                self.pool.has_untried(&original)
+            });
+            // A bug that nobody else can be asked about is no reason to hold back other repeats.
+            if verdict.repeat == Repeat::Elsewhere && !may_repeat {
+                return Ok(response);
+            }
             // What was never sent is no load, and says nothing of how much the service can take.
             if response.extensions().get::<Broken>() != Some(&Broken::Unreachable) {
                 self.pool.throttle.failed();
             }
-            if attempts >= original.policy.retry.max_attempts
-                || !verdict.may_repeat(original.is_repeatable(), || {
-                    self.pool.has_untried(&original)
-                })
-            {
+            if attempts >= original.policy.retry.max_attempts || !may_repeat {
                 return Ok(response);
             }
             let Some(next) = original.again(attempts) else {

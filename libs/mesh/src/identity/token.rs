@@ -3,6 +3,7 @@
 //! Source: RFC 7515 (JWS), RFC 7518 section 3.2 (HS256), RFC 7519 (claims `iss`, `sub`, `iat`,
 //! `exp`), RFC 8693 section 4.2 (`scope`). `tid` is the tenant.
 
+use std::fmt;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -17,7 +18,7 @@ use super::{Identity, Scopes};
 
 const ISSUER: &str = "mediamesh";
 /// Longest token that is looked at, bytes: ours have about 350.
-const MAX_TOKEN_BYTES: usize = 4096;
+pub(super) const MAX_TOKEN_BYTES: usize = 4096;
 
 /// What a token says.
 #[derive(Debug, Serialize, Deserialize)]
@@ -69,11 +70,19 @@ pub enum TokenError {
 pub static MEDIAMESH_IDENTITY: HeaderName = HeaderName::from_static("mediamesh-identity");
 
 /// A token that is used for calls, and until when.
-#[derive(Debug)]
 pub(crate) struct Sealed {
     pub(super) header: HeaderValue,
     /// Seconds since the epoch.
     pub(super) renew_at: u64,
+}
+
+impl fmt::Debug for Sealed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Never the token, which lets in whoever holds it.
+        f.debug_struct("Sealed")
+            .field("renew_at", &self.renew_at)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Sealed {

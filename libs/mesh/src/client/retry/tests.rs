@@ -82,7 +82,7 @@ async fn a_write_that_did_not_start_is_made_elsewhere() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn mistakes_of_the_caller_and_bugs_are_final() {
+async fn mistakes_of_the_caller_and_bugs_that_no_other_can_be_asked_about_are_final() {
     for code in [
         Code::InvalidArgument,
         Code::NotFound,
@@ -95,6 +95,22 @@ async fn mistakes_of_the_caller_and_bugs_are_final() {
         assert_eq!(head_code(&answer), Some(code));
         assert_eq!(script.seen().len(), 1, "{code:?}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_may_be_one_servers_bug_is_asked_of_another_and_costs_the_budget_only_then() {
+    let bug = || failed(Status::internal("a bug"));
+    let pool = pool();
+    pool.set_ready(2);
+    let full = pool.throttle.tokens().0;
+    // must not be repeated: no reason to hold back others
+    let script = Script::new([bug(), ok()]);
+    call_through(&pool, &script, request(WRITE)).await;
+    assert_eq!(script.seen().len(), 1);
+    assert_eq!(pool.throttle.tokens().0, full);
+    let answer = call_through(&pool, &Script::new([bug(), ok()]), request(READ)).await;
+    assert_eq!(head_code(&answer), None);
+    assert!(pool.throttle.tokens().0 < full);
 }
 
 fn advised(after: Duration) -> Response {

@@ -128,6 +128,15 @@ fn a_token_is_passed_on_rather_than_made_again() {
     assert_eq!(received.identity(), caller.identity());
     assert_eq!(received.proof(), Proof::Token);
     assert_eq!(ring.token(Some(&received)), first);
+    // the second time it is remembered, and what is remembered is never shown
+    let again = ring.verify(&token).unwrap();
+    assert_eq!(again.identity(), caller.identity());
+    let shown = format!("{ring:?} {received:?} {caller:?}");
+    assert!(!shown.contains(&token), "{shown}");
+    // it means something to its own ring only
+    let mut changed = token.clone();
+    changed.replace_range(token.len() - 6..token.len() - 5, "-");
+    assert!(changed == token || ring.verify(&changed).is_err());
     // for nobody, the process itself calls, without a tenant
     let nobody = ring.token(None);
     let nobody = nobody.to_str().unwrap().to_owned();
