@@ -88,6 +88,20 @@ async fn slow_statements_are_told_of_with_their_plan_and_without_a_value() {
             assert!(!plan.contains(value), "{slow:?}");
         }
     }
+    let texts = |all: &[SlowStatement]| -> std::collections::BTreeSet<String> {
+        let on_rows = |slow: &&SlowStatement| {
+            let verbs = ["SELECT", "INSERT", "UPDATE", "DELETE", "WITH"];
+            let verb = slow.statement.split_whitespace().next().unwrap();
+            verbs.contains(&verb.to_uppercase().as_str()) && !slow.statement.contains(';')
+        };
+        all.iter()
+            .filter(on_rows)
+            .map(|slow| slow.statement.clone())
+            .collect()
+    };
+    let (known, with_plan) = (texts(&all), texts(&explained));
+    let without: Vec<&String> = known.difference(&with_plan).collect();
+    assert_eq!(without, Vec::<&String>::new(), "without a plan");
     let listed = explained.iter().find(|slow| slow.operation == "list_items");
     let plan = listed.expect("no plan of a list").plan.as_ref().unwrap();
     assert!(
