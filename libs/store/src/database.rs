@@ -4,6 +4,7 @@
 use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
 use diesel::{Connection as _, SqliteConnection, connection::SimpleConnection as _};
+use diesel_async::RunQueryDsl as _;
 use diesel_async::{
     pooled_connection::{
         AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod,
@@ -16,7 +17,10 @@ use futures::{FutureExt as _, future::BoxFuture};
 use tokio::time::Instant;
 
 use self::interrupt::Stop;
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    slow::{self, Plan, SlowLog, SlowOptions},
+};
 
 mod interrupt;
 mod statements;
@@ -43,6 +47,8 @@ pub struct DatabaseOptions {
     pub cache_kib: u32,
     /// Told of every operation.
     pub observer: Option<Observer>,
+    /// Which statements are slow.
+    pub slow: SlowOptions,
 }
 
 impl DatabaseOptions {
@@ -56,6 +62,7 @@ impl DatabaseOptions {
             acquire_timeout: Duration::from_secs(5),
             cache_kib: 8 * 1024,
             observer: None,
+            slow: SlowOptions::default(),
         }
     }
 }
@@ -74,6 +81,7 @@ struct Inner {
     readers: Pool<Connection>,
     acquire_timeout: Duration,
     observer: Option<Observer>,
+    slow: SlowLog,
 }
 
 impl fmt::Debug for Database {
@@ -94,14 +102,20 @@ impl Database {
             message: panic.to_string(),
         })??;
         let url = options.path.to_string_lossy().into_owned();
-        Ok(Self {
+        let (slow, queue) = SlowLog::new(options.slow.clone());
+        let database = Self {
             inner: Arc::new(Inner {
                 writer: pool(&url, 1, options.cache_kib, false),
                 readers: pool(&url, options.readers.max(1), options.cache_kib, true),
                 acquire_timeout: options.acquire_timeout,
                 observer: options.observer,
+                slow,
             }),
-        })
+        };
+        let inner = Arc::downgrade(&database.inner);
+        let ask = move |statement| explain(inner.upgrade(), statement).boxed();
+        tokio::spawn(slow::explain(queue, options.slow.observer, ask));
+        Ok(database)
     }
 
     /// Runs an operation that only reads; its statement ends early if the caller goes away.
@@ -113,10 +127,11 @@ impl Database {
         let start = Instant::now();
         let mut conn = self.inner.get(&self.inner.readers).await?;
         let parent = tracing::Span::current();
+        let watch = self.inner.slow.watch(name);
         let stop = Stop::default();
         let _stop_on_drop = stop.on_drop();
         let run = tokio::spawn(async move {
-            statements::follow(&mut conn, parent, Some(stop));
+            statements::follow(&mut conn, parent, Some(watch), Some(stop));
             let result = operation(&mut conn).await;
             statements::let_go(&mut conn);
             result
@@ -135,8 +150,9 @@ impl Database {
         let start = Instant::now();
         let mut conn = self.inner.get(&self.inner.writer).await?;
         let parent = tracing::Span::current();
+        let watch = self.inner.slow.watch(name);
         let run = tokio::spawn(async move {
-            statements::follow(&mut conn, parent, None);
+            statements::follow(&mut conn, parent, Some(watch), None);
             let result = conn
                 .immediate_transaction(async move |conn| operation(conn).await)
                 .await;
@@ -181,6 +197,35 @@ impl Inner {
             observer(name, start.elapsed());
         }
     }
+}
+
+#[derive(diesel::QueryableByName)]
+struct PlanLine {
+    #[diesel(sql_type = diesel::sql_types::Text)]
+    detail: String,
+}
+
+/// Asks for the plan of a statement, for parameters of any value; `None` once the database is closed.
+async fn explain(
+    inner: Option<Arc<Inner>>,
+    statement: String,
+) -> Option<std::result::Result<Plan, String>> {
+    let database = Database { inner: inner? };
+    let lines = database.read("explain", move |conn| {
+        async move {
+            let explain = diesel::sql_query(format!("EXPLAIN QUERY PLAN {statement}"));
+            let lines: Vec<PlanLine> = explain.load(conn).await?;
+            Ok(lines)
+        }
+        .boxed()
+    });
+    Some(match lines.await {
+        Ok(lines) => {
+            let lines: Vec<String> = lines.into_iter().map(|line| line.detail).collect();
+            Ok(Plan::of_sqlite(&lines))
+        }
+        Err(error) => Err(error.to_string()),
+    })
 }
 
 /// Brings the schema up to date. Blocking.

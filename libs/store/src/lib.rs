@@ -8,6 +8,7 @@
 //! - [`search`]: full text, filters, embeddings, and the [`SearchStore`] trait
 //! - [`vectors`]: vectors that the database itself searches, and the [`VectorStore`] trait
 //! - [`history`]: what each user searched for, and the [`HistoryStore`] trait
+//! - [`slow`]: statements that take long, and their plans
 //! - [`sqlite`], [`postgres`]: the traits on one database each, from one source of queries
 
 // `sql` is compiled for each backend: docs/adr/0011-one-query-source-for-two-databases.md
@@ -21,6 +22,7 @@ pub mod key;
 pub mod media;
 pub mod postgres;
 pub mod search;
+pub mod slow;
 pub mod sqlite;
 pub mod vectors;
 

@@ -85,6 +85,9 @@ pub(crate) struct DatabaseConfig {
     pub(crate) readers: usize,
     /// Longest wait for a connection, seconds (S4-6).
     pub(crate) acquire_timeout_secs: u64,
+    /// From how long on a statement is named in the log, milliseconds, and once a minute its plan; 0 = every
+    /// statement (S0-40).
+    pub(crate) slow_statement_millis: u64,
     /// Page cache of one connection of the embedded database, KiB.
     pub(crate) cache_kib: u32,
 }
@@ -180,6 +183,7 @@ impl Default for DatabaseConfig {
             vector_index: VectorIndexKind::default(),
             readers: 4,
             acquire_timeout_secs: 5,
+            slow_statement_millis: 1000,
             cache_kib: 8 * 1024,
         }
     }

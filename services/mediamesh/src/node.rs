@@ -228,8 +228,8 @@ impl Parts<'_> {
     }
 
     async fn stores(&self) -> Result<Stores> {
-        let observer = database_metrics::observer(&self.metrics);
-        let stores = Stores::open(&self.config.database, self.dir, Some(observer)).await?;
+        let observers = database_metrics::observers(&self.metrics);
+        let stores = Stores::open(&self.config.database, self.dir, Some(observers)).await?;
         self.health.serving("database");
         Ok(stores)
     }

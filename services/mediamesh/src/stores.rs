@@ -9,6 +9,7 @@ use mediamesh_store::{
     VectorStore,
     database::Observer,
     postgres::{self, PostgresStore},
+    slow::{SlowObserver, SlowOptions},
     sqlite::SqliteStore,
 };
 
@@ -16,6 +17,13 @@ use crate::{
     config::{DatabaseConfig, VectorSearch},
     data_dir::DataDir,
 };
+
+/// Who is told of what the database does.
+#[derive(Clone)]
+pub(crate) struct Observers {
+    pub(crate) operations: Observer,
+    pub(crate) slow_statements: SlowObserver,
+}
 
 /// The store traits on the configured database.
 #[derive(Clone)]
@@ -38,24 +46,25 @@ impl Stores {
     pub(crate) async fn open(
         config: &DatabaseConfig,
         dir: &DataDir,
-        observer: Option<Observer>,
+        observers: Option<Observers>,
     ) -> Result<Self> {
         match &config.url {
-            Some(url) => Self::postgres(config, url, observer).await,
-            None => Self::sqlite(config, dir, observer).await,
+            Some(url) => Self::postgres(config, url, observers).await,
+            None => Self::sqlite(config, dir, observers).await,
         }
     }
 
     async fn sqlite(
         config: &DatabaseConfig,
         dir: &DataDir,
-        observer: Option<Observer>,
+        observers: Option<Observers>,
     ) -> Result<Self> {
         let mut options = DatabaseOptions::at(dir.database());
         options.readers = config.readers;
         options.acquire_timeout = Duration::from_secs(config.acquire_timeout_secs);
         options.cache_kib = config.cache_kib;
-        options.observer = observer;
+        options.slow = slow_options(config, observers.as_ref());
+        options.observer = observers.map(|observers| observers.operations);
         let waits = dir.clone();
         let turn = tokio::task::spawn_blocking(move || waits.wait_to_migrate()).await??;
         let database = Database::open(options).await?;
@@ -69,9 +78,9 @@ impl Stores {
     async fn postgres(
         config: &DatabaseConfig,
         url: &str,
-        observer: Option<Observer>,
+        observers: Option<Observers>,
     ) -> Result<Self> {
-        let options = postgres_options(config, url, observer);
+        let options = postgres_options(config, url, observers);
         let database = postgres::Database::open(options.clone())
             .await
             .context("cannot open the database of database.url")?;
@@ -110,10 +119,17 @@ impl Stores {
     }
 }
 
+fn slow_options(config: &DatabaseConfig, observers: Option<&Observers>) -> SlowOptions {
+    SlowOptions {
+        threshold: Duration::from_millis(config.slow_statement_millis),
+        observer: observers.map(|observers| Arc::clone(&observers.slow_statements)),
+    }
+}
+
 fn postgres_options(
     config: &DatabaseConfig,
     url: &str,
-    observer: Option<Observer>,
+    observers: Option<Observers>,
 ) -> postgres::DatabaseOptions {
     postgres::DatabaseOptions {
         tls_ca: config.tls_ca.clone(),
@@ -123,7 +139,8 @@ fn postgres_options(
         background_acquire_timeout: Duration::from_secs(config.background_acquire_timeout_secs),
         is_background: || Priority::current() == Priority::Background,
         statement_timeout: Duration::from_secs(config.statement_timeout_secs),
-        observer,
+        slow: slow_options(config, observers.as_ref()),
+        observer: observers.map(|observers| observers.operations),
         ..postgres::DatabaseOptions::at(url.to_owned())
     }
 }

@@ -6,12 +6,18 @@ use diesel_async::AsyncConnection as _;
 use tracing::Span;
 
 use super::{Connection, interrupt::Stop};
-use crate::statements::Spans;
+use crate::{slow::Watch, statements::Spans};
 
-/// Puts the spans of the statements to come below `parent`, and ends them when told to `stop`.
-pub(super) fn follow(conn: &mut Connection, parent: Span, stop: Option<Stop>) {
+/// Puts the spans of the statements to come below `parent`, has `watch` note the slow ones, and ends
+/// them when told to `stop`.
+pub(super) fn follow(
+    conn: &mut Connection,
+    parent: Span,
+    watch: Option<Watch>,
+    stop: Option<Stop>,
+) {
     conn.set_instrumentation(Statements {
-        spans: Spans::new("sqlite", parent),
+        spans: Spans::new("sqlite", parent, watch),
         stop,
     });
 }
@@ -19,7 +25,7 @@ pub(super) fn follow(conn: &mut Connection, parent: Span, stop: Option<Stop>) {
 /// Lets go of the span: a connection that waits in its pool must not hold it, since a span ends, and
 /// its trace is whole, only when nobody holds it any more.
 pub(super) fn let_go(conn: &mut Connection) {
-    follow(conn, Span::none(), None);
+    follow(conn, Span::none(), None, None);
 }
 
 struct Statements {
@@ -37,9 +43,9 @@ impl Instrumentation for Statements {
                 }
                 self.spans.begin(query);
             }
-            InstrumentationEvent::FinishQuery { error, .. } => {
+            InstrumentationEvent::FinishQuery { query, error, .. } => {
                 Stop::end();
-                self.spans.end(error);
+                self.spans.end(query, error);
             }
             _ => {}
         }

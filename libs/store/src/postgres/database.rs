@@ -21,10 +21,12 @@ use super::{tls::Connector, vector_index};
 use crate::{
     database::Observer,
     error::{Error, Result},
+    slow::{self, SlowLog, SlowOptions},
     statements,
 };
 
 mod cancel;
+mod explain;
 mod migrate;
 
 pub use migrate::MIGRATIONS;
@@ -59,6 +61,8 @@ pub struct DatabaseOptions {
     pub statement_timeout: Duration,
     /// Told of every operation.
     pub observer: Option<Observer>,
+    /// Which statements are slow.
+    pub slow: SlowOptions,
 }
 
 impl DatabaseOptions {
@@ -76,6 +80,7 @@ impl DatabaseOptions {
             is_background: || false,
             statement_timeout: Duration::from_secs(60),
             observer: None,
+            slow: SlowOptions::default(),
         }
     }
 }
@@ -97,6 +102,7 @@ struct Inner {
     background_acquire_timeout: Duration,
     is_background: fn() -> bool,
     observer: Option<Observer>,
+    slow: SlowLog,
 }
 
 impl fmt::Debug for Database {
@@ -124,6 +130,8 @@ impl Database {
     }
 
     async fn connect_with(connector: Connector, options: DatabaseOptions) -> Result<Self> {
+        let (slow, queue) = SlowLog::new(options.slow.clone());
+        let asked = connector.clone();
         let inner = Arc::new(Inner {
             pool: pool(connector.clone(), &options),
             connector,
@@ -131,11 +139,14 @@ impl Database {
             background_acquire_timeout: options.background_acquire_timeout,
             is_background: options.is_background,
             observer: options.observer,
+            slow,
         });
         // The first callers need not wait for connections, and a wrong password is told at start.
         let first = (0..options.min_connections.max(1)).map(|_| inner.get());
         drop(futures::future::try_join_all(first).await?);
         tokio::spawn(reap(Arc::downgrade(&inner), options.min_connections));
+        let ask = move |statement| explain::explain(asked.clone(), statement).boxed();
+        tokio::spawn(slow::explain(queue, options.slow.observer, ask));
         Ok(Self { inner })
     }
 
@@ -176,14 +187,16 @@ impl Database {
         let start = Instant::now();
         let mut conn = self.inner.get().await?;
         let parent = tracing::Span::current();
+        let (watch, watched) = (self.inner.slow.watch(name), self.inner.slow.watch(name));
         let tls = self.inner.connector.clone();
         // dropped with this future
         let (_caller, gone) = oneshot::channel::<()>();
         let run = tokio::spawn(async move {
-            statements::follow(&mut *conn, "postgresql", parent);
+            statements::follow(&mut *conn, "postgresql", parent, Some(watch));
             let (conn, result) = cancel::unless_gone(conn, operation, gone, &tls).await;
-            if let Some(mut conn) = conn {
-                statements::let_go(&mut *conn, "postgresql");
+            match conn {
+                Some(mut conn) => statements::let_go(&mut *conn, "postgresql"),
+                None => watched.gone(start),
             }
             result
         });
@@ -201,8 +214,9 @@ impl Database {
         let start = Instant::now();
         let mut conn = self.inner.get().await?;
         let parent = tracing::Span::current();
+        let watch = self.inner.slow.watch(name);
         let run = tokio::spawn(async move {
-            statements::follow(&mut *conn, "postgresql", parent);
+            statements::follow(&mut *conn, "postgresql", parent, Some(watch));
             let result = conn
                 .transaction(async move |conn| operation(conn).await)
                 .await;

@@ -28,6 +28,8 @@ mod relevance;
 mod rig;
 #[path = "../contract/search.rs"]
 mod search;
+#[path = "../contract/slow.rs"]
+mod slow;
 mod stop;
 mod vectors;
 
@@ -43,4 +45,12 @@ async fn store() -> Option<(TestDatabase, Store)> {
 async fn open(database: &TestDatabase) -> Store {
     let options = DatabaseOptions::at(database.url());
     PostgresStore::new(Database::open(options).await.unwrap())
+}
+
+async fn store_with(slow: crate::slow::SlowOptions) -> Option<(TestDatabase, Store)> {
+    let database = TestDatabase::create().await.unwrap()?;
+    let mut options = DatabaseOptions::at(database.url());
+    options.slow = slow;
+    let store = PostgresStore::new(Database::open(options).await.unwrap());
+    Some((database, store))
 }

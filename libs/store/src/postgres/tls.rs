@@ -7,7 +7,9 @@ use diesel_async::AsyncPgConnection;
 use rustls::{
     ClientConfig, RootCertStore, pki_types::CertificateDer, pki_types::pem::PemObject as _,
 };
-use tokio_postgres::{CancelToken, Config, NoTls, config::Host, config::SslMode};
+use tokio_postgres::{
+    CancelToken, Config, NoTls, SimpleQueryMessage, config::Host, config::SslMode,
+};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::error::{Error, Result};
@@ -77,6 +79,31 @@ impl Connector {
         }
     }
 
+    /// Runs statements on a connection of its own, as text; answers the first column of the last rows.
+    pub(super) async fn ask(
+        &self,
+        statements: &str,
+    ) -> std::result::Result<Vec<String>, tokio_postgres::Error> {
+        let client = match &self.tls {
+            Some(tls) => {
+                let (client, connection) = self.config.connect(tls.clone()).await?;
+                tokio::spawn(connection);
+                client
+            }
+            None => {
+                let (client, connection) = self.config.connect(NoTls).await?;
+                tokio::spawn(connection);
+                client
+            }
+        };
+        let answers = client.simple_query(statements).await?;
+        let row = |answer: &SimpleQueryMessage| match answer {
+            SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
+            _ => None,
+        };
+        Ok(answers.iter().filter_map(row).collect())
+    }
+
     /// Cancels what the connection of `token` is at.
     pub(super) async fn cancel(
         &self,
@@ -90,7 +117,7 @@ impl Connector {
 }
 
 /// An error with its cause, which the driver's own text leaves out.
-fn said(error: &tokio_postgres::Error) -> String {
+pub(super) fn said(error: &tokio_postgres::Error) -> String {
     match std::error::Error::source(error) {
         Some(cause) => format!("{error}: {cause}"),
         None => error.to_string(),

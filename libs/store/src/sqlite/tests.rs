@@ -24,6 +24,8 @@ mod media;
 mod rig;
 #[path = "../contract/search.rs"]
 mod search;
+#[path = "../contract/slow.rs"]
+mod slow;
 mod stop;
 
 use self::rig::*;
@@ -38,4 +40,12 @@ async fn store() -> Option<(TempDir, Store)> {
 async fn open(dir: &TempDir) -> Store {
     let options = DatabaseOptions::at(dir.path().join("test.db"));
     SqliteStore::new(Database::open(options).await.unwrap())
+}
+
+async fn store_with(slow: crate::slow::SlowOptions) -> Option<(TempDir, Store)> {
+    let dir = TempDir::new().unwrap();
+    let mut options = DatabaseOptions::at(dir.path().join("test.db"));
+    options.slow = slow;
+    let store = SqliteStore::new(Database::open(options).await.unwrap());
+    Some((dir, store))
 }

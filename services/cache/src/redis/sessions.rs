@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures::future::try_join_all;
 use mediamesh_proto::{SessionHandle, TenantId};
 use prost::Message as _;
-use redis::{FromRedisValue as _, Value};
+use redis::{FromRedisValue as _, InfoDict, Value};
 
 use super::{connection::Connection, fault::Fault, session_scripts as scripts, store::Redis};
 use crate::sessions::{
@@ -289,6 +289,22 @@ impl Redis {
             })
             .await?;
         Ok(taken.is_some())
+    }
+
+    /// The policy by which Redis drops sessions when it is full; `None` if it drops none.
+    pub(crate) async fn session_eviction(&self) -> std::result::Result<Option<String>, Fault> {
+        let info = redis::cmd("INFO").arg("memory").take();
+        for answer in self.on_masters(&info).await? {
+            let Ok(info) = InfoDict::from_redis_value(answer) else {
+                continue;
+            };
+            let limit = info.get::<u64>("maxmemory").unwrap_or_default();
+            let policy = info.get::<String>("maxmemory_policy").unwrap_or_default();
+            if limit > 0 && policy != "noeviction" {
+                return Ok(Some(policy));
+            }
+        }
+        Ok(None)
     }
 
     /// Removes the keys that say whose ended sessions were. One that stays opens nothing, and ends by

@@ -141,6 +141,14 @@ impl Store {
         both!(self, store => store.sweep_sessions(tenant).await)
     }
 
+    /// By which policy the store drops sessions for want of room; `None` if it does not.
+    pub(crate) async fn eviction(&self) -> Result<Option<String>> {
+        match self {
+            Self::Memory(_) => Ok(None),
+            Self::Redis(redis) => Ok(redis.session_eviction().await?),
+        }
+    }
+
     /// Takes the turn to sweep for all processes that share the store.
     pub(crate) async fn turn_to_sweep(&self, interval: Duration) -> Result<bool> {
         match self {

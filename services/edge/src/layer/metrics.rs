@@ -1,8 +1,10 @@
-//! Duration of every request.
+//! Duration of every request, and a line in the log for slow ones.
 //!
 //! | metric | labels |
 //! |---|---|
 //! | `mediamesh_http_request_duration_seconds` | route, method, status |
+
+use std::time::Duration;
 
 use axum::{
     extract::{Request, State},
@@ -19,6 +21,11 @@ use prometheus_client::encoding::EncodeLabelSet;
 use tokio::time::Instant;
 
 use super::trace::route_name;
+
+/// A request over this is named in the log (S0-41).
+const SLOW: Duration = Duration::from_secs(2);
+/// Routes whose time is that of the client: it sends a file meanwhile.
+const UPLOADS: [&str; 2] = ["/v1/mediaItems", "/v1/mediaItems:searchByImage"];
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct Labels {
@@ -65,10 +72,21 @@ pub(crate) async fn apply(
         method,
         status: response.status().as_u16(),
     };
+    let took = start.elapsed();
+    if took > SLOW && !(method == "POST" && UPLOADS.contains(&&*labels.route)) {
+        tracing::warn!(
+            method,
+            route = labels.route,
+            status = labels.status,
+            duration_ms = took.as_millis(),
+            threshold_ms = SLOW.as_millis(),
+            "slow request"
+        );
+    }
     metrics
         .duration
         .get_or_create(&labels)
-        .observe(start.elapsed().as_secs_f64(), exemplar);
+        .observe(took.as_secs_f64(), exemplar);
     response
 }
 

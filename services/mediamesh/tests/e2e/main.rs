@@ -27,6 +27,7 @@ mod processes;
 mod replicas;
 mod sessions;
 mod shared_cache;
+mod slow;
 mod startup;
 mod storage;
 mod streaming;

@@ -497,6 +497,8 @@ async fn every_edge_knows_every_session_and_without_redis_none_is_said_to_be_ove
         return Ok(());
     };
     let mut redis = Redis::start(&programs).await?;
+    redis.command(&["config", "set", "maxmemory", "100mb"])?;
+    redis.command(&["config", "set", "maxmemory-policy", "allkeys-lru"])?;
     let launcher = launcher();
     let (_, write) = key(&launcher, "write", &[])?;
     let cluster = Cluster::of(env!("CARGO_BIN_EXE_mediamesh"))
@@ -587,6 +589,10 @@ async fn every_edge_knows_every_session_and_without_redis_none_is_said_to_be_ove
         sleep(Duration::from_millis(100)).await;
     }
     let logs = cluster.logs();
+    assert!(
+        logs.contains("redis may drop sessions"),
+        "no warning:\n{logs}"
+    );
     assert!(!logs.contains(&first.id) && !logs.contains(&second.id));
     Ok(())
 }
