@@ -9,10 +9,13 @@
 //!
 //! - [`tally`]: the counts of one tenant in memory
 
-use std::{sync::Arc, time::Duration};
+use std::{hash::Hash, sync::Arc, time::Duration};
 
 use mediamesh_proto::TenantId;
-use moka::future::Cache;
+use moka::{
+    future::{Cache, CacheBuilder},
+    policy::EvictionPolicy,
+};
 use parking_lot::Mutex;
 use prometheus_client::metrics::counter::Counter;
 
@@ -33,7 +36,7 @@ pub(crate) const MOST_SEARCHERS: usize = 16;
 pub(crate) const HALF_LIFE: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Counts of a tenant that searches for nothing live so long in Redis.
 pub(crate) const LIFE: Duration = Duration::from_secs(90 * 24 * 3600);
-/// How long an answer of Redis is repeated: suggestions are asked for at every key.
+/// How long an answer is repeated: suggestions are asked for at every key.
 const READ_AGE: Duration = Duration::from_secs(1);
 /// Tenants counted in memory, and answers remembered; those not asked for longest go first.
 const MAX_TENANTS: u64 = 128;
@@ -73,32 +76,32 @@ pub(crate) struct Popular {
 
 impl Popular {
     pub(crate) fn new(redis: Option<Arc<Redis>>, lost: Counter) -> Self {
-        let bounded = Cache::builder().max_capacity(MAX_TENANTS);
         Self {
             redis,
-            tallies: Cache::new(MAX_TENANTS),
-            fresh: bounded.time_to_live(READ_AGE).build(),
-            last: Cache::new(MAX_TENANTS),
+            tallies: bounded().build(),
+            fresh: bounded().time_to_live(READ_AGE).build(),
+            last: bounded().build(),
             lost,
         }
     }
 
     /// Counts searches of a tenant.
     pub(crate) async fn count(&self, tenant: TenantId, searches: Vec<Counted>) {
-        let Some(redis) = &self.redis else {
-            let tally = self
-                .tallies
-                .get_with(tenant, async { Arc::default() })
-                .await;
-            let mut tally = tally.lock();
-            for search in searches {
-                tally.add(search);
+        match &self.redis {
+            None => {
+                let tally = self.tallies.get_with(tenant, async { Arc::default() });
+                let tally = tally.await;
+                let mut tally = tally.lock();
+                for search in searches {
+                    tally.add(search);
+                }
             }
-            return;
-        };
-        if redis.count_searches(tenant, &searches).await.is_err() {
-            let lost = searches.iter().map(|search| u64::from(search.times));
-            self.lost.inc_by(lost.sum());
+            Some(redis) => {
+                if redis.count_searches(tenant, &searches).await.is_err() {
+                    let lost = searches.iter().map(|search| u64::from(search.times));
+                    self.lost.inc_by(lost.sum());
+                }
+            }
         }
         // who counted sees it counted
         for searchers in 1..=MOST_SEARCHERS {
@@ -115,29 +118,36 @@ impl Popular {
         min_searchers: usize,
         limit: usize,
     ) -> Vec<Ranked> {
-        let all = match &self.redis {
-            None => match self.tallies.get(&tenant).await {
-                Some(tally) => tally.lock().popular(min_searchers).into(),
-                None => return Vec::new(),
-            },
-            Some(redis) => self.read(redis, (tenant, min_searchers)).await,
-        };
+        let read = (tenant, min_searchers);
+        let all = self.fresh.get_with(read, self.read(read)).await;
         let found = all.iter().filter(|one| one.wording.starts_with(prefix));
         found.take(limit).cloned().collect()
     }
 
-    async fn read(&self, redis: &Redis, read: Read) -> Arc<[Ranked]> {
-        let ask = async {
-            let (tenant, min_searchers) = read;
-            match redis.popular_searches(tenant, min_searchers).await {
-                Ok(answer) => {
-                    let answer: Arc<[Ranked]> = answer.into();
-                    self.last.insert(read, Arc::clone(&answer)).await;
-                    answer
-                }
-                Err(_) => self.last.get(&read).await.unwrap_or_default(),
-            }
+    async fn read(&self, read: Read) -> Arc<[Ranked]> {
+        let (tenant, min_searchers) = read;
+        let Some(redis) = &self.redis else {
+            let tally = self.tallies.get(&tenant).await;
+            return tally.map_or_else(Arc::default, |tally| {
+                tally.lock().popular(min_searchers).into()
+            });
         };
-        self.fresh.get_with(read, ask).await
+        match redis.popular_searches(tenant, min_searchers).await {
+            Ok(answer) => {
+                let answer: Arc<[Ranked]> = answer.into();
+                self.last.insert(read, Arc::clone(&answer)).await;
+                answer
+            }
+            Err(_) => self.last.get(&read).await.unwrap_or_default(),
+        }
     }
+}
+
+fn bounded<K, V>() -> CacheBuilder<K, V, Cache<K, V>>
+where
+    K: Eq + Hash + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+{
+    let builder = Cache::builder().max_capacity(MAX_TENANTS);
+    builder.eviction_policy(EvictionPolicy::lru())
 }
