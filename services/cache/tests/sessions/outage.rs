@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use mediamesh_proto::{ErrorReason, cache::v1::session_service_server::SessionService};
-use mediamesh_testkit::{Redis, redis::programs};
+use mediamesh_testkit::{Redis, RedisCluster, redis::programs};
 use tokio::time::Instant;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
@@ -83,4 +83,44 @@ async fn a_redis_without_room_takes_no_log_in_and_keeps_those_there_are() {
         .command(&["config", "set", "maxmemory", "0"])
         .unwrap();
     open(&service, &by).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fail_over_of_a_cluster_logs_nobody_out() {
+    let Some(programs) = programs() else { return };
+    let mut cluster = RedisCluster::start(&programs).await.unwrap();
+    let subject = Subject::connected(redis(cluster.urls(), true), options()).await;
+    let service = subject.direct();
+    let mut sessions = Vec::new();
+    for _ in 0..30 {
+        let by = By::somebody();
+        let (_, id) = open(&service, &by).await;
+        sessions.push((by, id));
+    }
+    // replicas follow within milliseconds
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    cluster.kill_a_master().unwrap();
+    let began = Instant::now();
+    let mut away = 0;
+    loop {
+        let mut known = 0;
+        for (by, id) in &sessions {
+            match get(&service, by, id).await {
+                Ok(_) => known += 1,
+                lost => {
+                    away += 1;
+                    is_unavailable(lost);
+                }
+            }
+        }
+        if known == sessions.len() && away > 0 {
+            break;
+        }
+        assert!(
+            began.elapsed() < Duration::from_secs(60),
+            "{known} of 30 are known"
+        );
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    open(&service, &By::somebody()).await;
 }
