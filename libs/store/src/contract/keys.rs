@@ -105,11 +105,12 @@ async fn tenants_are_added_and_known() {
 }
 
 /// Methods that work over all tenants, and why they must.
-const OVER_ALL_TENANTS: [(&str, &str); 18] = [
+const OVER_ALL_TENANTS: [(&str, &str); 19] = [
     ("enqueue", "the job names its tenant"),
     ("insert_item", "the item names its tenant"),
     ("insert_key", "the key names its tenant"),
     ("find_key", "finds out the tenant of a caller"),
+    ("find_key_by_id", "tells whether a session's key has ended"),
     ("rung", "wakes workers; tells nothing of jobs"),
     ("claim", "workers work for all"),
     ("claim_within", "workers work for all"),
