@@ -48,14 +48,13 @@ impl Original {
     /// Returns another attempt, to be sent later or beside the first; `None` of an upload.
     pub(crate) fn again(self: &Arc<Self>, previous_attempts: u32) -> Option<Box<Call>> {
         let (head, bytes) = self.request.as_ref()?;
-        Some(Box::new(Call {
-            original: Arc::clone(self),
-            head: head.clone(),
-            body: CallBody::Whole(bytes.clone()),
+        let body = CallBody::Whole(bytes.clone());
+        Some(Call::new(
+            Arc::clone(self),
+            head.clone(),
+            body,
             previous_attempts,
-            expires: None,
-            hedge: false,
-        }))
+        ))
     }
 
     /// Returns whether the call may be sent again after it may have started.
@@ -100,14 +99,23 @@ impl Call {
             deadline: extensions.get::<Deadline>().copied(),
             tried: Tried::default(),
         });
-        Ok(Box::new(Self {
+        Ok(Self::new(original, head, body, 0))
+    }
+
+    fn new(
+        original: Arc<Original>,
+        head: Parts,
+        body: CallBody,
+        previous_attempts: u32,
+    ) -> Box<Self> {
+        Box::new(Self {
             original,
             head,
             body,
-            previous_attempts: 0,
+            previous_attempts,
             expires: None,
             hedge: false,
-        }))
+        })
     }
 
     pub(crate) fn path(&self) -> &str {

@@ -151,12 +151,11 @@ where
         Either::Right(((), first)) => first,
     };
     // Without another endpoint a second attempt would only be more load.
-    let wanted = || pool.has_untried(&late.original) && pool.throttle.allows() && observed.spend();
-    let Some(mut second) = late
-        .original
-        .again(late.previous_attempts)
-        .filter(|_| wanted())
-    else {
+    let original = &late.original;
+    if !pool.has_untried(original) || !pool.throttle.allows() || !observed.spend() {
+        return first.await;
+    }
+    let Some(mut second) = original.again(late.previous_attempts) else {
         return first.await;
     };
     second.hedge = true;
