@@ -49,11 +49,8 @@ const SWEEP: Duration = Duration::from_secs(3600);
 /// Rows removed at once: others write in between.
 const SWEPT_AT_ONCE: i64 = 1000;
 
-/// What is to be written, by user and wording.
-#[derive(Default)]
-struct Pending {
-    searches: HashMap<(TenantId, String, String), NewSearch>,
-}
+/// What waits to be written: by tenant, user and wording.
+type Pending = HashMap<(TenantId, String, String), NewSearch>;
 
 /// Searches of the past.
 pub(crate) struct Past {
@@ -99,13 +96,13 @@ impl Past {
         let tenant = TenantId(user.tenant_id);
         let mut pending = self.pending.lock();
         let key = (tenant, user.subject.clone(), wording.clone());
-        if let Some(again) = pending.searches.get_mut(&key) {
+        if let Some(again) = pending.get_mut(&key) {
             again.searches += 1;
             again.query = cleaned(query);
             again.search_time = now_micros();
             return;
         }
-        if pending.searches.len() >= MAX_PENDING {
+        if pending.len() >= MAX_PENDING {
             self.lost.inc();
             return;
         }
@@ -116,7 +113,7 @@ impl Past {
             searches: 1,
             search_time: now_micros(),
         };
-        pending.searches.insert(key, search);
+        pending.insert(key, search);
         drop(pending);
         self.noted.notify_one();
     }
@@ -132,7 +129,7 @@ impl Past {
         let _turn = self.writing.lock().await;
         let pending = std::mem::take(&mut *self.pending.lock());
         let mut tenants: HashMap<TenantId, Vec<NewSearch>> = HashMap::new();
-        for ((tenant, ..), search) in pending.searches {
+        for ((tenant, ..), search) in pending {
             tenants.entry(tenant).or_default().push(search);
         }
         for (tenant, searches) in tenants {
