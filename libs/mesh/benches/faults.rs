@@ -36,19 +36,21 @@ enum Fault {
     Kill,
     Stop,
     Errors(Code, u64),
-    Slow,
+    /// Two seconds more, but for so many of a hundred calls.
+    Slow(u64),
     Roll,
 }
 
 impl Fault {
-    const ALL: [(Self, &'static str); 8] = [
+    const ALL: [(Self, &'static str); 9] = [
         (Self::Kill, "kill -9"),
         (Self::Stop, "stopped (as SIGSTOP)"),
         (Self::Errors(Code::Unavailable, 100), "100 % UNAVAILABLE"),
         (Self::Errors(Code::Unavailable, 50), "50 % UNAVAILABLE"),
         (Self::Errors(Code::Internal, 100), "100 % INTERNAL"),
         (Self::Errors(Code::Internal, 50), "50 % INTERNAL"),
-        (Self::Slow, "+2 s"),
+        (Self::Slow(0), "+2 s"),
+        (Self::Slow(50), "+2 s for half of its calls"),
         (Self::Roll, "roll of all, one by one"),
     ];
 
@@ -69,7 +71,8 @@ impl Fault {
                 tokio::time::sleep(DURING).await;
                 sick.conduct.fail(Code::Ok, 0);
             }
-            Self::Slow => {
+            Self::Slow(spared) => {
+                sick.conduct.spared.store(spared, Ordering::SeqCst);
                 sick.conduct.delay_ms.store(2000, Ordering::SeqCst);
                 tokio::time::sleep(DURING).await;
                 sick.conduct.delay_ms.store(0, Ordering::SeqCst);
@@ -130,7 +133,7 @@ impl Measured {
     /// The bars that are missed.
     fn misses(&self, fault: Fault) -> Vec<&'static str> {
         let allowed = match fault {
-            Fault::Errors(..) | Fault::Slow => FAILED,
+            Fault::Errors(..) | Fault::Slow(_) => FAILED,
             Fault::Kill | Fault::Stop | Fault::Roll => 0.0,
         };
         [

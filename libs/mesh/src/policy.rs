@@ -31,14 +31,26 @@ pub struct MethodPolicy {
     pub method: Method,
     /// Time a call gets when its caller sets none; `None` is no limit.
     pub deadline: Option<Duration>,
-    /// Time one attempt gets; `None` is what the call has left.
-    pub attempt_timeout: Option<Duration>,
+    /// Time one attempt gets.
+    pub attempt_timeout: AttemptTimeout,
     /// Retries.
     pub retry: RetryPolicy,
     /// Hedging; `None` is none.
     pub hedging: Option<HedgingPolicy>,
     /// Whether the call counts against the limits of its service.
     pub limited: bool,
+}
+
+/// How long one attempt may take before it is given up and the call is sent elsewhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AttemptTimeout {
+    /// Half of what the call has left, where it may be repeated and another endpoint could take it: a
+    /// server that hangs must not use up the time in which another would answer.
+    Half,
+    /// As long as the call.
+    None,
+    /// This long.
+    After(Duration),
 }
 
 /// How many calls one service takes.
@@ -228,16 +240,23 @@ fn resolve(options: &PolicyOptions, path: &str, method: Method) -> MethodPolicy 
         Some(own) => own.hedging_policy.over(defaults::HEDGING, marked),
         None => marked,
     };
+    let attempt_timeout = match own.and_then(|own| own.attempt_timeout_ms) {
+        Some(millis) => positive(millis).map_or(AttemptTimeout::None, AttemptTimeout::After),
+        None if may_ask_another(method) && retry.max_attempts > 1 => AttemptTimeout::Half,
+        None => AttemptTimeout::None,
+    };
     MethodPolicy {
         method,
         deadline,
-        attempt_timeout: own
-            .and_then(|own| own.attempt_timeout_ms)
-            .and_then(positive),
+        attempt_timeout,
         retry,
         hedging,
         limited,
     }
+}
+
+fn may_ask_another(method: Method) -> bool {
+    method.idempotency != Idempotency::Unknown && method.kind == MethodKind::Unary
 }
 
 fn may_hedge(method: Method) -> bool {

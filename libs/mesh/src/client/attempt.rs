@@ -1,6 +1,10 @@
 //! One attempt: its span, its share of the time, its number on the wire.
+//!
+//! A handler may hang while its server says that it is well. What may be repeated gets half of the time
+//! that is left, as long as there is another endpoint to ask ([`AttemptTimeout`]).
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures::FutureExt as _;
@@ -11,10 +15,12 @@ use tower::{Layer, Service};
 use tracing::{Instrument as _, Span, field};
 
 use super::balance::broken;
-use super::call::Call;
+use super::call::{Call, Original};
+use super::pool::Pool;
 use super::verdict::Broken;
 use crate::body::head_code;
 use crate::deadline::{Deadline, GRPC_TIMEOUT, format_timeout};
+use crate::policy::AttemptTimeout;
 use crate::status::code_name;
 use crate::{Response, status};
 
@@ -22,14 +28,25 @@ use crate::{Response, status};
 static PREVIOUS_ATTEMPTS: HeaderName = HeaderName::from_static("grpc-previous-rpc-attempts");
 
 /// Layer of [`Attempt`].
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct AttemptLayer;
+#[derive(Clone)]
+pub(crate) struct AttemptLayer {
+    pool: Arc<Pool>,
+}
+
+impl AttemptLayer {
+    pub(crate) fn new(pool: Arc<Pool>) -> Self {
+        Self { pool }
+    }
+}
 
 impl<S> Layer<S> for AttemptLayer {
     type Service = Attempt<S>;
 
     fn layer(&self, inner: S) -> Attempt<S> {
-        Attempt { inner }
+        Attempt {
+            inner,
+            pool: Arc::clone(&self.pool),
+        }
     }
 }
 
@@ -37,6 +54,7 @@ impl<S> Layer<S> for AttemptLayer {
 #[derive(Clone)]
 pub(crate) struct Attempt<S> {
     inner: S,
+    pool: Arc<Pool>,
 }
 
 impl<S> Service<Box<Call>> for Attempt<S>
@@ -77,31 +95,20 @@ where
                 HeaderValue::from(call.previous_attempts),
             );
         }
-        let limit = match (
-            call.original.policy.attempt_timeout.map(Deadline::after),
-            call.original.deadline,
-        ) {
-            // The call's own deadline is held to above.
-            (Some(own), Some(call)) if call <= own => None,
-            (own, _) => own,
-        };
-        // What is left now, not what was left at the first attempt.
-        if let Some(deadline) = limit.or(call.original.deadline) {
+        let limit = limit(&call.original, &self.pool);
+        call.expires = limit.or(call.original.deadline);
+        // What is left now, not what was left at the first attempt, which has its header already.
+        if let Some(deadline) = call.expires
+            && (limit.is_some() || call.previous_attempts > 0 || call.hedge)
+        {
             call.head
                 .headers
                 .insert(&GRPC_TIMEOUT, format_timeout(deadline.remaining()));
         }
-        call.expires = limit.or(call.original.deadline);
-        let path = limit.map(|_| call.path().to_owned());
-        let held = async move |running: S::Future| match limit {
+        let path = limit.map(|limit| (limit, call.path().to_owned()));
+        let held = async move |running: S::Future| match path {
             None => running.await,
-            Some(limit) => match tokio::time::timeout_at(limit.at(), running).await {
-                Ok(response) => response,
-                Err(_) => Ok(broken(
-                    status::deadline_exceeded(&path.unwrap_or_default()),
-                    Broken::TimedOut,
-                )),
-            },
+            Some((limit, path)) => held(running, limit, &path).await,
         };
         let Some(span) = span else {
             let running = self.inner.call(call);
@@ -119,6 +126,42 @@ where
         };
         Either::Right(attempt.instrument(span).boxed())
     }
+}
+
+/// Waits for an attempt until `limit`.
+pub(super) async fn held<F>(running: F, limit: Deadline, path: &str) -> F::Output
+where
+    F: Future<Output = Result<Response, Infallible>>,
+{
+    match tokio::time::timeout_at(limit.at(), running).await {
+        Ok(response) => response,
+        Err(_) => Ok(broken(status::deadline_exceeded(path), Broken::TimedOut)),
+    }
+}
+
+/// Returns when an attempt is given up though its call has more time.
+fn limit(original: &Original, pool: &Pool) -> Option<Deadline> {
+    let own = match original.policy.attempt_timeout {
+        AttemptTimeout::None => None,
+        AttemptTimeout::After(limit) => Some(Deadline::after(limit)),
+        // A hedged call has asked another long before.
+        AttemptTimeout::Half if original.policy.hedging.is_some() => None,
+        AttemptTimeout::Half => half_way(original, pool, 2),
+    };
+    // The call's own deadline is held to above.
+    own.filter(|own| original.deadline.is_none_or(|call| *own < call))
+}
+
+/// Returns the middle of what the call has left, if it may be repeated then: the policy allows it, the
+/// budget does, and so many endpoints were not asked yet. A server is given the time of `silence` at
+/// least.
+pub(super) fn half_way(original: &Original, pool: &Pool, untried: usize) -> Option<Deadline> {
+    let half = original.deadline?.remaining() / 2;
+    let repeats = original.policy.attempt_timeout == AttemptTimeout::Half
+        && half >= pool.shared.policy.connection.silence
+        && pool.throttle.allows()
+        && pool.untried(original) >= untried;
+    repeats.then(|| Deadline::after(half))
 }
 
 /// Notes on the span how the attempt ended.

@@ -93,7 +93,7 @@ async fn send(pool: Arc<Pool>, mut call: Box<Call>) -> Response {
         }
         match pool.pick(&call, &skip, &mut seen) {
             Pick::Endpoint(endpoint, permit) => {
-                call.original.tried.add(endpoint.id);
+                call.original.tried.add(&endpoint);
                 let id = endpoint.id;
                 match attempt(&pool, endpoint, permit, &mut call).await {
                     Some(response) => return response,

@@ -8,6 +8,7 @@ use http::request::Parts;
 use http_body_util::{BodyExt as _, Limited};
 use tonic::body::Body;
 
+use super::endpoint::Endpoint;
 use crate::deadline::Deadline;
 use crate::method::{Idempotency, MethodKind};
 use crate::policy::{MethodPolicy, Policy, defaults};
@@ -55,6 +56,12 @@ impl Original {
             body,
             previous_attempts,
         ))
+    }
+
+    /// Returns the path of a call that can be sent again.
+    pub(crate) fn path(&self) -> &str {
+        let request = self.request.as_ref();
+        request.map_or("", |(head, _)| head.uri.path())
     }
 
     /// Returns whether the call may be sent again after it may have started.
@@ -143,17 +150,21 @@ impl Call {
     }
 }
 
-/// A set of endpoints by the last six bits of their ids; with over 64 endpoints it may hold one too
-/// many, which only makes the balancer choose another.
+/// A set of endpoints by their slots; beyond 64 of them it may hold one too many, which only makes the
+/// balancer choose another of the many.
 #[derive(Debug, Default)]
 pub(crate) struct Tried(AtomicU64);
 
 impl Tried {
-    pub(crate) fn add(&self, endpoint: u64) {
-        self.0.fetch_or(1 << (endpoint % 64), Ordering::AcqRel);
+    pub(crate) fn add(&self, endpoint: &Endpoint) {
+        self.0.fetch_or(bit(endpoint), Ordering::AcqRel);
     }
 
-    pub(crate) fn has(&self, endpoint: u64) -> bool {
-        self.0.load(Ordering::Acquire) & (1 << (endpoint % 64)) != 0
+    pub(crate) fn has(&self, endpoint: &Endpoint) -> bool {
+        self.0.load(Ordering::Acquire) & bit(endpoint) != 0
     }
+}
+
+fn bit(endpoint: &Endpoint) -> u64 {
+    1 << (endpoint.slot % 64)
 }

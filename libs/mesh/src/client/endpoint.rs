@@ -58,6 +58,8 @@ pub(crate) struct Shared {
 
 pub(crate) struct Endpoint {
     pub(crate) id: u64,
+    /// A small number that no other endpoint of the set has.
+    pub(crate) slot: usize,
     pub(crate) address: Address,
     pub(crate) shared: Arc<Shared>,
     pub(crate) load: Load,
@@ -87,10 +89,11 @@ impl Endpoint {
     /// Returns an endpoint whose connection is kept by a task until it is removed.
     ///
     /// Must run inside a tokio runtime.
-    pub(crate) fn start(id: u64, address: Address, shared: Arc<Shared>) -> Arc<Self> {
+    pub(crate) fn start(id: u64, slot: usize, address: Address, shared: Arc<Shared>) -> Arc<Self> {
         let connection = shared.policy.connection;
         let endpoint = Arc::new(Self {
             id,
+            slot,
             address,
             load: Load::new(
                 shared.clock,

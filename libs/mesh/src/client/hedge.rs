@@ -19,6 +19,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use tokio::time::Instant;
 use tower::{Layer, Service};
 
+use super::attempt::{half_way, held};
 use super::breaker::Signal;
 use super::call::{Call, Original};
 use super::latency::Latency;
@@ -106,17 +107,21 @@ where
             return Either::Left(self.inner.call(call));
         };
         let started = Instant::now();
-        let late = delay.map(|delay| Late {
-            after: started + delay,
-            original: Arc::clone(original),
-            previous_attempts: call.previous_attempts,
-        });
+        let original = Arc::clone(original);
+        let previous_attempts = call.previous_attempts;
         let first = self.inner.call(call);
         let (inner, pool) = (self.inner.clone(), Arc::clone(&self.layer.pool));
         let hedged = async move {
-            let response = match late {
-                Some(late) => race(inner, &pool, &observed, first, late).await?,
-                None => first.await?,
+            let response = match delay {
+                Some(delay) => {
+                    let late = Late {
+                        after: started + delay,
+                        original,
+                        previous_attempts,
+                    };
+                    race(inner, &pool, &observed, first, late).await?
+                }
+                None => patiently(first, &pool, &original, 2).await?,
             };
             // How long failures take says nothing about when an answer is late.
             if Verdict::of(&response).signal == Signal::Success {
@@ -153,7 +158,7 @@ where
     // Without another endpoint a second attempt would only be more load.
     let original = &late.original;
     if !pool.has_untried(original) || !pool.throttle.allows() || !observed.spend() {
-        return first.await;
+        return patiently(first, pool, original, 1).await;
     }
     let Some(mut second) = original.again(late.previous_attempts) else {
         return first.await;
@@ -169,6 +174,17 @@ where
     }
     pool.shared.metrics.hedged(pool.shared.service, winner);
     Ok(answer)
+}
+
+/// Waits for a call that is not hedged, which is no reason to wait for a server that hangs.
+async fn patiently<F>(first: F, pool: &Pool, original: &Original, untried: usize) -> F::Output
+where
+    F: Future<Output = Result<Response, Infallible>>,
+{
+    match half_way(original, pool, untried) {
+        Some(limit) => held(first, limit, original.path()).await,
+        None => first.await,
+    }
 }
 
 impl Observed {

@@ -104,7 +104,9 @@ impl Pool {
             after.push(kept.map_or_else(
                 || {
                     let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-                    let endpoint = Endpoint::start(id, address.clone(), Arc::clone(&self.shared));
+                    let slot = free_slot(before.iter().chain(&after));
+                    let shared = Arc::clone(&self.shared);
+                    let endpoint = Endpoint::start(id, slot, address.clone(), shared);
                     if in_use {
                         endpoint.want();
                     }
@@ -172,7 +174,7 @@ impl Pool {
                     .filter(reachable)
                     .filter(|endpoint| endpoint.has_room())
                     .filter(move |endpoint| !serving || endpoint.is_serving())
-                    .filter(move |endpoint| !fresh || !original.tried.has(endpoint.id))
+                    .filter(move |endpoint| !fresh || !original.tried.has(endpoint))
             };
             if may_probe && let Some(probe) = candidates().find_map(probe) {
                 return probe;
@@ -233,13 +235,20 @@ impl Pool {
 
     /// Returns whether an endpoint that `call` was not sent to could take it now.
     pub(crate) fn has_untried(&self, original: &Original) -> bool {
-        self.endpoints.load().iter().any(|endpoint| {
-            !original.tried.has(endpoint.id)
+        self.untried(original) > 0
+    }
+
+    /// Returns how many endpoints that `call` was not sent to could take it now.
+    pub(crate) fn untried(&self, original: &Original) -> usize {
+        let endpoints = self.endpoints.load();
+        let could = |endpoint: &&Arc<Endpoint>| {
+            !original.tried.has(endpoint)
                 && endpoint.is_ready()
                 && endpoint.is_serving()
                 && endpoint.has_room()
                 && endpoint.breaker.is_closed()
-        })
+        };
+        endpoints.iter().filter(could).count()
     }
 }
 
@@ -261,6 +270,11 @@ impl Drop for Pool {
             endpoint.remove();
         }
     }
+}
+
+fn free_slot<'a>(taken: impl Iterator<Item = &'a Arc<Endpoint>> + Clone) -> usize {
+    let is_free = |slot: &usize| taken.clone().all(|endpoint| endpoint.slot != *slot);
+    (0..).find(is_free).unwrap_or_default()
 }
 
 fn admit(endpoint: &Arc<Endpoint>) -> Option<Pick> {

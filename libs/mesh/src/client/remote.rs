@@ -60,7 +60,7 @@ fn stack(
         // Below retry: the two attempts of a hedged call are one to it.
         .layer(HedgeLayer::new(Arc::clone(pool), policy))
         // Each attempt, a hedge too, has its span and its share of the time.
-        .layer(AttemptLayer)
+        .layer(AttemptLayer::new(Arc::clone(pool)))
         // Innermost: chooses among endpoints whose breaker lets calls in, and sends.
         .service(Balance::new(Arc::clone(pool)))
 }

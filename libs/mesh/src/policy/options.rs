@@ -73,6 +73,7 @@ pub struct MethodPolicyOptions {
     /// Deadline, milliseconds; 0 means none.
     pub deadline_ms: Option<u64>,
     /// Longest one attempt may take before it is given up and retried, milliseconds; 0 means none.
+    /// Default: half of what the call has left, if it may be repeated and there is another endpoint.
     pub attempt_timeout_ms: Option<u64>,
     /// Retries.
     pub retry_policy: RetryPolicyOptions,

@@ -89,6 +89,8 @@ fn descriptors() -> &'static [u8] {
 pub(crate) struct Conduct {
     /// Added to each answer, milliseconds.
     pub(crate) delay_ms: AtomicU64,
+    /// How many of a hundred calls are answered without that delay.
+    pub(crate) spared: AtomicU64,
     /// Code of the failures, and how many of a hundred calls fail.
     pub(crate) code: AtomicU32,
     pub(crate) percent: AtomicU64,
@@ -118,11 +120,14 @@ impl Conduct {
         }
         let turn = self.calls.fetch_add(1, Ordering::SeqCst);
         let mut unless = Unless(&self.cancelled, false);
-        let delay = self.delay_ms.load(Ordering::SeqCst);
-        tokio::time::sleep(Duration::from_millis(delay)).await;
-        unless.1 = true;
         // Spread evenly, so that a test sees the same each time.
-        if turn * 37 % 100 < self.percent.load(Ordering::SeqCst) {
+        let lot = turn * 37 % 100;
+        if lot >= self.spared.load(Ordering::SeqCst) {
+            let delay = self.delay_ms.load(Ordering::SeqCst);
+            tokio::time::sleep(Duration::from_millis(delay)).await;
+        }
+        unless.1 = true;
+        if lot < self.percent.load(Ordering::SeqCst) {
             let code = Code::from_i32(self.code.load(Ordering::SeqCst) as i32);
             return Err(Status::new(code, "made to fail"));
         }

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 static ALONE: Mutex<()> = Mutex::const_new(());
 
 /// How late a thread may be woken before the machine counts as too busy.
-const LATE: Duration = Duration::from_millis(40);
+const LATE: Duration = Duration::from_millis(20);
 const TURNS: u32 = 5;
 
 /// Runs a scenario; once more if it failed while this process did not get the CPU it asked for.

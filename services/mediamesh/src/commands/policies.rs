@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use mediamesh_mesh::policy::AttemptTimeout;
 use mediamesh_mesh::{Idempotency, Policy, PolicyOptions, ServiceName};
 
 /// Writes them, by path.
@@ -36,9 +37,13 @@ pub(super) fn print(options: &PolicyOptions) -> String {
                 hedging.max_share * 100.0
             )
         });
-        let attempt = of
-            .attempt_timeout
-            .map_or(String::new(), |limit| format!("; attempt {}", time(limit)));
+        let attempt = match of.attempt_timeout {
+            AttemptTimeout::After(limit) => format!("; attempt {}", time(limit)),
+            AttemptTimeout::Half => {
+                "; attempt half of what is left, if another can be asked".to_owned()
+            }
+            AttemptTimeout::None => String::new(),
+        };
         text.push_str(&format!(
             "# {}\n#   deadline {deadline}{attempt}; may be repeated: {repeats}; retry {retry}; \
              hedging {hedging}\n",

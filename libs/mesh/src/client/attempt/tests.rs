@@ -21,7 +21,11 @@ async fn attempt(call: Box<Call>, answers_after: Duration) -> (http::HeaderMap, 
             Ok::<_, Infallible>(ok())
         }
     });
-    let response = AttemptLayer.layer(transport).call(call).await.unwrap();
+    let response = AttemptLayer::new(super::super::script::pool())
+        .layer(transport)
+        .call(call)
+        .await
+        .unwrap();
     (heard.try_recv().unwrap(), response)
 }
 
@@ -40,7 +44,7 @@ async fn a_repeat_says_its_number_and_the_time_that_is_left() {
     let second = first.original.again(1).unwrap();
     let (headers, _) = attempt(first, MS).await;
     assert!(!headers.contains_key(&PREVIOUS_ATTEMPTS));
-    assert_eq!(parse_timeout(&headers), Some(500 * MS));
+    assert_eq!(parse_timeout(&headers), None, "the layer above has said it");
     tokio::time::advance(99 * MS).await;
     let (headers, _) = attempt(second, MS).await;
     assert_eq!(headers[&PREVIOUS_ATTEMPTS], "1");
@@ -73,4 +77,32 @@ async fn an_attempt_ends_with_its_own_time_and_says_that_the_call_has_more() {
         response.extensions().get::<Broken>(),
         Some(&Broken::TimedOut)
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_read_gives_half_of_its_time_to_the_first_of_two_servers() {
+    let pool = super::super::script::pool();
+    let read = || async {
+        let mut request = request("/mediamesh.search.v1.SearchService/SearchMedia");
+        request.extensions_mut().insert(Deadline::after(4_000 * MS));
+        match Call::take(request, &policy()).await {
+            Ok(call) => call,
+            Err(_) => panic!("the body can be read"),
+        }
+    };
+    for (endpoints, given) in [(1, None), (2, Some(2_000 * MS))] {
+        pool.set_ready(endpoints);
+        let original = read().await.original.clone();
+        let limit = limit(&original, &pool).map(Deadline::remaining);
+        assert_eq!(limit, given, "{endpoints} endpoints");
+    }
+    // the second is the last that can be asked
+    let original = read().await.original.clone();
+    original.tried.add(&pool.endpoints()[0]);
+    assert_eq!(limit(&original, &pool), None);
+    for _ in 0..60 {
+        pool.throttle.failed();
+    }
+    let original = read().await.original.clone();
+    assert_eq!(limit(&original, &pool), None, "it could not be repeated");
 }

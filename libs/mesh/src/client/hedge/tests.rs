@@ -1,6 +1,7 @@
 use super::super::script::{READ, Script, WRITE, ok, policy, pool, request};
 use super::*;
 use crate::Request;
+use crate::deadline::Deadline;
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -60,14 +61,14 @@ async fn one_endpoint_or_a_write_is_never_hedged() {
         pool.set_ready(endpoints);
         // the call under way has gone to the first
         let script = script(64, &[500 * MS]);
-        let mut hedge = HedgeLayer::new(pool, &policy()).layer(script.clone());
+        let mut hedge = HedgeLayer::new(Arc::clone(&pool), &policy()).layer(script.clone());
         for _ in 0..64 {
             call(&mut hedge, request(path)).await;
         }
         let Ok(slow) = Call::take(request(path), &policy()).await else {
             panic!("the body can be read")
         };
-        slow.original.tried.add(0);
+        slow.original.tried.add(&pool.endpoints()[0]);
         hedge.call(slow).await.unwrap();
         assert_eq!(script.seen().len(), 65, "{path} of {endpoints}");
     }
@@ -101,4 +102,26 @@ async fn an_empty_retry_budget_ends_hedging() {
     }
     call(&mut hedge, request(READ)).await;
     assert_eq!(script.seen().len(), 65);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_is_not_hedged_is_given_up_half_way() {
+    let pool = two();
+    let hung = script(0, &[500_000 * MS; 3]);
+    let mut hedge = HedgeLayer::new(Arc::clone(&pool), &policy()).layer(hung.clone());
+    let mut read = request(READ);
+    read.extensions_mut().insert(Deadline::after(4_000 * MS));
+    // neither is the latency known nor a hedge earned
+    assert_eq!(call(&mut hedge, read).await, 2_000 * MS);
+    assert_eq!(hung.running(), 0);
+    let mut short = request(READ);
+    short.extensions_mut().insert(Deadline::after(400 * MS));
+    let took = tokio::time::timeout(400 * MS, call(&mut hedge, short)).await;
+    assert!(took.is_err(), "200 ms are no reason to give up a server");
+    // nobody else to ask
+    pool.set_ready(1);
+    let mut read = request(READ);
+    read.extensions_mut().insert(Deadline::after(4_000 * MS));
+    let took = tokio::time::timeout(4_000 * MS, call(&mut hedge, read)).await;
+    assert!(took.is_err(), "{took:?}");
 }

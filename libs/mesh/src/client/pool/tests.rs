@@ -85,7 +85,7 @@ async fn calls_in_flight_count() {
 async fn a_repeat_goes_where_the_call_was_not_if_it_can() {
     let pool = ready(2);
     let call = call(READ).await;
-    call.original.tried.add(0);
+    call.original.tried.add(&pool.endpoints()[0]);
     assert_eq!(chosen(pool.pick(&call, &[], &mut None)), 1);
     // the other turned it away just now: better the first again than nothing
     assert_eq!(chosen(pool.pick(&call, &[1], &mut None)), 0);
@@ -187,4 +187,17 @@ async fn a_stream_is_no_probe_while_another_endpoint_works() {
     let download = call("/mediamesh.media.v1.MediaService/DownloadMedia").await;
     assert!(download.original.is_repeatable());
     assert_eq!(chosen(pool.pick(&download, &[], &mut None)), 1);
+}
+
+#[tokio::test]
+async fn endpoints_that_come_and_go_are_never_taken_for_one_another() {
+    let pool = pool();
+    for turn in 0..200 {
+        pool.set(&[Address::numbered(turn), Address::numbered(turn + 1)]);
+        let call = call(READ).await;
+        for endpoint in pool.endpoints().iter() {
+            assert!(!call.original.tried.has(endpoint));
+            call.original.tried.add(endpoint);
+        }
+    }
 }
