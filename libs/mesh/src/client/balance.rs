@@ -19,7 +19,7 @@ use super::connector::address_to;
 use super::endpoint::Endpoint;
 use super::pool::{Nowhere, Pick, Pool};
 use super::untrusted::checked;
-use super::verdict::{Broken, Verdict};
+use super::verdict::{Broken, Verdict, how};
 use crate::body::{self, Watch, head_code};
 use crate::deadline::Deadline;
 use crate::method::MethodKind;
@@ -147,7 +147,7 @@ async fn attempt(
     let sent = sender.try_send_request(address_to(request, &endpoint.address));
     let answered = async {
         let response = match sent.await {
-            Ok(response) => checked(response),
+            Ok(response) => checked(response, pool.shared.service),
             Err(mut error) => {
                 return match error.take_message() {
                     Some(request) => Err(request),
@@ -195,27 +195,6 @@ async fn attempt(
         }
         Ok(response) => Some(flight.land(response)),
     }
-}
-
-/// Says how an attempt ended that got no answer.
-///
-/// Source: RFC 9113, sections 6.8 and 8.7: a refused stream, and one above the last of a GOAWAY, was
-/// not looked at.
-fn how(error: &hyper::Error) -> Broken {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(error) = cause {
-        if let Some(h2) = error.downcast_ref::<h2::Error>() {
-            let reason = h2.reason();
-            return match (h2.is_reset(), h2.is_go_away()) {
-                (true, _) if reason == Some(h2::Reason::REFUSED_STREAM) => Broken::NotStarted,
-                (true, _) => Broken::Reset,
-                (_, true) if reason == Some(h2::Reason::NO_ERROR) => Broken::NotStarted,
-                _ => Broken::Lost,
-            };
-        }
-        cause = error.source();
-    }
-    Broken::Lost
 }
 
 /// A call that is out at an endpoint. Dropped, it was cancelled.

@@ -1,5 +1,6 @@
 //! Opens an HTTP/2 connection and asks its peer for a sign of life.
 
+use std::os::fd::AsFd as _;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -46,6 +47,8 @@ pub(crate) struct Connection {
     pub(crate) sender: Sender,
     /// Cancelled when the connection has ended.
     pub(crate) closed: CancellationToken,
+    /// The same socket: shut down, it ends the connection and the calls on it.
+    pub(crate) socket: std::net::TcpStream,
 }
 
 /// Connects to `address`; nothing here has a time limit of its own.
@@ -56,12 +59,18 @@ pub(crate) async fn connect(
     let tcp = TcpStream::connect(address.host_port()).await?;
     // Without it a small request waits for the delayed ACK of the one before.
     tcp.set_nodelay(true)?;
-    let connection = match (address.is_tls(), tls) {
+    let socket = tcp.as_fd().try_clone_to_owned()?.into();
+    let (sender, closed) = match (address.is_tls(), tls) {
         (false, _) => handshake(tcp).await?,
         (true, Some(tls)) => handshake(tls.connect(address.tls_name(), tcp).await?).await?,
         (true, None) => return Err(ConnectError::NoTls),
     };
-    let sign = probe(connection.sender.clone(), address).await?;
+    let sign = probe(sender.clone(), address).await?;
+    let connection = Connection {
+        sender,
+        closed,
+        socket,
+    };
     Ok((connection, sign))
 }
 
@@ -76,15 +85,13 @@ impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for Tasks {
     }
 }
 
-async fn handshake<T>(io: T) -> Result<Connection, ConnectError>
+async fn handshake<T>(io: T) -> Result<(Sender, CancellationToken), ConnectError>
 where
     T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let (sender, connection) = http2::Builder::new(Tasks)
         .timer(TokioTimer::new())
-        .keep_alive_interval(defaults::HTTP2_KEEP_ALIVE_INTERVAL)
-        .keep_alive_timeout(defaults::HTTP2_KEEP_ALIVE_TIMEOUT)
-        .keep_alive_while_idle(true)
+        // No PINGs: the keeper's health checks say more, more often, and cost the calls nothing.
         .initial_stream_window_size(defaults::STREAM_WINDOW_BYTES)
         .initial_connection_window_size(defaults::CONNECTION_WINDOW_BYTES)
         .max_frame_size(defaults::MAX_FRAME_BYTES)
@@ -99,7 +106,7 @@ where
         }
         drop(ended);
     });
-    Ok(Connection { sender, closed })
+    Ok((sender, closed))
 }
 
 /// What a peer that lives says of itself. One that is not serving gets calls only if no other is.
@@ -150,7 +157,7 @@ impl Service<Request> for Transport {
     fn call(&mut self, request: Request) -> Self::Future {
         let request = address_to(request, &self.address);
         let answer = self.sender.send_request(request);
-        async move { Ok(checked(answer.await?)) }.boxed()
+        async move { Ok(checked(answer.await?, "mediamesh")) }.boxed()
     }
 }
 

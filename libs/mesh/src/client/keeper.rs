@@ -4,11 +4,14 @@
 //!   the kernel accepts for a process that is stopped.
 //! - **Failing** to connect is repeated with growing waits, after a quarter of them if a call has no
 //!   other endpoint.
-//! - **Connected**, the peer is watched: if it has calls in flight and says nothing for
-//!   `silence`, it is asked for a sign of life; without one within `probe_timeout` it is given up.
-//!   The connection itself is left to the calls that may not be repeated; HTTP/2 keep-alive ends it.
+//! - **Connected**, the peer is asked for a sign of life each `health_interval`, and when it has calls in
+//!   flight and said nothing for `silence`; without one within `probe_timeout` it is given up. This is
+//!   the keep-alive of the connection.
+//! - **Given up**, the connection is left to the calls on it that may not be repeated, until it has said
+//!   nothing for `keep_alive_timeout` more.
 //! - **Removed**, the connection takes no new calls and ends with the last that runs.
 
+use std::net::Shutdown;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -105,7 +108,11 @@ async fn pause(endpoint: &Endpoint, failures: u32) -> bool {
 }
 
 async fn hold(endpoint: &Endpoint, connection: Connection, sign: Sign, failures: u32) -> End {
-    let Connection { sender, closed } = connection;
+    let Connection {
+        sender,
+        closed,
+        socket,
+    } = connection;
     let silent = CancellationToken::new();
     let live = Live {
         sender: sender.clone(),
@@ -122,7 +129,7 @@ async fn hold(endpoint: &Endpoint, connection: Connection, sign: Sign, failures:
     }
     let end = tokio::select! {
         () = closed.cancelled() => End::Closed,
-        () = listen(endpoint, sender) => End::Silent,
+        () = listen(endpoint, sender.clone()) => End::Silent,
         () = endpoint.removed.cancelled() => End::Removed,
     };
     match end {
@@ -130,6 +137,17 @@ async fn hold(endpoint: &Endpoint, connection: Connection, sign: Sign, failures:
         End::Silent => {
             endpoint.connecting();
             silent.cancel();
+            let (address, limit) = (
+                endpoint.address.clone(),
+                endpoint.policy().keep_alive_timeout,
+            );
+            tokio::spawn(async move {
+                let answer = connector::probe(sender, &address);
+                if tokio::time::timeout(limit, answer).await.is_err() {
+                    // One that is closed already is what is wanted.
+                    let _ = socket.shutdown(Shutdown::Both);
+                }
+            });
         }
         End::Removed => {}
     }

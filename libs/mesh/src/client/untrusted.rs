@@ -1,4 +1,4 @@
-//! Takes out of a peer's answer what generated clients cannot bear.
+//! Takes out of a peer's answer what generated clients cannot bear, and says what they would not.
 //!
 //! tonic panics on a `grpc-status-details-bin` that is no base64; a foreign server, or a proxy that mends
 //! headers, must not be able to do that to us.
@@ -13,9 +13,11 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName};
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
+use tonic::Status;
 use tonic::body::Body;
 
-use crate::Response;
+use super::verdict::{Broken, how};
+use crate::{Response, status};
 
 static DETAILS: HeaderName = HeaderName::from_static("grpc-status-details-bin");
 /// As tonic reads it.
@@ -24,9 +26,9 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// Returns the answer with details that can be read, or none.
-pub(crate) fn checked(response: http::Response<Incoming>) -> Response {
-    let mut response = response.map(|body| Body::new(Checked(body)));
+/// Returns the answer of `service` with details that can be read, or none.
+pub(crate) fn checked(response: http::Response<Incoming>, service: &'static str) -> Response {
+    let mut response = response.map(|body| Body::new(Checked { body, service }));
     check(response.headers_mut());
     response
 }
@@ -40,17 +42,34 @@ fn check(headers: &mut HeaderMap) {
     }
 }
 
-struct Checked(Incoming);
+struct Checked {
+    body: Incoming,
+    service: &'static str,
+}
+
+/// What to say of a body that broke off: tonic calls a lost connection UNKNOWN.
+fn broke(error: hyper::Error, service: &'static str) -> Status {
+    tracing::debug!(
+        error = &error as &dyn std::error::Error,
+        "an answer broke off"
+    );
+    match how(&error) {
+        Broken::Reset => Status::from_error(Box::new(error)),
+        _ => status::unreachable(service),
+    }
+}
 
 impl http_body::Body for Checked {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = Status;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let mut polled = Pin::new(&mut self.0).poll_frame(cx);
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let service = self.service;
+        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        let mut polled = polled.map_err(|error| broke(error, service));
         if let Poll::Ready(Some(Ok(frame))) = &mut polled
             && let Some(trailers) = frame.trailers_mut()
         {
@@ -60,11 +79,11 @@ impl http_body::Body for Checked {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0.is_end_stream()
+        self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.0.size_hint()
+        self.body.size_hint()
     }
 }
 

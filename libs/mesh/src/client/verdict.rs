@@ -125,6 +125,27 @@ impl Verdict {
     }
 }
 
+/// Says how an attempt ended that got no answer, or not all of it.
+///
+/// Source: RFC 9113, sections 6.8 and 8.7: a refused stream, and one above the last of a GOAWAY, was
+/// not looked at.
+pub(super) fn how(error: &hyper::Error) -> Broken {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if let Some(h2) = error.downcast_ref::<h2::Error>() {
+            let reason = h2.reason();
+            return match (h2.is_reset(), h2.is_go_away()) {
+                (true, _) if reason == Some(h2::Reason::REFUSED_STREAM) => Broken::NotStarted,
+                (true, _) => Broken::Reset,
+                (_, true) if reason == Some(h2::Reason::NO_ERROR) => Broken::NotStarted,
+                _ => Broken::Lost,
+            };
+        }
+        cause = error.source();
+    }
+    Broken::Lost
+}
+
 fn judge(code: Code, reason: Option<ErrorReason>, pushback: bool) -> (Signal, Repeat) {
     match (code, reason) {
         (Code::Unavailable, Some(ErrorReason::LoadShed | ErrorReason::ShuttingDown)) => {

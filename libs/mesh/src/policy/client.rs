@@ -85,6 +85,8 @@ pub struct ConnectionPolicy {
     pub silence: Duration,
     /// How long that sign may take before the endpoint counts as gone.
     pub probe_timeout: Duration,
+    /// How long the calls that may not be repeated are left on a connection that was given up.
+    pub keep_alive_timeout: Duration,
     /// Calls in flight to one endpoint; it is not chosen beyond.
     pub max_in_flight: u32,
     /// How fast a slow answer is forgotten.

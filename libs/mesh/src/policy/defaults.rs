@@ -71,9 +71,10 @@ pub const TLS_HANDSHAKE_TIMEOUT: Duration = CONNECT_TIMEOUT;
 /// TLS handshakes at once: a few hundred clients may come back together after a restart. Beyond, the
 /// oldest makes room.
 pub const TLS_MAX_HANDSHAKES: usize = 512;
-/// HTTP/2 PING interval: well below the 60 s after which NAT boxes forget idle connections.
+/// HTTP/2 PING interval of servers: well below the 60 s after which NAT boxes forget idle connections.
 pub const HTTP2_KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(20);
-/// How long a PING may stay unanswered before the connection is given up.
+/// How long a PING of a server may stay unanswered before the connection ends; and how long a client leaves
+/// a connection to the calls on it after it found its peer silent: a pause of the network may be over by then.
 pub const HTTP2_KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// TCP keep-alive: catches peers that vanished while no stream was open.
 pub const TCP_KEEP_ALIVE: Duration = Duration::from_secs(30);
@@ -182,6 +183,7 @@ pub const CLIENT: ClientPolicy = ClientPolicy {
         // With the next, a dead peer is found in under a second.
         silence: Duration::from_millis(250),
         probe_timeout: Duration::from_millis(500),
+        keep_alive_timeout: HTTP2_KEEP_ALIVE_TIMEOUT,
         // Above every server's own limit, so that the server sheds, who knows best.
         max_in_flight: 4096,
         // Two seconds of it fade to the floor in 0.8 s: a server that was slow has its share again within one.

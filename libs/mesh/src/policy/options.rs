@@ -150,6 +150,9 @@ pub struct ConnectionOptions {
     pub silence_ms: Option<u64>,
     /// How long that sign may take before the endpoint counts as gone, milliseconds.
     pub probe_timeout_ms: Option<u64>,
+    /// How long a connection without a sign of life is left to the calls on it that may not be repeated,
+    /// milliseconds.
+    pub keep_alive_timeout_ms: Option<u64>,
     /// Calls in flight to one endpoint.
     pub max_in_flight: Option<u32>,
     /// How often a connected endpoint is asked whether it is serving, milliseconds.
@@ -242,6 +245,10 @@ impl ServicePolicyOptions {
                 max_backoff: ms(connection.max_backoff_ms, base.connection.max_backoff),
                 silence: ms(connection.silence_ms, base.connection.silence),
                 probe_timeout: ms(connection.probe_timeout_ms, base.connection.probe_timeout),
+                keep_alive_timeout: ms(
+                    connection.keep_alive_timeout_ms,
+                    base.connection.keep_alive_timeout,
+                ),
                 max_in_flight: connection
                     .max_in_flight
                     .unwrap_or(base.connection.max_in_flight),

@@ -179,6 +179,7 @@ impl ConnectionOptions {
             ("max_backoff_ms", self.max_backoff_ms),
             ("silence_ms", self.silence_ms),
             ("probe_timeout_ms", self.probe_timeout_ms),
+            ("keep_alive_timeout_ms", self.keep_alive_timeout_ms),
         ] {
             found.within(&key(name), value, 1..=MAX_WAIT_MS);
         }

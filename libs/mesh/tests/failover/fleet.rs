@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+use futures::stream::{self, BoxStream, StreamExt as _};
 use mediamesh_mesh::{
     Channel, LocalAuthenticator, MethodTable, Policy, PolicyOptions, Registry,
     Request as HttpRequest, Response as HttpResponse, ServerBuilder, ServerDeps, ServiceName,
@@ -46,17 +47,19 @@ struct Answer {
 const READ: &str = "/mediamesh.media.v1.Fleet/Read";
 const WRITE: &str = "/mediamesh.media.v1.Fleet/Write";
 const UPLOAD: &str = "/mediamesh.media.v1.Fleet/Upload";
+const LIST: &str = "/mediamesh.media.v1.Fleet/List";
 
 fn descriptors() -> &'static [u8] {
     let message = |name: &str| DescriptorProto {
         name: Some(name.into()),
         ..Default::default()
     };
-    let method = |name: &str, uploads: bool, level: IdempotencyLevel| MethodDescriptorProto {
+    let method = |name: &str, level: IdempotencyLevel| MethodDescriptorProto {
         name: Some(name.into()),
         input_type: Some(".mediamesh.media.v1.Ask".into()),
         output_type: Some(".mediamesh.media.v1.Answer".into()),
-        client_streaming: Some(uploads),
+        client_streaming: Some(name == "Upload"),
+        server_streaming: Some(name == "List"),
         options: Some(MethodOptions {
             idempotency_level: Some(level.into()),
             ..Default::default()
@@ -70,9 +73,10 @@ fn descriptors() -> &'static [u8] {
         service: vec![ServiceDescriptorProto {
             name: Some("Fleet".into()),
             method: vec![
-                method("Read", false, IdempotencyLevel::NoSideEffects),
-                method("Write", false, IdempotencyLevel::IdempotencyUnknown),
-                method("Upload", true, IdempotencyLevel::Idempotent),
+                method("Read", IdempotencyLevel::NoSideEffects),
+                method("Write", IdempotencyLevel::IdempotencyUnknown),
+                method("Upload", IdempotencyLevel::Idempotent),
+                method("List", IdempotencyLevel::NoSideEffects),
             ],
             ..Default::default()
         }],
@@ -164,6 +168,7 @@ impl tower::Service<HttpRequest> for Server {
             Ok(match request.uri().path() {
                 READ | WRITE => grpc.unary(server, request).await,
                 UPLOAD => grpc.client_streaming(server, request).await,
+                LIST => grpc.server_streaming(server, request).await,
                 _ => Status::new(Code::Unimplemented, "no such method").into_http::<Body>(),
             })
         })
@@ -199,11 +204,37 @@ impl tonic::server::ClientStreamingService<Ask> for Server {
     }
 }
 
+/// Messages of a list, and the time between them.
+pub(crate) const LISTED: usize = 10;
+pub(crate) const BETWEEN: Duration = Duration::from_millis(30);
+
+impl tonic::server::ServerStreamingService<Ask> for Server {
+    type Response = Answer;
+    type ResponseStream = BoxStream<'static, Result<Answer, Status>>;
+    type Future = BoxFuture<'static, Result<Response<Self::ResponseStream>, Status>>;
+
+    fn call(&mut self, _request: Request<Ask>) -> Self::Future {
+        let Self { number, conduct } = self.clone();
+        Box::pin(async move {
+            let answer = conduct.answer(number).await?;
+            let messages = stream::iter(0..LISTED).then(move |turn| {
+                let answer = answer.clone();
+                async move {
+                    tokio::time::sleep(BETWEEN * (turn > 0).into()).await;
+                    Ok(answer)
+                }
+            });
+            Ok(Response::new(messages.boxed()))
+        })
+    }
+}
+
 /// One server.
 pub(crate) struct Replica {
     pub(crate) address: SocketAddr,
     pub(crate) conduct: Arc<Conduct>,
     number: usize,
+    options: PolicyOptions,
     handle: tokio::runtime::Handle,
     kill: Option<oneshot::Sender<()>>,
     drain: Option<oneshot::Sender<()>>,
@@ -211,7 +242,13 @@ pub(crate) struct Replica {
 }
 
 impl Replica {
-    fn start(number: usize, address: SocketAddr, conduct: Arc<Conduct>) -> Self {
+    fn start(
+        number: usize,
+        address: SocketAddr,
+        conduct: Arc<Conduct>,
+        options: PolicyOptions,
+    ) -> Self {
+        let policy = policy(&options);
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -229,7 +266,7 @@ impl Replica {
                 let health = HealthRegistry::new();
                 health.set_started();
                 let deps = ServerDeps {
-                    policy: policy(&PolicyOptions::default()),
+                    policy,
                     metrics: Metrics::new(),
                     health,
                     authenticator: Arc::new(LocalAuthenticator),
@@ -251,6 +288,7 @@ impl Replica {
             address: listening.recv().unwrap(),
             conduct,
             number,
+            options,
             handle,
             kill: Some(kill),
             drain: Some(drain),
@@ -275,7 +313,8 @@ impl Replica {
 
     /// Starts it again at the same address.
     pub(crate) fn restart(&mut self) {
-        *self = Self::start(self.number, self.address, Arc::clone(&self.conduct));
+        let (conduct, options) = (Arc::clone(&self.conduct), self.options.clone());
+        *self = Self::start(self.number, self.address, conduct, options);
     }
 
     /// Stops its only thread for a while: it accepts and says nothing, as after SIGSTOP.
@@ -348,9 +387,17 @@ impl Fleet {
     }
 
     pub(crate) async fn start_with(count: usize, options: PolicyOptions) -> Self {
+        Self::start_both(count, PolicyOptions::default(), options).await
+    }
+
+    pub(crate) async fn start_both(
+        count: usize,
+        servers: PolicyOptions,
+        options: PolicyOptions,
+    ) -> Self {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let replicas: Vec<Replica> = (0..count)
-            .map(|number| Replica::start(number, any, Arc::default()))
+            .map(|number| Replica::start(number, any, Arc::default(), servers.clone()))
             .collect();
         let endpoints: Vec<String> = replicas
             .iter()
@@ -385,6 +432,38 @@ impl Fleet {
     /// Sends the numbers below `count` and returns their sum as the server saw it.
     pub(crate) async fn upload(&self, count: u64) -> Result<String, Status> {
         Ok(upload(self.channel.clone(), count, None).await?.text)
+    }
+
+    /// Makes these the addresses of the service, in place of the servers' own.
+    pub(crate) fn at(&self, addresses: impl IntoIterator<Item = SocketAddr>) {
+        let endpoints: Vec<_> = addresses
+            .into_iter()
+            .map(|address| format!("http://{address}"))
+            .collect();
+        self.registry
+            .register_remote(ServiceName::Media, &endpoints)
+            .unwrap();
+    }
+
+    /// Asks for a list; returns what came of it, and how it ended.
+    pub(crate) async fn list(&self) -> (Vec<u64>, Result<(), Status>) {
+        let mut client = tonic::client::Grpc::new(self.channel.clone());
+        client.ready().await.unwrap();
+        let codec = ProstCodec::<Ask, Answer>::default();
+        let path = http::uri::PathAndQuery::from_static(LIST);
+        let request = Request::new(Ask { number: 0 });
+        let mut answers = match client.server_streaming(request, path, codec).await {
+            Ok(answers) => answers.into_inner(),
+            Err(status) => return (vec![], Err(status)),
+        };
+        let mut numbers = vec![];
+        loop {
+            match answers.message().await {
+                Ok(Some(answer)) => numbers.push(answer.number),
+                Ok(None) => return (numbers, Ok(())),
+                Err(status) => return (numbers, Err(status)),
+            }
+        }
     }
 
     /// Waits until every server has answered.

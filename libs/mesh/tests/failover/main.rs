@@ -4,4 +4,6 @@
 mod faults;
 mod fleet;
 mod measured;
+mod partition;
 mod rules;
+mod streams;

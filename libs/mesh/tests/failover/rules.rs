@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use tonic::Code;
 use tonic_types::StatusExt as _;
 
-use crate::fleet::Fleet;
+use crate::fleet::{Conduct, Fleet};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -20,6 +20,22 @@ fn method(path: &str, options: MethodPolicyOptions) -> PolicyOptions {
     let mut policy = PolicyOptions::default();
     policy.methods.insert(path.into(), options);
     policy
+}
+
+/// Waits until no call works any more of those that a server got after `before`.
+async fn all_given_up(conduct: &Conduct, before: u64) {
+    let asked = conduct.calls() - before;
+    assert!(asked > 0, "it was never asked");
+    for _ in 0..400 {
+        if conduct.cancelled.load(Ordering::SeqCst) == asked {
+            return;
+        }
+        tokio::time::sleep(5 * MS).await;
+    }
+    panic!(
+        "{} of {asked} ended",
+        conduct.cancelled.load(Ordering::SeqCst)
+    );
 }
 
 #[tokio::test]
@@ -146,6 +162,7 @@ async fn an_attempt_that_takes_too_long_is_made_elsewhere() {
     .await;
     fleet.warm_up().await;
     let slow = &fleet.replicas[0].conduct;
+    let before = slow.calls();
     slow.delay_ms.store(5_000, Ordering::SeqCst);
     for _ in 0..20 {
         let began = Instant::now();
@@ -153,12 +170,7 @@ async fn an_attempt_that_takes_too_long_is_made_elsewhere() {
         assert!(began.elapsed() < 300 * MS);
     }
     // Given up, the work ends too.
-    tokio::time::sleep(50 * MS).await;
-    let (calls, cancelled) = (slow.calls(), slow.cancelled.load(Ordering::SeqCst));
-    assert!(
-        cancelled > 0 && calls - cancelled <= 20,
-        "{cancelled} of {calls}"
-    );
+    all_given_up(slow, before).await;
 }
 
 #[tokio::test]
@@ -325,6 +337,49 @@ async fn a_server_whose_handlers_hang_costs_no_read_and_its_time_outs_are_counte
         fleet.metric(r#"mediamesh_mesh_attempts_total{service="media",code="DEADLINE_EXCEEDED"}"#);
     assert!(timed_out >= 1.0, "{timed_out}");
     // Given up, the work ends too.
-    tokio::time::sleep(50 * MS).await;
-    assert_eq!(hangs.cancelled.load(Ordering::SeqCst), asked);
+    all_given_up(hangs, before).await;
+}
+
+#[tokio::test]
+async fn a_write_that_one_server_sheds_is_made_by_the_other() {
+    let mut one_at_a_time = PolicyOptions::default();
+    let service = ServicePolicyOptions {
+        min_running: Some(1),
+        initial_running: Some(1),
+        max_running: Some(1),
+        max_in_flight: Some(1),
+        ..Default::default()
+    };
+    one_at_a_time.services.insert(ServiceName::Media, service);
+    let fleet = Fleet::start_both(2, one_at_a_time, PolicyOptions::default()).await;
+    fleet.warm_up().await;
+    // Another client takes the only place of the first.
+    let full = &fleet.replicas[0];
+    full.conduct.delay_ms.store(60_000, Ordering::SeqCst);
+    let other = Fleet::start(0).await;
+    other.at([full.address]);
+    let before = full.conduct.calls();
+    let write = other.write();
+    let writes = async {
+        while full.conduct.calls() == before {
+            tokio::time::sleep(MS).await;
+        }
+        let shed = r#"mediamesh_mesh_attempts_total{service="media",code="UNAVAILABLE"}"#;
+        for _ in 0..1000 {
+            assert_eq!(fleet.write().await.unwrap(), 1);
+            if fleet.metric(shed) >= 3.0 {
+                return;
+            }
+        }
+        panic!("the full one was never asked first");
+    };
+    tokio::select! {
+        answer = write => panic!("{answer:?}"),
+        () = writes => {}
+    }
+    assert_eq!(
+        full.conduct.calls() - before,
+        1,
+        "what is shed has not started"
+    );
 }

@@ -1,0 +1,132 @@
+//! A network that lets nothing pass and tells nobody.
+
+use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use mediamesh_mesh::policy::ServicePolicyOptions;
+use mediamesh_mesh::{PolicyOptions, ServiceName};
+use mediamesh_testkit::Proxy;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::time::{Instant, timeout};
+use tonic::Code;
+
+use crate::fleet::{Fleet, Kind};
+use crate::measured::measured;
+
+const MS: Duration = Duration::from_millis(1);
+const S: Duration = Duration::from_secs(1);
+
+/// An address whose packets are dropped: the queue of its listener is full, so the kernel answers no SYN.
+struct Blackhole {
+    address: SocketAddr,
+    _listener: TcpListener,
+    _queued: Vec<TcpStream>,
+}
+
+impl Blackhole {
+    async fn new() -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        let listener = socket.listen(1).unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut queued = vec![];
+        while let Ok(stream) = timeout(200 * MS, TcpStream::connect(address)).await {
+            queued.push(stream.unwrap());
+            assert!(queued.len() < 64, "the queue never fills");
+        }
+        Self {
+            address,
+            _listener: listener,
+            _queued: queued,
+        }
+    }
+}
+
+fn keep_alive(ms: u64) -> PolicyOptions {
+    let mut service = ServicePolicyOptions::default();
+    service.connection.keep_alive_timeout_ms = Some(ms);
+    let mut options = PolicyOptions::default();
+    options.services.insert(ServiceName::Media, service);
+    options
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_that_answers_no_syn_delays_nothing() {
+    measured(async || {
+        let hole = Blackhole::new().await;
+        let fleet = Fleet::start(1).await;
+        fleet.at([hole.address, fleet.replicas[0].address]);
+        for _ in 0..20 {
+            let began = Instant::now();
+            fleet.read().await.unwrap();
+            fleet.write().await.unwrap();
+            assert_eq!(fleet.upload(10).await.unwrap(), "45");
+            assert!(began.elapsed() < S, "{:?}", began.elapsed());
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partitioned_server_is_found_in_under_a_second_and_costs_no_read() {
+    measured(async || {
+        let fleet = Fleet::start(2).await;
+        let proxy = Proxy::start(fleet.replicas[0].address).await.unwrap();
+        fleet.at([proxy.address(), fleet.replicas[1].address]);
+        fleet.warm_up().await;
+        let load = fleet.load(300, 4 * S);
+        tokio::time::sleep(S).await;
+        proxy.cut();
+        tokio::time::sleep(2 * S).await;
+        proxy.heal();
+        let outcomes = load.await.unwrap();
+        let reads = || outcomes.iter().filter(|one| one.kind == Kind::Read);
+        let failed = reads().filter(|one| one.result.is_err()).count();
+        assert_eq!(failed, 0, "of {} reads", reads().count());
+        let slowest = reads().map(|one| one.took).max().unwrap();
+        assert!(slowest < S, "{slowest:?}");
+        let late = reads().filter(|one| one.sent > 2 * S && one.took > 300 * MS);
+        assert_eq!(late.count(), 0, "it is avoided from then on");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_write_on_a_dead_connection_fails_long_before_its_deadline() {
+    let fleet = Fleet::start_with(1, keep_alive(300)).await;
+    let proxy = Proxy::start(fleet.replicas[0].address).await.unwrap();
+    fleet.at([proxy.address()]);
+    fleet.warm_up().await;
+    let delay = &fleet.replicas[0].conduct.delay_ms;
+    delay.store(60_000, Ordering::SeqCst);
+    let began = Instant::now();
+    let write = fleet.write();
+    let cut = async {
+        tokio::time::sleep(100 * MS).await;
+        proxy.cut();
+    };
+    let (answer, ()) = tokio::join!(write, cut);
+    assert_eq!(answer.unwrap_err().code(), Code::Unavailable);
+    assert!(began.elapsed() < 5 * S, "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn a_write_outlives_a_pause_of_the_network() {
+    let fleet = Fleet::start_with(1, keep_alive(20_000)).await;
+    let proxy = Proxy::start(fleet.replicas[0].address).await.unwrap();
+    fleet.at([proxy.address()]);
+    fleet.warm_up().await;
+    let conduct = &fleet.replicas[0].conduct;
+    conduct.delay_ms.store(500, Ordering::SeqCst);
+    let before = conduct.calls();
+    let pause = async {
+        tokio::time::sleep(100 * MS).await;
+        proxy.cut();
+        tokio::time::sleep(2 * S).await;
+        proxy.heal();
+    };
+    let (answer, ()) = tokio::join!(fleet.write(), pause);
+    assert_eq!(answer.unwrap(), 0);
+    assert_eq!(conduct.calls() - before, 1, "a write is never made twice");
+}
