@@ -9,7 +9,7 @@ use opentelemetry_proto::tonic::{
         trace_service_server::{TraceService, TraceServiceServer},
     },
     common::v1::{KeyValue, any_value::Value},
-    trace::v1::ResourceSpans,
+    trace::v1::{ResourceSpans, span},
 };
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
@@ -27,6 +27,17 @@ pub struct Span {
     pub span_id: String,
     /// The span above; empty if there is none.
     pub parent_id: String,
+    /// What it is called.
+    pub name: String,
+    /// Attributes that are text or whole numbers.
+    pub attributes: HashMap<String, String>,
+    /// What happened meanwhile.
+    pub events: Vec<Event>,
+}
+
+/// Something that happened while a span ran.
+#[derive(Debug, Clone)]
+pub struct Event {
     /// What it is called.
     pub name: String,
     /// Attributes that are text or whole numbers.
@@ -106,7 +117,15 @@ fn spans(of: ResourceSpans) -> impl Iterator<Item = Span> {
         parent_id: hex::encode(span.parent_span_id),
         name: span.name,
         attributes: text(span.attributes),
+        events: span.events.into_iter().map(event).collect(),
     })
+}
+
+fn event(of: span::Event) -> Event {
+    Event {
+        name: of.name,
+        attributes: text(of.attributes),
+    }
 }
 
 /// Attributes that are text or whole numbers.

@@ -10,7 +10,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::time::Instant;
 
-use crate::{Http, Span, address::Address, process::Process, require};
+use crate::{Event, Http, Span, address::Address, process::Process, require};
 
 /// Variable with the path of the binary.
 const BINARY: &str = "MEDIAMESH_TEST_JAEGER";
@@ -195,6 +195,13 @@ struct Recorded {
     process: String,
     references: Vec<Reference>,
     tags: Vec<Tag>,
+    #[serde(default)]
+    logs: Vec<Log>,
+}
+
+#[derive(Deserialize)]
+struct Log {
+    fields: Vec<Tag>,
 }
 
 #[derive(Deserialize)]
@@ -221,10 +228,6 @@ fn spans(trace: Trace) -> impl Iterator<Item = Span> {
     let Trace { spans, processes } = trace;
     spans.into_iter().map(move |span| {
         let parent = span.references.iter().find(|it| it.kind == "CHILD_OF");
-        let text = |value: Value| match value {
-            Value::String(text) => text,
-            other => other.to_string(),
-        };
         Span {
             service: processes
                 .get(&span.process)
@@ -234,11 +237,26 @@ fn spans(trace: Trace) -> impl Iterator<Item = Span> {
             trace_id: span.trace_id,
             span_id: span.span_id,
             name: span.name,
-            attributes: span
-                .tags
-                .into_iter()
-                .map(|tag| (tag.key, text(tag.value)))
-                .collect(),
+            attributes: texts(span.tags),
+            events: span.logs.into_iter().map(event).collect(),
         }
     })
+}
+
+fn event(log: Log) -> Event {
+    let mut attributes = texts(log.fields);
+    Event {
+        name: attributes.remove("event").unwrap_or_default(),
+        attributes,
+    }
+}
+
+fn texts(tags: Vec<Tag>) -> HashMap<String, String> {
+    let text = |value: Value| match value {
+        Value::String(text) => text,
+        other => other.to_string(),
+    };
+    tags.into_iter()
+        .map(|tag| (tag.key, text(tag.value)))
+        .collect()
 }

@@ -35,7 +35,7 @@ pub mod variant;
 mod watcher;
 
 pub use cluster::{Cluster, ClusterBuilder, Replica};
-pub use collector::{Collector, Span};
+pub use collector::{Collector, Event, Span};
 pub use http::{Answer, Http};
 pub use jaeger::Jaeger;
 pub use mesh::{Launcher, Mesh, Starting};

@@ -1,4 +1,4 @@
-//! A caller that goes away ends all that works for it: in every process on the way, and the statement in
+//! A caller that goes away, or whose time is up, ends all that works for it: in every process on the way, and the statement in
 //! the database.
 
 use std::time::Duration;
@@ -106,6 +106,15 @@ async fn a_caller_that_goes_away_leaves_nothing_running() -> Result<()> {
             let (before, during) = (of(&before)?, of(&during)?);
             assert!(during > before, "{name} works: {before}, then {during}");
         }
+
+        // One whose time is up ends its statement too.
+        let late = edge
+            .request(Method::GET, "/v1/mediaItems")
+            .header("x-request-timeout", "1");
+        let late = edge.send(late).await?;
+        assert_eq!(late.status, 504, "{}", late.text());
+        let stuck = until(async || waiting(&database).await, |stuck| *stuck == 2).await?;
+        assert_eq!(stuck, 2, "a statement outlives its deadline");
 
         for call in asked {
             call.abort();

@@ -20,6 +20,7 @@ mod large_upload;
 mod meaning;
 mod mtls;
 mod old_clients;
+mod operators;
 mod paging;
 mod past_searches;
 mod postgres;
