@@ -19,6 +19,7 @@ use tokio::time::Instant;
 use self::interrupt::Stop;
 use crate::{
     error::{Error, Result},
+    pool::{PoolStatus, PoolWait, Pools, WaitObserver},
     slow::{self, Plan, SlowLog, SlowOptions},
 };
 
@@ -27,6 +28,11 @@ mod statements;
 
 /// Schema versions, in order.
 pub const MIGRATIONS: EmbeddedMigrations = embed_migrations!("../../migrations/sqlite");
+
+/// Name of the pool of one connection that writes.
+const WRITER: &str = "writer";
+/// Name of the pool of those that read.
+const READERS: &str = "readers";
 
 /// A connection to the embedded database.
 pub type Connection = SyncConnectionWrapper<SqliteConnection>;
@@ -47,6 +53,8 @@ pub struct DatabaseOptions {
     pub cache_kib: u32,
     /// Told of every operation.
     pub observer: Option<Observer>,
+    /// Told of every wait for a connection.
+    pub waits: Option<WaitObserver>,
     /// Which statements are slow.
     pub slow: SlowOptions,
 }
@@ -62,6 +70,7 @@ impl DatabaseOptions {
             acquire_timeout: Duration::from_secs(5),
             cache_kib: 8 * 1024,
             observer: None,
+            waits: None,
             slow: SlowOptions::default(),
         }
     }
@@ -81,6 +90,7 @@ struct Inner {
     readers: Pool<Connection>,
     acquire_timeout: Duration,
     observer: Option<Observer>,
+    waits: Option<WaitObserver>,
     slow: SlowLog,
 }
 
@@ -109,6 +119,7 @@ impl Database {
                 readers: pool(&url, options.readers.max(1), options.cache_kib, true),
                 acquire_timeout: options.acquire_timeout,
                 observer: options.observer,
+                waits: options.waits,
                 slow,
             }),
         };
@@ -118,6 +129,21 @@ impl Database {
         Ok(database)
     }
 
+    /// Asks its pools how they are; silent once the database is closed.
+    #[must_use]
+    pub fn pools(&self) -> Pools {
+        let inner = Arc::downgrade(&self.inner);
+        Pools::new(move || {
+            let Some(inner) = inner.upgrade() else {
+                return Vec::new();
+            };
+            vec![
+                status(WRITER, &inner.writer),
+                status(READERS, &inner.readers),
+            ]
+        })
+    }
+
     /// Runs an operation that only reads; its statement ends early if the caller goes away.
     pub(crate) async fn read<T, F>(&self, name: &'static str, operation: F) -> Result<T>
     where
@@ -125,7 +151,7 @@ impl Database {
         F: for<'c> FnOnce(&'c mut Connection) -> BoxFuture<'c, Result<T>> + Send + 'static,
     {
         let start = Instant::now();
-        let mut conn = self.inner.get(&self.inner.readers).await?;
+        let mut conn = self.inner.get(READERS, &self.inner.readers).await?;
         let parent = tracing::Span::current();
         let watch = self.inner.slow.watch(name);
         let stop = Stop::default();
@@ -148,7 +174,7 @@ impl Database {
         F: for<'c> FnOnce(&'c mut Connection) -> BoxFuture<'c, Result<T>> + Send + 'static,
     {
         let start = Instant::now();
-        let mut conn = self.inner.get(&self.inner.writer).await?;
+        let mut conn = self.inner.get(WRITER, &self.inner.writer).await?;
         let parent = tracing::Span::current();
         let watch = self.inner.slow.watch(name);
         let run = tokio::spawn(async move {
@@ -162,6 +188,17 @@ impl Database {
         let result = joined(run.await);
         self.inner.observe(name, start);
         result
+    }
+}
+
+fn status(name: &'static str, pool: &Pool<Connection>) -> PoolStatus {
+    let status = pool.status();
+    PoolStatus {
+        pool: name,
+        open: status.size,
+        idle: status.available.min(status.size),
+        waiting: status.waiting,
+        max: status.max_size,
     }
 }
 
@@ -179,8 +216,17 @@ fn joined<T>(result: std::result::Result<Result<T>, tokio::task::JoinError>) -> 
 // === impl Inner ===
 
 impl Inner {
-    async fn get(&self, pool: &Pool<Connection>) -> Result<Object<Connection>> {
-        match tokio::time::timeout(self.acquire_timeout, pool.get()).await {
+    async fn get(&self, name: &'static str, pool: &Pool<Connection>) -> Result<Object<Connection>> {
+        let start = Instant::now();
+        let got = tokio::time::timeout(self.acquire_timeout, pool.get()).await;
+        if let Some(waits) = &self.waits {
+            waits(PoolWait {
+                pool: name,
+                duration: start.elapsed(),
+                served: matches!(got, Ok(Ok(_))),
+            });
+        }
+        match got {
             Ok(Ok(conn)) => Ok(conn),
             Ok(Err(PoolError::Backend(error))) => {
                 tracing::error!(%error, "cannot open a database connection");

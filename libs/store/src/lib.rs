@@ -8,6 +8,7 @@
 //! - [`search`]: full text, filters, embeddings, and the [`SearchStore`] trait
 //! - [`vectors`]: vectors that the database itself searches, and the [`VectorStore`] trait
 //! - [`history`]: what each user searched for, and the [`HistoryStore`] trait
+//! - [`pool`]: how many connections are in use, and who waits for one
 //! - [`slow`]: statements that take long, and their plans
 //! - [`sqlite`], [`postgres`]: the traits on one database each, from one source of queries
 
@@ -20,6 +21,7 @@ pub mod history;
 pub mod job;
 pub mod key;
 pub mod media;
+pub mod pool;
 pub mod postgres;
 pub mod search;
 pub mod slow;

@@ -22,6 +22,8 @@ mod types;
 mod vector_index;
 mod words;
 
+#[path = "sql/bulk.rs"]
+mod bulk;
 #[path = "sql/filter.rs"]
 mod filter;
 #[path = "sql/history.rs"]

@@ -47,6 +47,9 @@ pub struct SlowStatement {
 /// Told of every slow statement.
 pub type SlowObserver = Arc<dyn Fn(&SlowStatement) + Send + Sync>;
 
+/// Told how many statements a store operation took.
+pub type StatementObserver = Arc<dyn Fn(&'static str, u64) + Send + Sync>;
+
 /// Which statements are slow, and who is told.
 #[derive(Clone)]
 pub struct SlowOptions {
@@ -54,6 +57,8 @@ pub struct SlowOptions {
     pub threshold: Duration,
     /// Told of them, beside the log.
     pub observer: Option<SlowObserver>,
+    /// Told of the number of all statements, slow or not.
+    pub counted: Option<StatementObserver>,
 }
 
 impl Default for SlowOptions {
@@ -62,6 +67,7 @@ impl Default for SlowOptions {
             // S0-40
             threshold: Duration::from_secs(1),
             observer: None,
+            counted: None,
         }
     }
 }
@@ -96,6 +102,7 @@ impl SlowLog {
             log: self.clone(),
             operation,
             began: None,
+            statements: 0,
         }
     }
 
@@ -111,12 +118,24 @@ pub(crate) struct Watch {
     log: SlowLog,
     operation: &'static str,
     began: Option<Instant>,
+    statements: u64,
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        if let Some(counted) = &self.log.options.counted
+            && self.statements > 0
+        {
+            counted(self.operation, self.statements);
+        }
+    }
 }
 
 impl Watch {
     /// A statement begins.
     pub(crate) fn begin(&mut self) {
         self.began = Some(Instant::now());
+        self.statements += 1;
     }
 
     /// The statement ended; only now is it known whether its text is needed.

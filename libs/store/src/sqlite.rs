@@ -13,6 +13,8 @@ mod bell;
 mod dialect;
 mod types;
 
+#[path = "sql/bulk.rs"]
+mod bulk;
 #[path = "sql/filter.rs"]
 mod filter;
 #[path = "sql/history.rs"]

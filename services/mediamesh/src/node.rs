@@ -230,6 +230,7 @@ impl Parts<'_> {
     async fn stores(&self) -> Result<Stores> {
         let observers = database_metrics::observers(&self.metrics);
         let stores = Stores::open(&self.config.database, self.dir, Some(observers)).await?;
+        database_metrics::watch_pools(&self.metrics, stores.pools.clone());
         self.health.serving("database");
         Ok(stores)
     }

@@ -8,8 +8,9 @@ use mediamesh_store::{
     Database, DatabaseOptions, HistoryStore, JobStore, KeyStore, MediaStore, SearchStore,
     VectorStore,
     database::Observer,
+    pool::{Pools, WaitObserver},
     postgres::{self, PostgresStore},
-    slow::{SlowObserver, SlowOptions},
+    slow::{SlowObserver, SlowOptions, StatementObserver},
     sqlite::SqliteStore,
 };
 
@@ -23,6 +24,8 @@ use crate::{
 pub(crate) struct Observers {
     pub(crate) operations: Observer,
     pub(crate) slow_statements: SlowObserver,
+    pub(crate) statements: StatementObserver,
+    pub(crate) waits: WaitObserver,
 }
 
 /// The store traits on the configured database.
@@ -37,6 +40,8 @@ pub(crate) struct Stores {
     pub(crate) vectors: Option<Arc<dyn VectorStore>>,
     /// No other process works on this database: the data folder is locked.
     pub(crate) sole: bool,
+    /// Connections.
+    pub(crate) pools: Pools,
 }
 
 impl Stores {
@@ -64,6 +69,9 @@ impl Stores {
         options.acquire_timeout = Duration::from_secs(config.acquire_timeout_secs);
         options.cache_kib = config.cache_kib;
         options.slow = slow_options(config, observers.as_ref());
+        options.waits = observers
+            .as_ref()
+            .map(|observers| Arc::clone(&observers.waits));
         options.observer = observers.map(|observers| observers.operations);
         let waits = dir.clone();
         let turn = tokio::task::spawn_blocking(move || waits.wait_to_migrate()).await??;
@@ -71,7 +79,7 @@ impl Stores {
         drop(turn);
         Ok(Self {
             sole: true,
-            ..Self::of(SqliteStore::new(database))
+            ..Self::of(SqliteStore::new(database.clone()), database.pools())
         })
     }
 
@@ -84,25 +92,31 @@ impl Stores {
         let database = postgres::Database::open(options.clone())
             .await
             .context("cannot open the database of database.url")?;
+        let mut pools = vec![database.pools()];
         let mut store = PostgresStore::new(database).with_index_kind(config.vector_index.into());
         if let Some(url) = &config.replica_url {
             let options = postgres::DatabaseOptions {
                 url: url.clone(),
+                pool_name: "replica",
                 ..options
             };
             let replica = postgres::Database::connect(options)
                 .await
                 .context("cannot open the database of database.replica_url")?;
+            pools.push(replica.pools());
             store = store.with_replica(replica);
         }
         let vectors: Arc<dyn VectorStore> = Arc::new(store.clone());
         Ok(Self {
             vectors: (config.vector_search == VectorSearch::Database).then_some(vectors),
-            ..Self::of(store)
+            ..Self::of(
+                store,
+                Pools::new(move || pools.iter().flat_map(Pools::status).collect()),
+            )
         })
     }
 
-    fn of<S>(store: S) -> Self
+    fn of<S>(store: S, pools: Pools) -> Self
     where
         S: MediaStore + JobStore + KeyStore + SearchStore + HistoryStore + 'static,
     {
@@ -115,6 +129,7 @@ impl Stores {
             search: store,
             vectors: None,
             sole: false,
+            pools,
         }
     }
 }
@@ -123,6 +138,7 @@ fn slow_options(config: &DatabaseConfig, observers: Option<&Observers>) -> SlowO
     SlowOptions {
         threshold: Duration::from_millis(config.slow_statement_millis),
         observer: observers.map(|observers| Arc::clone(&observers.slow_statements)),
+        counted: observers.map(|observers| Arc::clone(&observers.statements)),
     }
 }
 
@@ -140,6 +156,9 @@ fn postgres_options(
         is_background: || Priority::current() == Priority::Background,
         statement_timeout: Duration::from_secs(config.statement_timeout_secs),
         slow: slow_options(config, observers.as_ref()),
+        waits: observers
+            .as_ref()
+            .map(|observers| Arc::clone(&observers.waits)),
         observer: observers.map(|observers| observers.operations),
         ..postgres::DatabaseOptions::at(url.to_owned())
     }

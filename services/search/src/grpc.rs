@@ -26,7 +26,7 @@ use crate::{convert, error::Error, service::Service};
 
 mod past;
 
-/// Hits read at a time by a streamed search: the first are on their way before the last is read.
+/// Hits that a streamed search reads first: they are on their way before the last is read.
 const STREAM_BATCH: usize = 16;
 /// Longest side of a query picture that the models see, as of stored pictures.
 const QUERY_IMAGE_SIDE: u32 = 512;
@@ -143,7 +143,12 @@ impl SearchService for Grpc {
         // A slow reader holds the channel, and with it the reading of rows, back.
         let (out, stream) = mpsc::channel(STREAM_BATCH);
         let send = async move {
-            for batch in ranked.hits.chunks(STREAM_BATCH) {
+            // Two reads, however many hits: the first ones, which are waited for, and all others.
+            let (first, others) = ranked.hits.split_at(STREAM_BATCH.min(ranked.hits.len()));
+            for batch in [first, others]
+                .into_iter()
+                .filter(|batch| !batch.is_empty())
+            {
                 match service.hydrate(&query, &ranked, batch).await {
                     Ok(hits) => {
                         for hit in hits {

@@ -22,6 +22,7 @@ fn options(threshold: Duration) -> (SlowOptions, Told) {
     let options = SlowOptions {
         threshold,
         observer: Some(Arc::new(observer)),
+        counted: None,
     };
     (options, told)
 }

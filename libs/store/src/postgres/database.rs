@@ -21,6 +21,7 @@ use super::{tls::Connector, vector_index};
 use crate::{
     database::Observer,
     error::{Error, Result},
+    pool::{PoolStatus, PoolWait, Pools, WaitObserver},
     slow::{self, SlowLog, SlowOptions},
     statements,
 };
@@ -61,6 +62,10 @@ pub struct DatabaseOptions {
     pub statement_timeout: Duration,
     /// Told of every operation.
     pub observer: Option<Observer>,
+    /// What its pool is called: `primary` or `replica`.
+    pub pool_name: &'static str,
+    /// Told of every wait for a connection.
+    pub waits: Option<WaitObserver>,
     /// Which statements are slow.
     pub slow: SlowOptions,
 }
@@ -80,6 +85,8 @@ impl DatabaseOptions {
             is_background: || false,
             statement_timeout: Duration::from_secs(60),
             observer: None,
+            pool_name: "primary",
+            waits: None,
             slow: SlowOptions::default(),
         }
     }
@@ -102,6 +109,8 @@ struct Inner {
     background_acquire_timeout: Duration,
     is_background: fn() -> bool,
     observer: Option<Observer>,
+    pool_name: &'static str,
+    waits: Option<WaitObserver>,
     slow: SlowLog,
 }
 
@@ -139,6 +148,8 @@ impl Database {
             background_acquire_timeout: options.background_acquire_timeout,
             is_background: options.is_background,
             observer: options.observer,
+            pool_name: options.pool_name,
+            waits: options.waits,
             slow,
         });
         // The first callers need not wait for connections, and a wrong password is told at start.
@@ -158,16 +169,11 @@ impl Database {
         })
     }
 
-    /// Connections of the pool now.
+    /// Asks its pool how it is; silent once the database is closed.
     #[must_use]
-    pub fn pool_status(&self) -> PoolStatus {
-        let status = self.inner.pool.status();
-        PoolStatus {
-            open: status.size,
-            idle: status.available,
-            waiting: status.waiting,
-            max: status.max_size,
-        }
+    pub fn pools(&self) -> Pools {
+        let inner = Arc::downgrade(&self.inner);
+        Pools::new(move || inner.upgrade().iter().map(|inner| inner.status()).collect())
     }
 
     /// Asks the server for its version and that of pgvector.
@@ -229,19 +235,6 @@ impl Database {
     }
 }
 
-/// Connections of a pool.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PoolStatus {
-    /// Open now.
-    pub open: usize,
-    /// Open and not in use.
-    pub idle: usize,
-    /// Callers that wait for one.
-    pub waiting: usize,
-    /// Most that may be open.
-    pub max: usize,
-}
-
 /// What serves a database.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Versions {
@@ -270,7 +263,16 @@ impl Inner {
             true => self.background_acquire_timeout,
             false => self.acquire_timeout,
         };
-        match tokio::time::timeout(patience, self.pool.get()).await {
+        let start = Instant::now();
+        let got = tokio::time::timeout(patience, self.pool.get()).await;
+        if let Some(waits) = &self.waits {
+            waits(PoolWait {
+                pool: self.pool_name,
+                duration: start.elapsed(),
+                served: matches!(got, Ok(Ok(_))),
+            });
+        }
+        match got {
             Ok(Ok(conn)) => Ok(conn),
             Ok(Err(PoolError::Backend(error))) => Err(Error::Unavailable {
                 message: error.to_string(),
@@ -278,6 +280,17 @@ impl Inner {
             Ok(Err(_)) | Err(_) => Err(Error::PoolExhausted {
                 waited_secs: patience.as_secs(),
             }),
+        }
+    }
+
+    fn status(&self) -> PoolStatus {
+        let status = self.pool.status();
+        PoolStatus {
+            pool: self.pool_name,
+            open: status.size,
+            idle: status.available.min(status.size),
+            waiting: status.waiting,
+            max: status.max_size,
         }
     }
 

@@ -4,7 +4,7 @@
 use diesel::{
     query_builder::{AstPass, Query, QueryFragment, QueryId},
     result::QueryResult,
-    sql_types::{BigInt, Float, Integer, SmallInt, Text, Untyped},
+    sql_types::{BigInt, Binary, Float, Integer, Nullable, SmallInt, Text, Untyped},
 };
 use mediamesh_proto::TenantId;
 
@@ -12,7 +12,7 @@ use super::{
     Backend,
     dialect::{self, HOLDS_NONE},
     media::folder_range,
-    types::{Id, SqlId, raw},
+    types::{Id, SqlId, SqlVector, Vector, raw},
 };
 use crate::{full_text::Wanted, search::Filter};
 
@@ -25,6 +25,8 @@ pub(super) enum Bind {
     Small(i16),
     Real(f32),
     Text(String),
+    Bytes(Vec<u8>),
+    Vector(Option<Vector>),
 }
 
 /// SQL with a `?` for each of its bound values, in order; whatever the backend writes there.
@@ -51,6 +53,10 @@ impl QueryFragment<Backend> for Sql {
                 Bind::Small(value) => out.push_bind_param::<SmallInt, _>(value)?,
                 Bind::Real(value) => out.push_bind_param::<Float, _>(value)?,
                 Bind::Text(value) => out.push_bind_param::<Text, _>(value)?,
+                Bind::Bytes(value) => out.push_bind_param::<Binary, _>(value)?,
+                Bind::Vector(value) => {
+                    out.push_bind_param::<Nullable<SqlVector>, _>(value)?;
+                }
             }
             out.push_sql(part);
         }
@@ -75,6 +81,12 @@ impl Sql {
             binds: Vec::new(),
             keep: true,
         }
+    }
+
+    /// The text is one of many: its prepared statement is not kept.
+    pub(super) fn once(mut self) -> Self {
+        self.keep = false;
+        self
     }
 
     pub(super) fn push(&mut self, text: &str, binds: impl IntoIterator<Item = Bind>) {

@@ -7,9 +7,11 @@ use diesel_async::RunQueryDsl as _;
 use mediamesh_proto::{JobId, MediaItemId, TenantId, time::now_micros};
 
 use super::{
-    Connection, dialect, jobs,
+    Connection, bulk, dialect,
+    filter::Bind,
+    jobs,
     media::item,
-    rows::{ItemRow, NewItemRow, RenditionRow, json},
+    rows::{ItemRow, NewItemRow, RENDITION_COLUMNS, json, rendition_row},
     schema::{
         media_colors, media_embeddings::dsl as e, media_items::dsl as m, media_tags,
         processing_jobs::dsl as j, renditions::dsl as r, tenants::dsl as t,
@@ -101,16 +103,9 @@ async fn set_tags(
     let mut rows: Vec<String> = tags.iter().map(|tag| tag.to_lowercase()).collect();
     rows.sort();
     rows.dedup();
-    for tag in rows {
-        diesel::insert_into(media_tags::table)
-            .values((
-                media_tags::tenant_id.eq(raw(tenant.0)),
-                media_tags::tag.eq(tag),
-                media_tags::item_key.eq(key),
-            ))
-            .execute(conn)
-            .await?;
-    }
+    let row = |tag| vec![Bind::Id(raw(tenant.0)), Bind::Text(tag), Bind::Long(key)];
+    let rows = rows.into_iter().map(row).collect();
+    bulk::insert(conn, "media_tags (tenant_id, tag, item_key)", rows, "").await?;
     Ok(())
 }
 
@@ -124,21 +119,19 @@ async fn set_colors(
         .filter(media_colors::tenant_id.eq(raw(tenant.0)))
         .filter(media_colors::item_key.eq(key));
     diesel::delete(stored).execute(conn).await?;
-    for (position, color) in (0_i16..).zip(colors) {
+    let row = |(position, color): (i16, &Color)| {
         let [l, a, b] = color.oklab;
-        diesel::insert_into(media_colors::table)
-            .values((
-                media_colors::tenant_id.eq(raw(tenant.0)),
-                media_colors::item_key.eq(key),
-                media_colors::position.eq(position),
-                media_colors::l.eq(l),
-                media_colors::a.eq(a),
-                media_colors::b.eq(b),
-                media_colors::share.eq(color.share),
-            ))
-            .execute(conn)
-            .await?;
-    }
+        let place = [
+            Bind::Id(raw(tenant.0)),
+            Bind::Long(key),
+            Bind::Small(position),
+        ];
+        let values = [l, a, b, color.share].map(Bind::Real);
+        place.into_iter().chain(values).collect()
+    };
+    let rows = (0_i16..).zip(colors).map(row).collect();
+    let into = "media_colors (tenant_id, item_key, position, l, a, b, share)";
+    bulk::insert(conn, into, rows, "").await?;
     Ok(())
 }
 
@@ -276,18 +269,30 @@ async fn forget_vectors(conn: &mut Connection, tenant: TenantId, key: i64) -> Re
     };
     let models: Vec<String> = vectors().select(e::model).load(conn).await?;
     diesel::delete(vectors()).execute(conn).await?;
-    for model in models {
-        diesel::insert_into(e::media_embeddings)
-            .values((
-                e::tenant_id.eq(raw(tenant.0)),
-                e::model.eq(model),
-                e::item_key.eq(key),
-                e::vector.eq(None::<Vector>),
-                e::create_time.eq(now_micros()),
-            ))
-            .execute(conn)
-            .await?;
-    }
+    let none = models.into_iter().map(|model| (model, None)).collect();
+    insert_vectors(conn, tenant, key, none).await
+}
+
+/// Writes a vector per model, or that there is none any more. There is no row of these models.
+pub(super) async fn insert_vectors(
+    conn: &mut Connection,
+    tenant: TenantId,
+    key: i64,
+    vectors: Vec<(String, Option<Vector>)>,
+) -> Result<()> {
+    let now = now_micros();
+    let row = |(model, vector)| {
+        vec![
+            Bind::Id(raw(tenant.0)),
+            Bind::Text(model),
+            Bind::Long(key),
+            Bind::Vector(vector),
+            Bind::Long(now),
+        ]
+    };
+    let rows = vectors.into_iter().map(row).collect();
+    let into = "media_embeddings (tenant_id, model, item_key, vector, create_time)";
+    bulk::insert(conn, into, rows, "").await?;
     Ok(())
 }
 
@@ -321,13 +326,9 @@ pub(super) async fn finish(
         .filter(r::tenant_id.eq(raw(tenant.0)))
         .filter(r::media_item_id.eq(raw(id.0)));
     diesel::delete(stored).execute(conn).await?;
-    for rendition in found.renditions {
-        let row = RenditionRow::new(tenant, id, rendition);
-        diesel::insert_into(r::renditions)
-            .values(row)
-            .execute(conn)
-            .await?;
-    }
+    let renditions = found.renditions.into_iter();
+    let rows = renditions.map(|found| rendition_row(tenant, id, found));
+    bulk::insert(conn, RENDITION_COLUMNS, rows.collect(), "").await?;
     set_colors(conn, tenant, current.item_key, &found.colors).await?;
     let orientation = Orientation::of(found.width_pixels, found.height_pixels);
     diesel::update(row(tenant, current.item_key))

@@ -6,6 +6,7 @@ use diesel::{Insertable, Queryable, Selectable};
 use mediamesh_proto::{JobId, MediaItemId, TenantId};
 
 use super::{
+    filter::Bind,
     schema::{media_items, processing_jobs, renditions},
     types::{Id, raw, uuid},
 };
@@ -158,11 +159,10 @@ pub(super) fn json<T: serde::Serialize>(value: &T) -> String {
     serde_json::to_string(value).expect("plain data serialises")
 }
 
-#[derive(Queryable, Selectable, Insertable)]
+#[derive(Queryable, Selectable)]
 #[diesel(table_name = renditions)]
 pub(super) struct RenditionRow {
-    pub(super) tenant_id: Id,
-    pub(super) media_item_id: Id,
+    media_item_id: Id,
     name: String,
     content_type: String,
     width_pixels: i32,
@@ -172,20 +172,22 @@ pub(super) struct RenditionRow {
     blob_key: String,
 }
 
-impl RenditionRow {
-    pub(super) fn new(tenant: TenantId, item: MediaItemId, rendition: Rendition) -> Self {
-        Self {
-            tenant_id: raw(tenant.0),
-            media_item_id: raw(item.0),
-            name: rendition.name,
-            content_type: rendition.content_type,
-            width_pixels: rendition.width_pixels,
-            height_pixels: rendition.height_pixels,
-            size_bytes: rendition.size_bytes,
-            sha256: rendition.sha256.to_vec(),
-            blob_key: rendition.blob_key,
-        }
-    }
+/// Where [`rendition_row`] goes.
+pub(super) const RENDITION_COLUMNS: &str = "renditions (tenant_id, media_item_id, name, \
+     content_type, width_pixels, height_pixels, size_bytes, sha256, blob_key)";
+
+pub(super) fn rendition_row(tenant: TenantId, item: MediaItemId, found: Rendition) -> Vec<Bind> {
+    vec![
+        Bind::Id(raw(tenant.0)),
+        Bind::Id(raw(item.0)),
+        Bind::Text(found.name),
+        Bind::Text(found.content_type),
+        Bind::Int(found.width_pixels),
+        Bind::Int(found.height_pixels),
+        Bind::Long(found.size_bytes),
+        Bind::Bytes(found.sha256.to_vec()),
+        Bind::Text(found.blob_key),
+    ]
 }
 
 impl TryFrom<RenditionRow> for (MediaItemId, Rendition) {

@@ -1,5 +1,7 @@
 //! [`SearchStore`].
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 use diesel::{
     ExpressionMethods as _, OptionalExtension as _, QueryDsl as _, QueryableByName,
@@ -8,12 +10,12 @@ use diesel::{
     sql_types::{BigInt, Integer, Nullable, Text},
 };
 use diesel_async::RunQueryDsl as _;
-use mediamesh_proto::{MediaItemId, TenantId, time::now_micros};
+use mediamesh_proto::{MediaItemId, TenantId};
 
 use super::{
     Connection, Store, dialect,
     filter::{Bind, Sql},
-    media_write::bump_corpus,
+    media_write::{bump_corpus, insert_vectors},
     rows::ItemRow,
     schema::{media_embeddings::dsl as e, media_items::dsl as m, tenants::dsl as t},
     types::{Id, SqlId, Vector, raw, uuid, vector, vector_bytes},
@@ -67,29 +69,24 @@ async fn put(
     let Some(item_key) = item_key else {
         return Ok(None);
     };
-    let mut last = 0;
-    for (model, bytes) in vectors {
-        let vector = Some(bytes).filter(|bytes| !bytes.is_empty()).map(vector);
-        let old = e::media_embeddings
+    // of two vectors of one model the later one counts
+    let vectors: BTreeMap<String, Vec<u8>> = vectors.into_iter().collect();
+    let of_models = || {
+        e::media_embeddings
             .filter(e::tenant_id.eq(raw(tenant.0)))
-            .filter(e::model.eq(&model))
-            .filter(e::item_key.eq(item_key));
-        diesel::delete(old).execute(conn).await?;
-        let seq: i64 = diesel::insert_into(e::media_embeddings)
-            .values((
-                e::tenant_id.eq(raw(tenant.0)),
-                e::model.eq(model),
-                e::item_key.eq(item_key),
-                e::vector.eq(vector),
-                e::create_time.eq(now_micros()),
-            ))
-            .returning(e::seq)
-            .get_result(conn)
-            .await?;
-        last = seq.cast_unsigned();
-    }
+            .filter(e::model.eq_any(vectors.keys().cloned().collect::<Vec<String>>()))
+            .filter(e::item_key.eq(item_key))
+    };
+    diesel::delete(of_models()).execute(conn).await?;
+    let row = |(model, bytes): (&String, &Vec<u8>)| {
+        let bytes = Some(bytes.clone()).filter(|bytes| !bytes.is_empty());
+        (model.clone(), bytes.map(vector))
+    };
+    let rows = vectors.iter().map(row).collect();
+    insert_vectors(conn, tenant, item_key, rows).await?;
+    let last: Option<i64> = of_models().select(max(e::seq)).first(conn).await?;
     bump_corpus(conn, tenant).await?;
-    Ok(Some(last))
+    Ok(Some(last.unwrap_or_default().cast_unsigned()))
 }
 
 #[async_trait]

@@ -30,6 +30,7 @@ mod sessions;
 mod shared_cache;
 mod slow;
 mod startup;
+mod statements;
 mod storage;
 mod streaming;
 mod tenants;

@@ -383,7 +383,7 @@ fn contains(bytes: &[u8], text: &str) -> bool {
         .any(|part| part == text.as_bytes())
 }
 
-fn method(pool: &DescriptorPool, service: &str, name: &str) -> MethodDescriptor {
+pub(crate) fn method(pool: &DescriptorPool, service: &str, name: &str) -> MethodDescriptor {
     let service = pool.get_service_by_name(service).unwrap();
     service
         .methods()
@@ -392,7 +392,7 @@ fn method(pool: &DescriptorPool, service: &str, name: &str) -> MethodDescriptor 
 }
 
 /// Reads messages of the method's input type from JSON.
-fn requests(method: &MethodDescriptor, json: &[Value]) -> Result<Vec<Vec<u8>>> {
+pub(crate) fn requests(method: &MethodDescriptor, json: &[Value]) -> Result<Vec<Vec<u8>>> {
     json.iter()
         .map(|json| {
             let message = DynamicMessage::deserialize(method.input(), json.clone());
@@ -416,7 +416,7 @@ async fn call(
     send(channel, path, request).await
 }
 
-async fn send(
+pub(crate) async fn send(
     channel: &Channel,
     path: &str,
     request: Request<impl tokio_stream::Stream<Item = Vec<u8>> + Send + 'static>,
