@@ -151,6 +151,8 @@ pub struct MediaItem {
     pub blob_key: String,
     /// Etag.
     pub version: i64,
+    /// User or key that put it in; `None` = stored before this was noted.
+    pub uploader: Option<String>,
 }
 
 /// An item about to be stored.
@@ -180,6 +182,45 @@ pub struct NewMediaItem {
     /// shared or content-addressed: else removing one item's bytes would race with an upload of the
     /// same bytes.
     pub blob_key: String,
+    /// User or key that puts it in.
+    pub uploader: Option<String>,
+}
+
+/// What a user has stored.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct UserStats {
+    /// Items that it put in and that are still there.
+    pub total_files: i64,
+    /// Of their originals, bytes.
+    pub total_bytes: i64,
+    /// When it put in the first of them, microseconds since the epoch.
+    pub first_upload_time: Option<i64>,
+    /// When it put in the last of them, microseconds since the epoch.
+    pub last_upload_time: Option<i64>,
+    /// Name of the API key that the user is; `None` if it is none of the tenant's.
+    pub key_name: Option<String>,
+}
+
+/// What was derived from an item.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Derived {
+    /// Models that have a vector of it, and since when, microseconds since the epoch; by model.
+    pub embeddings: Vec<(String, i64)>,
+    /// Jobs that worked or will work on it.
+    pub jobs: Vec<JobCount>,
+}
+
+/// Jobs of one kind and state on one item.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct JobCount {
+    /// Number of the kind.
+    pub kind: i16,
+    /// Number of the state.
+    pub state: i16,
+    /// How many.
+    pub count: i64,
+    /// When the last of them ended, microseconds since the epoch.
+    pub last_end_time: Option<i64>,
 }
 
 /// What became of an insert.
@@ -270,6 +311,8 @@ pub struct ListQuery {
     pub after: Option<(i64, MediaItemId)>,
     /// At most this many.
     pub limit: i64,
+    /// Only what this user or key put in.
+    pub uploader: Option<String>,
 }
 
 /// A folder and how many items it holds directly.
@@ -367,6 +410,13 @@ pub trait MediaStore: Send + Sync {
         reason: &str,
         detail: &str,
     ) -> Result<()>;
+
+    /// What a user has stored, and the key it is if it is one, in one statement.
+    async fn user_stats(&self, tenant: TenantId, user: &str) -> Result<UserStats>;
+
+    /// What was derived from items: one statement for vectors and one for jobs, however many items.
+    /// Nothing in, nothing asked and nothing out.
+    async fn derived(&self, tenant: TenantId, items: &[MediaItem]) -> Result<Vec<Derived>>;
 
     /// Which of these blob keys no row refers to, over all tenants.
     async fn unreferenced_blobs(&self, blob_keys: Vec<String>) -> Result<Vec<String>>;

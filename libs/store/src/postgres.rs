@@ -48,6 +48,8 @@ mod schema;
 mod search;
 #[cfg(test)]
 mod tests;
+#[path = "sql/users.rs"]
+mod users;
 
 use std::{collections::HashMap, sync::Arc};
 

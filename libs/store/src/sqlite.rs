@@ -39,6 +39,8 @@ mod schema;
 mod search;
 #[cfg(test)]
 mod tests;
+#[path = "sql/users.rs"]
+mod users;
 
 use self::SqliteStore as Store;
 

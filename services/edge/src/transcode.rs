@@ -40,6 +40,7 @@ pub(crate) fn router(deps: &Deps, answers: &runtime::Options) -> axum::Router {
         media_service,
         job_service,
         api_key_service,
+        user_service,
         search_service,
         embedding_service,
         cache_service,

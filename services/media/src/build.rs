@@ -1,13 +1,14 @@
 //! The servers and the worker, made from what they need.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use mediamesh_blob::BlobStore;
 use mediamesh_mesh::{Channel, MAX_MESSAGE_BYTES};
+use mediamesh_near::NearCache;
 use mediamesh_proto::{
     media::v1::{
         api_key_service_server::ApiKeyServiceServer, job_service_server::JobServiceServer,
-        media_service_server::MediaServiceServer,
+        media_service_server::MediaServiceServer, user_service_server::UserServiceServer,
     },
     page_token::PageTokens,
 };
@@ -15,12 +16,13 @@ use mediamesh_store::{JobStore, KeyStore, MediaStore, SearchStore};
 use mediamesh_telemetry::Metrics;
 
 use crate::{
-    grpc::{ApiKeyGrpc, JobGrpc, MediaGrpc},
+    grpc::{ApiKeyGrpc, JobGrpc, MediaGrpc, UserGrpc},
     jobs::Worker,
     keys::Keys,
     metrics::MediaMetrics,
     options::{InvalidOptions, Options},
     service::Service,
+    users::Users,
 };
 
 /// What the media service needs of others.
@@ -39,6 +41,8 @@ pub struct Deps {
     pub embedding: Channel,
     /// Way to the search service.
     pub search: Channel,
+    /// The cache service.
+    pub cache: NearCache,
     /// Where metrics go.
     pub metrics: Metrics,
     /// Seals page tokens.
@@ -53,7 +57,9 @@ pub struct Media {
     pub job_server: JobServiceServer<JobGrpc>,
     /// Serves API keys.
     pub key_server: ApiKeyServiceServer<ApiKeyGrpc>,
-    /// The same without gRPC, for the gate of the process.
+    /// Serves users.
+    pub user_server: UserServiceServer<UserGrpc>,
+    /// Keys without gRPC, for the gate of the process.
     pub keys: Keys,
     /// Does the work; run it in the worker role, or beside the servers.
     pub worker: Worker,
@@ -83,11 +89,14 @@ pub fn build(options: Options, deps: Deps) -> Result<Media, InvalidOptions> {
         keys: keys.clone(),
         page_tokens: deps.page_tokens.clone(),
     });
+    let ttl = Duration::from_secs(options.user_stats_ttl_secs);
+    let users = Users::new(Arc::clone(&deps.media_store), deps.cache.clone(), ttl);
     let worker = Worker::new(options, deps, metrics);
     Ok(Media {
         media_server,
         job_server,
         key_server,
+        user_server: UserServiceServer::new(UserGrpc(users)),
         keys,
         worker,
     })

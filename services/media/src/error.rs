@@ -45,6 +45,12 @@ pub enum Error {
         /// What was asked for.
         id: ApiKeyId,
     },
+    /// No such user in this tenant.
+    #[error("no user {user}")]
+    UserNotFound {
+        /// What was asked for.
+        user: String,
+    },
     /// Nobody holds this key: no such id, or another secret.
     #[error("API key is not known")]
     KeyUnknown,
@@ -136,6 +142,9 @@ impl From<Error> for mediamesh_proto::Error {
             Error::KeyNotFound { id } => Self::new(K::NotFound, R::ApiKeyNotFound, text)
                 .meta("apiKeyId", id)
                 .resource("API key", id),
+            Error::UserNotFound { user } => Self::new(K::NotFound, R::UserNotFound, text)
+                .meta("userId", &user)
+                .resource("user", &user),
             Error::KeyUnknown => Self::new(K::Unauthenticated, R::Unauthenticated, text),
             Error::KeyExpired { ago_secs } => {
                 Self::new(K::Unauthenticated, R::CredentialsExpired, text)

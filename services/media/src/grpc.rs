@@ -4,12 +4,14 @@
 //! - `upload`, `download`: streams of bytes
 //! - `jobs`: background work
 //! - `keys`: API keys
+//! - `users`: users and what they have stored
 
 mod download;
 mod items;
 mod jobs;
 mod keys;
 mod upload;
+mod users;
 
 use std::sync::Arc;
 
@@ -25,6 +27,7 @@ use mediamesh_proto::media::v1::{
 use tonic::{Request, Response, Status, Streaming};
 
 pub use keys::ApiKeyGrpc;
+pub use users::UserGrpc;
 
 use crate::service::Service;
 

@@ -8,6 +8,7 @@
 //! - [`keys`]: the same for API keys
 //! - [`upload`]: one upload from its first byte to its row
 //! - [`jobs`]: the worker and what it does: process, embed, delete, backfill, sweep
+//! - [`users`]: what users have stored
 //! - [`words`]: what the full text knows about a picture beyond its name
 //! - [`error`]: what can go wrong
 //! - [`metrics`]: every metric of the crate
@@ -22,6 +23,7 @@ pub mod metrics;
 pub mod options;
 pub mod service;
 pub mod upload;
+pub mod users;
 pub mod words;
 
 pub use build::{Deps, Media, build};

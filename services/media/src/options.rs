@@ -24,6 +24,8 @@ pub struct Options {
     /// Most memory that decoding one image may take, in bytes; as many are decoded at once as
     /// there are `worker.cpu_threads`.
     pub max_image_memory_bytes: u64,
+    /// How long the number and size of a user's items are kept, seconds (S1-47); 0 = counted anew each time.
+    pub user_stats_ttl_secs: u64,
     /// The worker.
     pub worker: WorkerOptions,
 }
@@ -84,6 +86,8 @@ impl Default for Options {
             max_image_side: limits.max_side,
             max_image_frames: limits.max_frames,
             max_image_memory_bytes: limits.max_alloc_bytes,
+            // S1-47
+            user_stats_ttl_secs: 300,
             worker: WorkerOptions::default(),
         }
     }

@@ -9,7 +9,7 @@ use mediamesh_proto::{JobId, MediaItemId, TenantId, page_token::PageTokens};
 use mediamesh_store::{
     JobStore, MediaStore,
     job::{JobKind, NewJob, UniquePeriod},
-    media::{Folder, ListQuery, MediaItem, Rendition},
+    media::{Derived, Folder, ListQuery, MediaItem, Rendition},
 };
 use mediamesh_telemetry::propagation;
 
@@ -83,6 +83,12 @@ impl Service {
         }
         let items = self.media.get_items(tenant, ids).await?;
         self.with_renditions(tenant, items).await
+    }
+
+    /// Reads what was derived from items.
+    pub async fn derived(&self, tenant: TenantId, items: &[Full]) -> Result<Vec<Derived>> {
+        let items: Vec<MediaItem> = items.iter().map(|(item, _)| item.clone()).collect();
+        Ok(self.media.derived(tenant, &items).await?)
     }
 
     async fn with_renditions(&self, tenant: TenantId, items: Vec<MediaItem>) -> Result<Vec<Full>> {

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use mediamesh_blob::{Staged, Writer, key};
 use mediamesh_imaging::{Kind, MediaType, sniff, sniff::SNIFF_BYTES};
+use mediamesh_mesh::Identity;
 use mediamesh_proto::{JobId, MediaItemId, TenantId};
 use mediamesh_store::{
     job::JobKind,
@@ -40,6 +41,7 @@ pub struct Uploaded {
 pub struct Upload {
     service: Arc<Service>,
     tenant: TenantId,
+    uploader: String,
     new: NewUpload,
     stage: Stage,
 }
@@ -59,7 +61,7 @@ impl Upload {
     /// Begins an upload.
     ///
     /// Errors: `TooLarge` if the announced size is over the limit.
-    pub fn begin(service: Arc<Service>, tenant: TenantId, new: NewUpload) -> Result<Self> {
+    pub fn begin(service: Arc<Service>, caller: &Identity, new: NewUpload) -> Result<Self> {
         let limit_bytes = service.options.max_upload_bytes;
         if let Some(size) = new.size_bytes.filter(|size| *size > limit_bytes) {
             return Err(Error::TooLarge {
@@ -69,7 +71,8 @@ impl Upload {
         }
         Ok(Self {
             service,
-            tenant,
+            tenant: TenantId(caller.tenant_id),
+            uploader: caller.subject.clone(),
             new,
             stage: Stage::Sniffing(BytesMut::new()),
         })
@@ -215,7 +218,8 @@ impl Upload {
                 .duplicate(self.tenant, item, self.new.background)
                 .await;
         }
-        let commit = commit(self.service, self.tenant, self.new, media_type, staged);
+        let owner = (self.tenant, self.uploader);
+        let commit = commit(self.service, owner, self.new, media_type, staged);
         tokio::spawn(commit.in_current_span()).await?
     }
 }
@@ -223,7 +227,7 @@ impl Upload {
 /// Publishes the bytes, then stores row and job.
 async fn commit(
     service: Arc<Service>,
-    tenant: TenantId,
+    (tenant, uploader): (TenantId, String),
     new: NewUpload,
     media_type: MediaType,
     staged: Staged,
@@ -259,6 +263,7 @@ async fn commit(
         size_bytes: i64::try_from(written.size_bytes).unwrap_or(i64::MAX),
         sha256: written.sha256,
         blob_key: blob_key.clone(),
+        uploader: Some(uploader),
     };
     // On an error the row may be there all the same: only the sweep, which looks, may remove bytes.
     match service.media.insert_item(item, job).await? {

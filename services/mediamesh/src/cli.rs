@@ -6,8 +6,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use mediamesh_mesh::ServiceName;
 
 mod sessions;
+mod users;
 
 pub(crate) use sessions::Sessions;
+pub(crate) use users::Users;
 
 /// mediamesh finds media: photos and videos go in, and are found again by words, by example, or
 /// both.
@@ -69,6 +71,9 @@ pub(crate) enum Command {
     /// Who is logged in: list, revoke, sweep.
     #[command(subcommand)]
     Sessions(Sessions),
+    /// Users and what they have stored.
+    #[command(subcommand)]
+    Users(Users),
     /// Models for semantic search: list, pull, use.
     #[command(subcommand)]
     Models(Models),

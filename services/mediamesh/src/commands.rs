@@ -22,6 +22,7 @@ mod search;
 mod sessions;
 mod table;
 mod top;
+mod users;
 
 /// Runs a command to its end.
 pub(crate) fn run(cli: Cli) -> Result<()> {
@@ -58,6 +59,7 @@ pub(crate) fn run(cli: Cli) -> Result<()> {
             Command::Jobs(command) => jobs::run(command, &config).await,
             Command::Keys(command) => keys::run(command, &config).await,
             Command::Sessions(command) => sessions::run(command, &config).await,
+            Command::Users(command) => users::run(command, &config).await,
             Command::Models(command) => models::run(command, &config).await,
             Command::Config(_) => unreachable!("answered above, without a runtime"),
             Command::Top(args) => top::run(args, &config).await,

@@ -123,7 +123,8 @@ pub(crate) async fn build(config: &Config, dir: &DataDir, layout: &Layout) -> Re
             server = server
                 .add_service(media.media_server)
                 .add_service(media.job_server)
-                .add_service(media.key_server);
+                .add_service(media.key_server)
+                .add_service(media.user_server);
             parts.gate.look_up_here(media.keys);
             worker = Some(match sole {
                 true => media.worker.sole(),
@@ -260,6 +261,7 @@ impl Parts<'_> {
             blobs,
             embedding: self.channel(ServiceName::Embedding),
             search: self.channel(ServiceName::Search),
+            cache: self.near_cache.clone(),
             metrics: self.metrics.clone(),
             page_tokens: self.page_tokens.clone(),
         };

@@ -42,6 +42,7 @@ pub(super) fn new_item(n: u8, name: &str) -> NewMediaItem {
         size_bytes: i64::from(n),
         sha256: [n; 32],
         blob_key: format!("originals/{id}"),
+        uploader: None,
     }
 }
 

@@ -31,6 +31,8 @@ mod search;
 #[path = "../contract/slow.rs"]
 mod slow;
 mod stop;
+#[path = "../contract/users.rs"]
+mod users;
 mod vectors;
 
 use self::rig::*;

@@ -15,13 +15,14 @@ use super::{
     rows::{ItemRow, RenditionRow},
     schema::{media_items, media_items::dsl as m, media_tags, renditions::dsl as r},
     types::{Id, raw},
+    users,
 };
 use crate::{
     error::Result,
     job::{Lease, NewJob},
     media::{
-        Folder, Inserted, ItemPatch, ListQuery, MediaItem, MediaStore, NewMediaItem, Processed,
-        Rendition,
+        Derived, Folder, Inserted, ItemPatch, ListQuery, MediaItem, MediaStore, NewMediaItem,
+        Processed, Rendition, UserStats,
     },
 };
 
@@ -49,6 +50,9 @@ fn selected(tenant: TenantId, query: &ListQuery) -> BoxedItems<'static> {
     }
     if let Some(state) = query.state {
         items = items.filter(m::state.eq(state));
+    }
+    if let Some(uploader) = &query.uploader {
+        items = items.filter(m::uploader.eq(uploader.clone()));
     }
     for tag in &query.tags {
         let tagged = media_tags::table
@@ -269,6 +273,28 @@ impl MediaStore for Store {
         self.db
             .write("fail_processing", move |conn| {
                 Box::pin(write::fail(conn, lease, tenant, id, reason, detail))
+            })
+            .await
+    }
+
+    async fn user_stats(&self, tenant: TenantId, user: &str) -> Result<UserStats> {
+        let user = user.to_owned();
+        self.db
+            .read("user_stats", move |conn| {
+                Box::pin(users::stats(conn, tenant, user))
+            })
+            .await
+    }
+
+    async fn derived(&self, tenant: TenantId, items: &[MediaItem]) -> Result<Vec<Derived>> {
+        if items.is_empty() {
+            return Ok(Vec::new());
+        }
+        let items: Vec<(i64, MediaItemId)> =
+            items.iter().map(|item| (item.item_key, item.id)).collect();
+        self.db
+            .read("derived", move |conn| {
+                Box::pin(users::derived(conn, tenant, items))
             })
             .await
     }

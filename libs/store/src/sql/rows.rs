@@ -46,6 +46,7 @@ pub(super) struct ItemRow {
     exif: Option<String>,
     blob_key: String,
     version: i64,
+    uploader: Option<String>,
 }
 
 impl TryFrom<ItemRow> for MediaItem {
@@ -108,6 +109,7 @@ impl TryFrom<ItemRow> for MediaItem {
                 .transpose()?,
             blob_key: row.blob_key,
             version: row.version,
+            uploader: row.uploader,
         })
     }
 }
@@ -130,6 +132,7 @@ pub(super) struct NewItemRow {
     create_time: i64,
     update_time: i64,
     blob_key: String,
+    uploader: Option<String>,
 }
 
 impl NewItemRow {
@@ -150,6 +153,7 @@ impl NewItemRow {
             create_time: now,
             update_time: now,
             blob_key: item.blob_key.clone(),
+            uploader: item.uploader.clone(),
         }
     }
 }

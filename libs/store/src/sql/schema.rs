@@ -48,6 +48,7 @@ diesel::table! {
         search_text -> Text,
         blob_key -> Text,
         version -> BigInt,
+        uploader -> Nullable<Text>,
     }
 }
 

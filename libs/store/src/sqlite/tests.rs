@@ -27,6 +27,8 @@ mod search;
 #[path = "../contract/slow.rs"]
 mod slow;
 mod stop;
+#[path = "../contract/users.rs"]
+mod users;
 
 use self::rig::*;
 
@@ -48,4 +50,21 @@ async fn store_with(slow: crate::slow::SlowOptions) -> Option<(TempDir, Store)> 
     options.slow = slow;
     let store = SqliteStore::new(Database::open(options).await.unwrap());
     Some((dir, store))
+}
+
+#[tokio::test]
+async fn a_migration_that_comes_after_a_later_one_is_run_too() {
+    use crate::HistoryStore as _;
+    use diesel::{Connection as _, SqliteConnection, connection::SimpleConnection as _};
+    let (dir, store) = store().await.unwrap();
+    drop(store);
+    let path = dir.path().join("test.db");
+    let mut conn = SqliteConnection::establish(&path.to_string_lossy()).unwrap();
+    conn.batch_execute(
+        "DROP TABLE search_history; DELETE FROM __diesel_schema_migrations WHERE version = '0006'",
+    )
+    .unwrap();
+    drop(conn);
+    let store = open(&dir).await;
+    assert_eq!(store.recent_searches(TENANT, 1).await.unwrap(), Vec::new());
 }

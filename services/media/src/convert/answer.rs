@@ -1,9 +1,10 @@
 //! Items, renditions, folders and jobs as messages.
 
 use mediamesh_proto::{
+    MediaItemId,
     media::v1::{
-        DominantColor, Exif, Folder, GeoPoint, GetQueueStatsResponse, Job, KindCount, MediaItem,
-        QueuePause, Rendition,
+        DominantColor, EmbeddingPresence, Exif, Folder, GeoPoint, GetQueueStatsResponse,
+        ItemJobCount, Job, KindCount, MediaItem, MediaItemProcessing, QueuePause, Rendition,
     },
     time::{now_micros, timestamp},
 };
@@ -63,7 +64,33 @@ pub fn item(item: media::MediaItem, mut renditions: Vec<media::Rendition>) -> Me
             .collect(),
         content_uri: format!("/v1/mediaItems/{id}/content"),
         etag: item.version.to_string(),
+        uploader: item.uploader.unwrap_or_default(),
         id,
+    }
+}
+
+/// What was derived from an item.
+#[must_use]
+pub fn processing(id: MediaItemId, derived: media::Derived) -> MediaItemProcessing {
+    let embeddings = derived.embeddings.into_iter();
+    MediaItemProcessing {
+        media_item_id: id.to_string(),
+        embeddings: embeddings
+            .map(|(model, time)| EmbeddingPresence {
+                model,
+                create_time: Some(timestamp(time)),
+            })
+            .collect(),
+        jobs: derived
+            .jobs
+            .iter()
+            .map(|jobs| ItemJobCount {
+                kind: i32::from(jobs.kind),
+                state: i32::from(jobs.state),
+                job_count: steps(jobs.count),
+                last_end_time: jobs.last_end_time.map(timestamp),
+            })
+            .collect(),
     }
 }
 

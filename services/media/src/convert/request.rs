@@ -155,6 +155,7 @@ pub fn list(request: &ListMediaItemsRequest) -> Result<ListQuery> {
         ascending: order == Order::Oldest as i32,
         after: None,
         limit: page_size(request.page_size, 50, 1_000, v),
+        uploader: Some(request.uploader.clone()).filter(|user| !user.is_empty()),
     };
     violations.finish()?;
     Ok(query)

@@ -51,11 +51,25 @@ pub(super) async fn batch_get(
     let tenant = request::tenant(&request)?;
     let ids = request::item_ids(&request.get_ref().media_item_ids)?;
     let found = service.batch_get(tenant, &ids).await?;
+    let processing = match request.get_ref().with_processing {
+        true => {
+            let derived = service.derived(tenant, &found).await?;
+            let ids = found.iter().map(|(item, _)| item.id);
+            let pairs = ids.zip(derived);
+            pairs
+                .map(|(id, derived)| answer::processing(id, derived))
+                .collect()
+        }
+        false => Vec::new(),
+    };
     let media_items = found
         .into_iter()
         .map(|(item, renditions)| answer::item(item, renditions))
         .collect();
-    Ok(Response::new(BatchGetMediaItemsResponse { media_items }))
+    Ok(Response::new(BatchGetMediaItemsResponse {
+        media_items,
+        processing,
+    }))
 }
 
 pub(super) async fn list(

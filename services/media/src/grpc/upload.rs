@@ -32,7 +32,8 @@ async fn receive(
     service: &Arc<Service>,
     request: Request<Streaming<UploadMediaRequest>>,
 ) -> Result<Response<UploadMediaResponse>, Status> {
-    let tenant = request::tenant(&request)?;
+    let caller = mediamesh_mesh::identity(&request)?.clone();
+    let tenant = TenantId(caller.tenant_id);
     let mut messages = request.into_inner();
     let metadata = match messages
         .message()
@@ -42,7 +43,7 @@ async fn receive(
         Some(Payload::Metadata(metadata)) => metadata,
         _ => return Err(violation("metadata", "must be the first message").into()),
     };
-    let mut upload = Upload::begin(Arc::clone(service), tenant, request::upload(metadata)?)?;
+    let mut upload = Upload::begin(Arc::clone(service), &caller, request::upload(metadata)?)?;
     if let Some(known) = upload.known().await? {
         return answer_with(service, tenant, known).await;
     }

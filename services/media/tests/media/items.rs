@@ -127,6 +127,7 @@ async fn a_batch_answers_what_exists_in_the_order_asked() {
     let unknown = "0190a5a5-0000-7000-8000-000000000000".to_owned();
     let request = BatchGetMediaItemsRequest {
         media_item_ids: vec![ids[1].clone(), unknown.clone(), ids[0].clone()],
+        with_processing: false,
     };
     let found = rig
         .media
@@ -142,6 +143,7 @@ async fn a_batch_answers_what_exists_in_the_order_asked() {
     );
     let bad = BatchGetMediaItemsRequest {
         media_item_ids: vec!["x".to_owned()],
+        with_processing: false,
     };
     refused(
         rig.media.clone().batch_get_media_items(bad).await,

@@ -10,6 +10,7 @@ use mediamesh_mesh::{
     Channel, LOCAL_TENANT_ID, LocalAuthenticator, MethodTable, Policy, PolicyOptions, Registry,
     ServerBuilder, ServerDeps, ServiceName,
 };
+use mediamesh_near::NearCache;
 use mediamesh_proto::{
     ErrorReason, TenantId,
     embedding::v1::embedding_service_server::EmbeddingServiceServer,
@@ -65,6 +66,7 @@ impl Rig {
             blobs: blobs.clone(),
             embedding: registry.channel(ServiceName::Embedding),
             search: registry.channel(ServiceName::Search),
+            cache: NearCache::without_memory(registry.channel(ServiceName::Cache)),
             metrics: metrics.clone(),
             page_tokens: PageTokens::new(b"test"),
         };

@@ -113,7 +113,7 @@ fn print(sessions: &[Session]) {
     say(&rows.to_string());
 }
 
-fn time(time: Option<&Timestamp>) -> String {
+pub(super) fn time(time: Option<&Timestamp>) -> String {
     time.and_then(|time| chrono::DateTime::from_timestamp(time.seconds, 0))
         .map_or_else(String::new, |time| {
             time.format("%Y-%m-%d %H:%M:%S").to_string()

@@ -43,6 +43,7 @@ pub(crate) async fn follow(
     for batch in ids.chunks(BATCH) {
         let request = BatchGetMediaItemsRequest {
             media_item_ids: batch.to_vec(),
+            with_processing: false,
         };
         let items = media.batch_get_media_items(request).await;
         for item in items

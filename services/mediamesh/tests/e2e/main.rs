@@ -36,6 +36,7 @@ mod streaming;
 mod tenants;
 mod traces;
 mod upload;
+mod users;
 
 use anyhow::Result;
 use mediamesh_testkit::{Launcher, Mesh, fixture};

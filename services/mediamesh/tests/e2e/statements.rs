@@ -22,10 +22,11 @@ use crate::{
 };
 
 /// Services that ask the store.
-const SERVICES: [&str; 4] = [
+const SERVICES: [&str; 5] = [
     "mediamesh.media.v1.MediaService",
     "mediamesh.media.v1.JobService",
     "mediamesh.media.v1.ApiKeyService",
+    "mediamesh.media.v1.UserService",
     "mediamesh.search.v1.SearchService",
 ];
 /// Span above the call: that of the test.
@@ -136,7 +137,9 @@ async fn count_all(database: Option<&TestDatabase>) -> Result<()> {
     };
     let items = fill(&mesh, &mut rig).await?;
     let jobs = mesh.http().get("/v1/jobs?pageSize=500").await?.ok()?;
-    let mut known = cases(&items, &jobs["jobs"]);
+    let keys = mesh.http().get("/v1/apiKeys?pageSize=2").await?.ok()?;
+    let user = |place: usize| format!("key:{}", id(&keys["apiKeys"][place]));
+    let mut known = cases(&items, &jobs["jobs"], &[user(0), user(1)]);
     let methods: Vec<MethodDescriptor> = SERVICES
         .iter()
         .filter_map(|name| rig.pool.get_service_by_name(name))

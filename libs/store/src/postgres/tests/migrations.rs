@@ -43,6 +43,20 @@ async fn the_schema_goes_up_down_and_up_again() {
 }
 
 #[tokio::test]
+async fn a_migration_that_comes_after_a_later_one_is_run_too() {
+    let Some((test, store)) = store().await else {
+        return;
+    };
+    drop(store);
+    let gap =
+        "DROP TABLE search_history; DELETE FROM __diesel_schema_migrations WHERE version = '0004'";
+    test.psql(gap).await.unwrap();
+    drop(open(&test).await);
+    let there = "SELECT count(*) FROM pg_class WHERE relname = 'search_history'";
+    assert_eq!(test.psql(there).await.unwrap(), "1");
+}
+
+#[tokio::test]
 async fn processes_that_start_together_migrate_once() {
     let Some(test) = TestDatabase::create().await.unwrap() else {
         return;

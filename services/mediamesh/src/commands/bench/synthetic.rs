@@ -97,6 +97,7 @@ async fn insert(store: &Stores, n: u32, random: &mut StdRng) -> Result<MediaItem
         size_bytes: i64::from(n) + 1,
         sha256: Sha256::digest(n.to_be_bytes()).into(),
         blob_key: format!("synthetic/{id}"),
+        uploader: None,
     };
     let job = NewJob {
         id: JobId::generate(),

@@ -111,7 +111,11 @@ fn searches() -> [Value; 3] {
     ["broken", "few", "many"].map(|folder| search(folder, "picture"))
 }
 
-pub(super) fn cases(items: &[String], jobs: &Value) -> HashMap<&'static str, Case> {
+pub(super) fn cases(
+    items: &[String],
+    jobs: &Value,
+    [key, other_key]: &[String; 2],
+) -> HashMap<&'static str, Case> {
     let all_jobs = jobs.as_array().unwrap();
     let failed = |place: usize| -> &Value {
         let mut failed = all_jobs.iter().filter(|job| job["state"] == "STATE_FAILED");
@@ -144,8 +148,8 @@ pub(super) fn cases(items: &[String], jobs: &Value) -> HashMap<&'static str, Cas
         (
             "/mediamesh.media.v1.MediaService/BatchGetMediaItems",
             pair(
-                json!({"mediaItemIds": items[..FEW]}),
-                json!({"mediaItemIds": items[FEW..]}),
+                json!({"mediaItemIds": items[..FEW], "withProcessing": true}),
+                json!({"mediaItemIds": items[FEW..], "withProcessing": true}),
             ),
         ),
         ("/mediamesh.media.v1.MediaService/ListMediaItems", pages()),
@@ -236,6 +240,16 @@ pub(super) fn cases(items: &[String], jobs: &Value) -> HashMap<&'static str, Cas
         (
             "/mediamesh.media.v1.ApiKeyService/CheckApiKey",
             not_counted(),
+        ),
+        // === users ===
+        (
+            // the cache answers from the second call on: whoever is warm is asked for once
+            "/mediamesh.media.v1.UserService/GetUser",
+            each(
+                json!({"userId": "me"}),
+                json!({"userId": key}),
+                json!({"userId": other_key}),
+            ),
         ),
         // === search ===
         (

@@ -227,6 +227,12 @@ pub(super) fn cases(a: &Tenant, picture: &[u8]) -> HashMap<&'static str, Case> {
             )
             .of_nobody(),
         ),
+        // === users ===
+        (
+            // the user of this name has nothing in B's tenant, and its key is another tenant's
+            "/mediamesh.media.v1.UserService/GetUser",
+            case(json!({"userId": user}), NotFound),
+        ),
         // === sessions ===
         (
             // needs an API key, which the callers of this test have not
