@@ -5,6 +5,7 @@
 //! | `/metrics` | OpenMetrics text |
 //! | `/health` | `{"status"}`; with `?detailed=true` every component |
 //! | `/health/live`, `/health/ready`, `/health/startup` | the three probes |
+//! | `/admin/report` | how the process does: requests, latencies, errors, caches, pools, breakers; with `?seconds=10` over the coming ten seconds |
 //! | `/admin/mesh` | the services this process calls: endpoints, breakers, calls in flight, budgets; a page for browsers, JSON for others |
 //!
 //! Probes answer 200 when the answer is yes, else 503. Builds with the feature `fault` answer
@@ -12,6 +13,7 @@
 
 pub mod guard;
 mod page;
+pub mod report;
 
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
@@ -55,10 +57,11 @@ pub fn mesh_router(registry: Registry) -> Router {
         .with_state(registry)
 }
 
-/// Returns a router with `/metrics` only.
+/// Returns a router with `/metrics` and `/admin/report`, which is made of them.
 pub fn metrics_router(metrics: Metrics) -> Router {
     Router::new()
         .route("/metrics", get(serve_metrics))
+        .route("/admin/report", get(report::serve))
         .with_state(metrics)
 }
 

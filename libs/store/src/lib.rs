@@ -9,6 +9,7 @@
 //! - [`vectors`]: vectors that the database itself searches, and the [`VectorStore`] trait
 //! - [`history`]: what each user searched for, and the [`HistoryStore`] trait
 //! - [`pool`]: how many connections are in use, and who waits for one
+//! - [`request_log`]: requests that ended, and the [`RequestLogStore`] trait
 //! - [`slow`]: statements that take long, and their plans
 //! - [`sqlite`], [`postgres`]: the traits on one database each, from one source of queries
 
@@ -23,6 +24,7 @@ pub mod key;
 pub mod media;
 pub mod pool;
 pub mod postgres;
+pub mod request_log;
 pub mod search;
 pub mod slow;
 pub mod sqlite;
@@ -37,5 +39,6 @@ pub use history::HistoryStore;
 pub use job::JobStore;
 pub use key::KeyStore;
 pub use media::MediaStore;
+pub use request_log::RequestLogStore;
 pub use search::SearchStore;
 pub use vectors::VectorStore;

@@ -6,6 +6,7 @@
 //! - `tls`: connections by rustls
 //! - `types`: ids and vectors as PostgreSQL holds them
 //! - `dialect`: statements that PostgreSQL says in its own way
+//! - `partitions`: those of the request log
 //! - `nearest`, `vector_index`: nearest vectors by pgvector, and when its indexes are built
 //! - `words`: the full text as `tsvector` and `tsquery`, and its BM25
 //! - `sql/...`: the traits; see `docs/adr/0011-one-query-source-for-two-databases.md`
@@ -17,6 +18,7 @@ mod bell;
 pub mod database;
 mod dialect;
 mod nearest;
+mod partitions;
 mod tls;
 mod types;
 mod vector_index;
@@ -40,6 +42,8 @@ mod keys;
 mod media;
 #[path = "sql/media_write.rs"]
 mod media_write;
+#[path = "sql/request_log.rs"]
+mod request_log;
 #[path = "sql/rows.rs"]
 mod rows;
 #[path = "sql/schema.rs"]

@@ -31,6 +31,8 @@ mod keys;
 mod media;
 #[path = "sql/media_write.rs"]
 mod media_write;
+#[path = "sql/request_log.rs"]
+mod request_log;
 #[path = "sql/rows.rs"]
 mod rows;
 #[path = "sql/schema.rs"]

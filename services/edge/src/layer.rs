@@ -3,6 +3,7 @@
 //! - [`auth`]: an API key becomes the identity that calls carry
 //! - [`request_id`]: every request has an id that client and log share
 //! - [`trace`]: one span per request, W3C context in and out
+//! - [`log`]: notes requests that ended, for the log of requests
 //! - [`metrics`]: duration by route, method and status
 //! - [`security`]: headers that keep browsers from guessing and framing
 //! - [`origin`]: which hosts and origins are answered
@@ -17,6 +18,7 @@ pub(crate) mod auth;
 pub(crate) mod compress;
 pub(crate) mod conditional;
 pub(crate) mod deadline;
+pub(crate) mod log;
 pub(crate) mod metadata;
 pub(crate) mod metrics;
 pub(crate) mod origin;

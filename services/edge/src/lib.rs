@@ -10,6 +10,7 @@
 //! - `cache_table`: Cache-Control by route, the one table
 //! - `problem`: errors the edge itself makes
 //! - `console`, `error_pages`: what people see
+//! - `request_log`: requests that ended, told to the media service
 //! - `serve`: connections, from accept to drain
 
 mod bytes;
@@ -20,6 +21,7 @@ mod grpc;
 mod layer;
 pub mod options;
 mod problem;
+mod request_log;
 mod router;
 mod serve;
 mod session;
@@ -40,8 +42,11 @@ use mediamesh_transcode::runtime;
 use prometheus_client::metrics::counter::Counter;
 
 pub use options::Options;
+pub use request_log::RequestLogOptions;
 pub use session::options::SessionCookieOptions;
 pub use transcode::OPENAPI;
+
+use self::request_log::RequestLog;
 
 /// What the edge needs from its process.
 #[derive(Clone, Debug)]
@@ -85,6 +90,8 @@ pub(crate) struct Shared {
     pub(crate) answers: runtime::Options,
     /// `mediamesh_edge_csrf_rejected_total`: requests with a cookie that were refused as forged.
     pub(crate) csrf_rejected: Counter,
+    /// Where requests are noted, if they are.
+    pub(crate) log: Option<RequestLog>,
 }
 
 /// Builds the edge.
@@ -96,7 +103,9 @@ pub fn build(options: Options, deps: Deps) -> Edge {
         "Requests with a session's cookie that were refused as forged",
         Counter::default(),
     );
+    let log = RequestLog::new(&options.request_log, &deps.metrics);
     let shared = Shared {
+        log,
         options,
         deps,
         answers,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::session::options::SessionCookieOptions;
+use crate::{request_log::RequestLogOptions, session::options::SessionCookieOptions};
 
 /// Settings of the edge.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -38,6 +38,8 @@ pub struct Options {
     pub cors_origins: Vec<String>,
     /// The cookie of sessions.
     pub session: SessionCookieOptions,
+    /// The log of requests.
+    pub request_log: RequestLogOptions,
 }
 
 /// Default and upper bound of [`Options::max_metadata_bytes`].
@@ -69,6 +71,7 @@ impl Default for Options {
             allowed_hosts: Vec::new(),
             cors_origins: Vec::new(),
             session: SessionCookieOptions::default(),
+            request_log: RequestLogOptions::default(),
         }
     }
 }
@@ -109,6 +112,13 @@ impl Options {
             faults.push(format!(
                 "edge.drain_delay_ms is {}; it must be 0 to {MAX_DRAIN_DELAY_MS}",
                 self.drain_delay_ms
+            ));
+        }
+        // some KiB each
+        if !(1..=1_000_000).contains(&self.request_log.queue) {
+            faults.push(format!(
+                "edge.request_log.queue is {}; it must be 1 to 1000000",
+                self.request_log.queue
             ));
         }
         for host in &self.allowed_hosts {

@@ -25,7 +25,7 @@ use crate::{
     bytes::{by_image, download, upload},
     console, error_pages, grpc,
     layer::{
-        auth, compress, conditional, deadline, metadata,
+        auth, compress, conditional, deadline, log, metadata,
         metrics::{self, HttpMetrics},
         origin::{self, Origins},
         request_id, rescue, security,
@@ -53,6 +53,13 @@ pub(crate) fn build(shared: &Arc<Shared>, check_hosts: bool) -> Router {
         .layer(from_fn_with_state(
             HttpMetrics::new(&shared.deps.metrics),
             metrics::apply,
+        ))
+        // sees what the metrics see, and the whole of both bodies
+        .layer(option_layer(
+            shared
+                .log
+                .is_some()
+                .then(|| from_fn_with_state(Arc::clone(shared), log::apply)),
         ))
         // outside of everything that answers by itself: errors carry the headers too
         .layer(from_fn(security::apply))

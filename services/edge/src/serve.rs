@@ -1,6 +1,6 @@
 //! Connections, from accept to drain.
 
-use std::{io, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
@@ -12,6 +12,7 @@ use mediamesh_mesh::policy::defaults::{
     MAX_STREAMS_PER_CONNECTION, STREAM_WINDOW_BYTES,
 };
 use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
 
 use crate::{Edge, router};
 
@@ -38,6 +39,16 @@ impl Edge {
     ) -> io::Result<()> {
         let loopback = listener.local_addr()?.ip().is_loopback();
         let check_hosts = loopback || !self.shared.options.allowed_hosts.is_empty();
+        let ended = CancellationToken::new();
+        let logging = tokio::spawn({
+            let (shared, ended) = (Arc::clone(&self.shared), ended.clone());
+            async move {
+                if let Some(log) = &shared.log {
+                    let media = shared.deps.media.clone();
+                    log.run(media, ended.cancelled_owned()).await;
+                }
+            }
+        });
         let service = TowerToHyperService::new(router::build(&self.shared, check_hosts));
         let mut builder = Builder::new(TokioExecutor::new());
         builder
@@ -86,6 +97,9 @@ impl Edge {
         {
             tracing::warn!("requests still run at the end of the drain time");
         }
+        ended.cancel();
+        // an error: it panicked, which was logged
+        let _ = logging.await;
         Ok(())
     }
 }

@@ -41,6 +41,7 @@ pub(crate) fn router(deps: &Deps, answers: &runtime::Options) -> axum::Router {
         job_service,
         api_key_service,
         user_service,
+        request_log_service,
         search_service,
         embedding_service,
         cache_service,

@@ -8,15 +8,17 @@ use mediamesh_near::NearCache;
 use mediamesh_proto::{
     media::v1::{
         api_key_service_server::ApiKeyServiceServer, job_service_server::JobServiceServer,
-        media_service_server::MediaServiceServer, user_service_server::UserServiceServer,
+        media_service_server::MediaServiceServer,
+        request_log_service_server::RequestLogServiceServer,
+        user_service_server::UserServiceServer,
     },
     page_token::PageTokens,
 };
-use mediamesh_store::{JobStore, KeyStore, MediaStore, SearchStore};
+use mediamesh_store::{JobStore, KeyStore, MediaStore, RequestLogStore, SearchStore};
 use mediamesh_telemetry::Metrics;
 
 use crate::{
-    grpc::{ApiKeyGrpc, JobGrpc, MediaGrpc, UserGrpc},
+    grpc::{ApiKeyGrpc, JobGrpc, MediaGrpc, RequestLogGrpc, UserGrpc},
     jobs::Worker,
     keys::Keys,
     metrics::MediaMetrics,
@@ -35,6 +37,8 @@ pub struct Deps {
     pub key_store: Arc<dyn KeyStore>,
     /// Tells which items lack vectors.
     pub search_store: Arc<dyn SearchStore>,
+    /// The log of requests.
+    pub request_log: Arc<dyn RequestLogStore>,
     /// Bytes.
     pub blobs: BlobStore,
     /// Way to the embedding service.
@@ -59,6 +63,8 @@ pub struct Media {
     pub key_server: ApiKeyServiceServer<ApiKeyGrpc>,
     /// Serves users.
     pub user_server: UserServiceServer<UserGrpc>,
+    /// Serves the log of requests.
+    pub request_log_server: RequestLogServiceServer<RequestLogGrpc>,
     /// Keys without gRPC, for the gate of the process.
     pub keys: Keys,
     /// Does the work; run it in the worker role, or beside the servers.
@@ -91,11 +97,13 @@ pub fn build(options: Options, deps: Deps) -> Result<Media, InvalidOptions> {
     });
     let ttl = Duration::from_secs(options.user_stats_ttl_secs);
     let users = Users::new(Arc::clone(&deps.media_store), deps.cache.clone(), ttl);
+    let request_log = RequestLogGrpc(Arc::clone(&deps.request_log));
     let worker = Worker::new(options, deps, metrics);
     Ok(Media {
         media_server,
         job_server,
         key_server,
+        request_log_server: RequestLogServiceServer::new(request_log),
         user_server: UserServiceServer::new(UserGrpc(users)),
         keys,
         worker,

@@ -4,12 +4,14 @@
 //! - `upload`, `download`: streams of bytes
 //! - `jobs`: background work
 //! - `keys`: API keys
+//! - `request_log`: the log of requests
 //! - `users`: users and what they have stored
 
 mod download;
 mod items;
 mod jobs;
 mod keys;
+mod request_log;
 mod upload;
 mod users;
 
@@ -27,6 +29,7 @@ use mediamesh_proto::media::v1::{
 use tonic::{Request, Response, Status, Streaming};
 
 pub use keys::ApiKeyGrpc;
+pub use request_log::RequestLogGrpc;
 pub use users::UserGrpc;
 
 use crate::service::Service;

@@ -8,6 +8,7 @@
 //! - `embed`: pixels and words to vectors to the index; `patience`: its calls wait for room
 //! - `delete`: removes the bytes of deleted items
 //! - `backfill`: finds items that an active model has not seen
+//! - `request_log`: room for requests to come, and an end of the old ones
 //! - `sweep`: expired leases, ended jobs, orphaned bytes
 
 mod attempt;
@@ -19,6 +20,7 @@ pub(crate) mod embed;
 mod heartbeat;
 mod patience;
 mod process;
+mod request_log;
 mod sweep;
 pub mod worker;
 

@@ -26,8 +26,31 @@ pub struct Options {
     pub max_image_memory_bytes: u64,
     /// How long the number and size of a user's items are kept, seconds (S1-47); 0 = counted anew each time.
     pub user_stats_ttl_secs: u64,
+    /// The log of requests.
+    pub request_log: RequestLogOptions,
     /// The worker.
     pub worker: WorkerOptions,
+}
+
+/// How long the log of requests is kept; `edge.request_log` turns it on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct RequestLogOptions {
+    /// Days that requests are kept.
+    pub retention_days: u32,
+    /// PostgreSQL: a month that is over for so long is detached and stays as a table of its own, such as
+    /// `request_log_202611`, for whoever archives it; else it is dropped.
+    pub archive: bool,
+}
+
+impl Default for RequestLogOptions {
+    fn default() -> Self {
+        Self {
+            // a month can be compared with the one before
+            retention_days: 62,
+            archive: false,
+        }
+    }
 }
 
 /// Options of the worker.
@@ -88,6 +111,7 @@ impl Default for Options {
             max_image_memory_bytes: limits.max_alloc_bytes,
             // S1-47
             user_stats_ttl_secs: 300,
+            request_log: RequestLogOptions::default(),
             worker: WorkerOptions::default(),
         }
     }

@@ -82,6 +82,8 @@ pub(crate) enum Command {
     Config(ConfigCommand),
     /// Watch the mesh: the servers each process calls, their breakers, load and budgets.
     Top(Top),
+    /// How processes of a mesh do: requests, latencies, errors, caches, pools, breakers.
+    Report(Report),
     /// Check data folder, database, models and ports, and say what to mend.
     Doctor,
     /// Bring the database up to the schema of this version.
@@ -480,6 +482,28 @@ pub(crate) struct Top {
     #[arg(long)]
     pub(crate) once: bool,
     /// API key, for a mesh that asks for one.
+    #[arg(
+        long,
+        env = "MEDIAMESH_API_KEY",
+        value_name = "KEY",
+        hide_env_values = true
+    )]
+    pub(crate) api_key: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Report {
+    /// HTTP addresses of processes, e.g. `127.0.0.1:8080` [default: the process that holds the data
+    /// folder, else the configured `listen`].
+    #[arg(value_name = "ADDR")]
+    pub(crate) address: Vec<String>,
+    /// Look for so long, at most a minute; without, tell of the whole life of each process.
+    #[arg(long, default_value = "0s", value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub(crate) window: std::time::Duration,
+    /// Print as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// API key or token of an operator, for a mesh that asks for one.
     #[arg(
         long,
         env = "MEDIAMESH_API_KEY",

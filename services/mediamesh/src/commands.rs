@@ -18,6 +18,7 @@ mod keys;
 mod migrate;
 mod models;
 mod policies;
+mod report;
 mod search;
 mod sessions;
 mod table;
@@ -63,6 +64,7 @@ pub(crate) fn run(cli: Cli) -> Result<()> {
             Command::Models(command) => models::run(command, &config).await,
             Command::Config(_) => unreachable!("answered above, without a runtime"),
             Command::Top(args) => top::run(args, &config).await,
+            Command::Report(args) => report::run(args, &config).await,
             Command::Doctor => doctor::run(&config).await,
             Command::Migrate => migrate::run(&config).await,
             Command::Bench(args) => bench::run(args, config).await,

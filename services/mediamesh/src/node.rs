@@ -124,7 +124,8 @@ pub(crate) async fn build(config: &Config, dir: &DataDir, layout: &Layout) -> Re
                 .add_service(media.media_server)
                 .add_service(media.job_server)
                 .add_service(media.key_server)
-                .add_service(media.user_server);
+                .add_service(media.user_server)
+                .add_service(media.request_log_server);
             parts.gate.look_up_here(media.keys);
             worker = Some(match sole {
                 true => media.worker.sole(),
@@ -258,6 +259,7 @@ impl Parts<'_> {
             job_store: stores.jobs,
             key_store: stores.keys,
             search_store: stores.search,
+            request_log: stores.request_log,
             blobs,
             embedding: self.channel(ServiceName::Embedding),
             search: self.channel(ServiceName::Search),

@@ -5,8 +5,8 @@ use std::{sync::Arc, time::Duration};
 use anyhow::{Context as _, Result};
 use mediamesh_mesh::Priority;
 use mediamesh_store::{
-    Database, DatabaseOptions, HistoryStore, JobStore, KeyStore, MediaStore, SearchStore,
-    VectorStore,
+    Database, DatabaseOptions, HistoryStore, JobStore, KeyStore, MediaStore, RequestLogStore,
+    SearchStore, VectorStore,
     database::Observer,
     pool::{Pools, WaitObserver},
     postgres::{self, PostgresStore},
@@ -36,6 +36,7 @@ pub(crate) struct Stores {
     pub(crate) keys: Arc<dyn KeyStore>,
     pub(crate) search: Arc<dyn SearchStore>,
     pub(crate) history: Arc<dyn HistoryStore>,
+    pub(crate) request_log: Arc<dyn RequestLogStore>,
     /// Set where the database searches vectors.
     pub(crate) vectors: Option<Arc<dyn VectorStore>>,
     /// No other process works on this database: the data folder is locked.
@@ -118,7 +119,13 @@ impl Stores {
 
     fn of<S>(store: S, pools: Pools) -> Self
     where
-        S: MediaStore + JobStore + KeyStore + SearchStore + HistoryStore + 'static,
+        S: MediaStore
+            + JobStore
+            + KeyStore
+            + SearchStore
+            + HistoryStore
+            + RequestLogStore
+            + 'static,
     {
         let store = Arc::new(store);
         Self {
@@ -126,6 +133,7 @@ impl Stores {
             jobs: Arc::clone(&store) as Arc<dyn JobStore>,
             keys: Arc::clone(&store) as Arc<dyn KeyStore>,
             history: Arc::clone(&store) as Arc<dyn HistoryStore>,
+            request_log: Arc::clone(&store) as Arc<dyn RequestLogStore>,
             search: store,
             vectors: None,
             sole: false,

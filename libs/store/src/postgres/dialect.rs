@@ -7,6 +7,7 @@ use diesel::{
 use diesel_async::RunQueryDsl as _;
 use mediamesh_proto::TenantId;
 
+pub(super) use super::partitions::{make_log_partitions, take_log_partitions};
 use super::{
     Connection,
     filter::{Bind, Sql},
@@ -28,6 +29,9 @@ pub(super) const HOLDS_NONE: &str = " AND NOT EXISTS (SELECT 1 FROM media_words 
 pub(super) const LOCK_CLAIMED: &str = " FOR UPDATE OF j SKIP LOCKED";
 /// Elements of the longest of some vectors.
 pub(super) const MAX_DIMS: &str = "max(vector_dims(vector))";
+
+/// Whether the request log has partitions.
+pub(super) const PARTITIONS: bool = true;
 
 /// Documents are counted up to here: a word in more of them is common, however many there are.
 const COUNTED: i64 = 10_000;

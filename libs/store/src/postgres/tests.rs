@@ -22,8 +22,11 @@ mod keys;
 #[path = "../contract/media.rs"]
 mod media;
 mod migrations;
+mod partitions;
 mod races;
 mod relevance;
+#[path = "../contract/request_log.rs"]
+mod request_log;
 #[path = "../contract/rig.rs"]
 mod rig;
 #[path = "../contract/search.rs"]

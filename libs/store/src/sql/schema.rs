@@ -186,6 +186,16 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    use diesel::sql_types::*;
+    use super::SqlId;
+
+    request_log (create_time, id) {
+        create_time -> BigInt,
+        id -> SqlId,
+    }
+}
+
 diesel::allow_tables_to_appear_in_same_query!(
     tenants,
     media_items,

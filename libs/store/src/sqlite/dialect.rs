@@ -26,6 +26,9 @@ pub(super) const LOCK_CLAIMED: &str = "";
 /// Elements of the longest of some vectors.
 pub(super) const MAX_DIMS: &str = "max(length(vector)) / 2";
 
+/// Whether the request log has partitions.
+pub(super) const PARTITIONS: bool = false;
+
 /// Weights of the columns in BM25: name, folder, tags, caption, other words.
 const BM25: &str = "bm25(media_fts, 4.0, 2.0, 5.0, 4.0, 1.0)";
 
@@ -65,6 +68,22 @@ pub(super) async fn index_words(_: &mut Connection, _: TenantId, _: i64) -> Resu
 #[expect(clippy::unused_async)]
 pub(super) async fn forget_words(_: &mut Connection, _: TenantId, _: i64) -> Result<()> {
     Ok(())
+}
+
+/// Makes room for the request log: one table has it.
+#[expect(clippy::unused_async)]
+pub(super) async fn make_log_partitions(_: &mut Connection) -> Result<()> {
+    Ok(())
+}
+
+/// Takes old partitions out of the request log: there are none.
+#[expect(clippy::unused_async)]
+pub(super) async fn take_log_partitions(
+    _: &mut Connection,
+    _: i64,
+    _: bool,
+) -> Result<Vec<String>> {
+    Ok(Vec::new())
 }
 
 /// The newest `limit` items that hold all of `wanted` and match the filter, with their BM25.

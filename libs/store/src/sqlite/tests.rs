@@ -20,6 +20,8 @@ mod jobs;
 mod keys;
 #[path = "../contract/media.rs"]
 mod media;
+#[path = "../contract/request_log.rs"]
+mod request_log;
 #[path = "../contract/rig.rs"]
 mod rig;
 #[path = "../contract/search.rs"]

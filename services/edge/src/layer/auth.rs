@@ -22,6 +22,7 @@ use mediamesh_transcode::runtime::Problem;
 use crate::{
     Shared,
     grpc::admit,
+    layer::log::AnsweredCaller,
     session::{
         self,
         cookie::{self, Found},
@@ -125,7 +126,11 @@ async fn serve(mut request: Request, next: Next, caller: Caller) -> Response {
     request.headers_mut().remove(header::AUTHORIZATION);
     request.headers_mut().remove(X_API_KEY);
     tracing::Span::current().record("enduser.id", caller.identity().subject.as_str());
-    caller.scope(next.run(request)).await
+    let answered = AnsweredCaller(caller.identity().clone());
+    let mut response = caller.scope(next.run(request)).await;
+    // for the log, which is outside of this
+    response.extensions_mut().insert(answered);
+    response
 }
 
 /// The session of a request that has nothing better: a key goes first, and is what log-in is about.

@@ -8,11 +8,13 @@ use mediamesh_proto::{
     embedding::v1::embedding_service_client::EmbeddingServiceClient,
     search::v1::search_service_client::SearchServiceClient,
 };
-use mediamesh_store::job::Job;
+use mediamesh_store::{RequestLogStore, job::Job};
 use tokio::{sync::Semaphore, task::JoinSet, time::timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::{Context, attempt::attempt, backfill, cpu::CpuPool, heartbeat::Heartbeat, sweep};
+use super::{
+    Context, attempt::attempt, backfill, cpu::CpuPool, heartbeat::Heartbeat, request_log, sweep,
+};
 use crate::{build::Deps, metrics::MediaMetrics, options::Options};
 
 /// First wait after an empty look into the queue; it doubles up to the option's limit.
@@ -21,12 +23,14 @@ const MIN_POLL: Duration = Duration::from_millis(50);
 /// Does the work in the queue.
 pub struct Worker {
     context: Arc<Context>,
+    request_log: Arc<dyn RequestLogStore>,
     sole: bool,
 }
 
 impl Worker {
     pub(crate) fn new(options: Arc<Options>, deps: Deps, metrics: MediaMetrics) -> Self {
         let cpu = CpuPool::new(options.worker.cpu_threads(), metrics.clone());
+        let request_log = deps.request_log;
         let context = Context {
             plan: Plan::default(),
             media: deps.media_store,
@@ -45,6 +49,7 @@ impl Worker {
         };
         Self {
             context: Arc::new(context),
+            request_log,
             sole: false,
         }
     }
@@ -90,6 +95,9 @@ impl Worker {
             stop.clone()
                 .run_until_cancelled_owned(backfill::run(Arc::clone(&context))),
         );
+
+        let log = request_log::run(self.request_log, context.options.request_log.clone());
+        periodic.spawn(stop.clone().run_until_cancelled_owned(log));
 
         let mut running = JoinSet::new();
         let draining = CancellationToken::new();

@@ -63,6 +63,7 @@ impl Rig {
             job_store: Arc::new(store.clone()),
             key_store: Arc::new(store.clone()),
             search_store: Arc::new(store.clone()),
+            request_log: Arc::new(store.clone()),
             blobs: blobs.clone(),
             embedding: registry.channel(ServiceName::Embedding),
             search: registry.channel(ServiceName::Search),

@@ -60,13 +60,7 @@ struct Endpoint {
 }
 
 pub(super) async fn run(args: Top, config: &Config) -> Result<()> {
-    let addresses = match args.address.is_empty() {
-        false => args.address.clone(),
-        true => {
-            let ready = DataDir::locate(config.data_dir.as_deref())?.ready();
-            vec![ready.map_or_else(|| config.listen.to_string(), |ready| ready.http)]
-        }
-    };
+    let addresses = addresses(&args.address, config)?;
     let http = reqwest::Client::builder().timeout(TIMEOUT).build()?;
     let redraws = std::io::stdout().is_terminal() && !args.once;
     loop {
@@ -93,12 +87,34 @@ pub(super) async fn run(args: Top, config: &Config) -> Result<()> {
     }
 }
 
+/// The processes that are meant.
+pub(super) fn addresses(given: &[String], config: &Config) -> Result<Vec<String>> {
+    if !given.is_empty() {
+        return Ok(given.to_vec());
+    }
+    let ready = DataDir::locate(config.data_dir.as_deref())?.ready();
+    Ok(vec![ready.map_or_else(
+        || config.listen.to_string(),
+        |ready| ready.http,
+    )])
+}
+
 async fn look(http: &reqwest::Client, address: &str, key: Option<&str>) -> Result<Seen> {
+    ask(http, address, "/admin/mesh", key).await
+}
+
+/// Asks a process for one of the pages of operators.
+pub(super) async fn ask<T: serde::de::DeserializeOwned>(
+    http: &reqwest::Client,
+    address: &str,
+    path: &str,
+    key: Option<&str>,
+) -> Result<T> {
     let base = match address.contains("://") {
         true => address.to_owned(),
         false => format!("http://{address}"),
     };
-    let mut request = http.get(format!("{}/admin/mesh", base.trim_end_matches('/')));
+    let mut request = http.get(format!("{}{path}", base.trim_end_matches('/')));
     if let Some(key) = key {
         request = request.bearer_auth(key.trim());
     }

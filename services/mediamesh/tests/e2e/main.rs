@@ -26,6 +26,7 @@ mod past_searches;
 mod postgres;
 mod processes;
 mod replicas;
+mod request_log;
 mod sessions;
 mod shared_cache;
 mod slow;

@@ -22,11 +22,12 @@ use crate::{
 };
 
 /// Services that ask the store.
-const SERVICES: [&str; 5] = [
+const SERVICES: [&str; 6] = [
     "mediamesh.media.v1.MediaService",
     "mediamesh.media.v1.JobService",
     "mediamesh.media.v1.ApiKeyService",
     "mediamesh.media.v1.UserService",
+    "mediamesh.media.v1.RequestLogService",
     "mediamesh.search.v1.SearchService",
 ];
 /// Span above the call: that of the test.

@@ -101,6 +101,12 @@ fn by_image(folder: &str) -> Vec<Value> {
     ]
 }
 
+fn logged(count: usize) -> Value {
+    let request = |n| json!({"id": format!("0190a5a5-0000-7000-8000-{n:012}"), "method": "GET", "route": format!("/{n}")});
+    let requests: Vec<Value> = (0..count).map(request).collect();
+    json!({ "requests": requests })
+}
+
 fn search(folder: &str, query: &str) -> Value {
     json!({
         "query": query, "filter": {"folder": folder}, "limit": 100, "minScore": 0.0, "private": true,
@@ -250,6 +256,15 @@ pub(super) fn cases(
                 json!({"userId": key}),
                 json!({"userId": other_key}),
             ),
+        ),
+        // === the log of requests ===
+        (
+            "/mediamesh.media.v1.RequestLogService/AppendRequests",
+            each(logged(1), logged(FEW), logged(MANY)),
+        ),
+        (
+            "/mediamesh.media.v1.RequestLogService/SummarizeRequests",
+            things(|_| json!({"allTenants": true})),
         ),
         // === search ===
         (

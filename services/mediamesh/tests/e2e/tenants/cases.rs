@@ -233,6 +233,16 @@ pub(super) fn cases(a: &Tenant, picture: &[u8]) -> HashMap<&'static str, Case> {
             "/mediamesh.media.v1.UserService/GetUser",
             case(json!({"userId": user}), NotFound),
         ),
+        // === the log of requests ===
+        (
+            // told to it by edges, in the name of their process
+            "/mediamesh.media.v1.RequestLogService/AppendRequests",
+            case(json!({}), Refused(Code::PermissionDenied)).of_nobody(),
+        ),
+        (
+            "/mediamesh.media.v1.RequestLogService/SummarizeRequests",
+            case(json!({"allTenants": true}), Refused(Code::PermissionDenied)).of_nobody(),
+        ),
         // === sessions ===
         (
             // needs an API key, which the callers of this test have not
