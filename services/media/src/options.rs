@@ -57,6 +57,8 @@ impl Default for RequestLogOptions {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct WorkerOptions {
+    /// Whether a process that serves media works on jobs too; turn it off where `serve worker` does.
+    pub enabled: bool,
     /// Jobs worked on at once; 0 = twice the cores, so that one job's files and calls overlap
     /// another's decoding.
     pub concurrency: usize,
@@ -120,6 +122,7 @@ impl Default for Options {
 impl Default for WorkerOptions {
     fn default() -> Self {
         Self {
+            enabled: true,
             concurrency: 0,
             cpu_threads: 0,
             // with the interval below, a dead worker's jobs are free again within 25 s

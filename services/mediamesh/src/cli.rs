@@ -116,15 +116,16 @@ pub(crate) struct Serve {
 }
 
 impl ServiceArg {
-    /// The service itself.
-    pub(crate) fn name(self) -> ServiceName {
-        match self {
+    /// The service itself; the worker is none.
+    pub(crate) fn name(self) -> Option<ServiceName> {
+        Some(match self {
             Self::Cache => ServiceName::Cache,
             Self::Embedding => ServiceName::Embedding,
             Self::Media => ServiceName::Media,
             Self::Search => ServiceName::Search,
             Self::Edge => ServiceName::Edge,
-        }
+            Self::Worker => return None,
+        })
     }
 }
 
@@ -141,6 +142,8 @@ pub(crate) enum ServiceArg {
     Search,
     /// HTTP.
     Edge,
+    /// Workers of the queue and nothing else; wants PostgreSQL, and the files where media has them.
+    Worker,
 }
 
 #[derive(Debug, Args)]

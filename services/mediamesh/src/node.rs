@@ -110,24 +110,27 @@ pub(crate) async fn build(config: &Config, dir: &DataDir, layout: &Layout) -> Re
         server = server.add_service(parts.embedding().await?.server());
     }
     let (mut worker, mut search) = (None, None);
-    if layout.has(ServiceName::Media) || layout.has(ServiceName::Search) {
+    if layout.has(ServiceName::Media) || layout.has(ServiceName::Search) || layout.works {
         let stores = parts.stores().await?;
         if layout.has(ServiceName::Search) {
             let service = parts.search(stores.clone());
             server = server.add_service(service.server());
             search = Some(service);
         }
-        if layout.has(ServiceName::Media) {
+        if layout.has(ServiceName::Media) || layout.works {
             let sole = stores.sole;
             let media = parts.media(stores).await?;
-            server = server
-                .add_service(media.media_server)
-                .add_service(media.job_server)
-                .add_service(media.key_server)
-                .add_service(media.user_server)
-                .add_service(media.request_log_server);
-            parts.gate.look_up_here(media.keys);
-            worker = Some(match sole {
+            if layout.has(ServiceName::Media) {
+                parts.health.serving("media");
+                server = server
+                    .add_service(media.media_server)
+                    .add_service(media.job_server)
+                    .add_service(media.key_server)
+                    .add_service(media.user_server)
+                    .add_service(media.request_log_server);
+                parts.gate.look_up_here(media.keys);
+            }
+            worker = layout.works.then_some(match sole {
                 true => media.worker.sole(),
                 false => media.worker,
             });
@@ -253,7 +256,6 @@ impl Parts<'_> {
 
     async fn media(&self, stores: Stores) -> Result<mediamesh_media::Media> {
         let blobs = self.config.storage.open(self.dir).await?;
-        self.health.serving("media");
         let deps = mediamesh_media::Deps {
             media_store: stores.media,
             job_store: stores.jobs,

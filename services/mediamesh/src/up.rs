@@ -27,7 +27,8 @@ pub(crate) async fn up(args: Up, config: Loaded<Config>) -> Result<()> {
     for path in &args.import {
         std::fs::metadata(path).with_context(|| format!("cannot import {}", path.display()))?;
     }
-    run(config.value, Layout::whole(), &args.listen, args.import).await
+    let layout = Layout::whole(&config.value)?;
+    run(config.value, layout, &args.listen, args.import).await
 }
 
 /// Starts some services; the others are peers.

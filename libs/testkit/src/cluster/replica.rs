@@ -54,8 +54,9 @@ impl Replica {
         for (services, uri) in known {
             let others = services
                 .iter()
-                // the edge has no gRPC service of its own
-                .filter(|name| !self.spec.services.contains(name) && *name != "edge");
+                // edge and worker have no gRPC service of their own
+                .filter(|name| !["edge", "worker"].contains(&name.as_str()))
+                .filter(|name| !self.spec.services.contains(name));
             for name in others {
                 match peers.iter_mut().find(|(known, _)| known == name) {
                     Some((_, uris)) => uris.push(uri),

@@ -38,6 +38,7 @@ mod tenants;
 mod traces;
 mod upload;
 mod users;
+mod workers;
 
 use anyhow::Result;
 use mediamesh_testkit::{Launcher, Mesh, fixture};

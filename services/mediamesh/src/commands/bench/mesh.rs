@@ -50,7 +50,7 @@ impl BenchMesh {
             TcpListener::bind(loopback).await?,
         );
         let (http_at, grpc_at) = (http.local_addr()?, grpc.local_addr()?);
-        let mut node = node::build(&config, &dir, &Layout::whole()).await?;
+        let mut node = node::build(&config, &dir, &Layout::whole(&config)?).await?;
         node.worker = node.worker.filter(|_| worker);
         let media = node.registry.channel(ServiceName::Media);
         let health = node.health.clone();
