@@ -48,7 +48,7 @@ compose() {
   tools="$(scripts/helm.sh)"
   (cd compose && "$tools/compose-spec" compose.yaml) >"$scratch/compose.yaml" || fail "compose.yaml is not valid"
   ! docker compose version >/dev/null 2>&1 || docker compose --file compose/compose.yaml config --quiet
-  for service in cache embedding search media edge; do
+  for service in cache embedding search media worker edge; do
     limit="$(awk -v s="  $service:" '$0 == s { f = 1 } f && /mem_limit:/ { print $2; exit }' compose/compose.yaml)"
     limit="$(numfmt --from=iec "${limit^^}")"
     grep -B3 "component: $service\$" compose/prometheus/limits.yml | grep -qF "vector($limit)" ||
@@ -91,9 +91,14 @@ chart() {
   ! "$tools/helm" template test helm/mediamesh --kube-version "$KUBE_VERSION" --set edge.replcas=3 >/dev/null 2>&1 ||
     fail "values.schema.json lets a value pass that there is not"
   # the rules as the chart hands them on
-  cat "$scratch"/[0-9]*.yaml | awk '/^---/ { on = rule = 0 } /^kind: PrometheusRule/ { rule = 1 }
-    on { print substr($0, 3) } rule && /^spec:/ { on = 1 }' >"$scratch/rules.yaml"
-  "$(scripts/promtool.sh)/promtool" check rules "$scratch/rules.yaml" >"$scratch/out" || { cat "$scratch/out"; return 1; }
+  for values in $(grep -l '^kind: PrometheusRule' "$scratch"/[0-9]*.yaml); do
+    awk '/^---/ { on = rule = 0 } /^kind: PrometheusRule/ { rule = 1 }
+      on { print substr($0, 3) } rule && /^spec:/ { on = 1 }' "$values" >"$scratch/rules.yaml"
+    "$(scripts/promtool.sh)/promtool" check rules "$scratch/rules.yaml" >"$scratch/out" || { cat "$scratch/out"; return 1; }
+  done
+  # workers and media would write to volumes that the other does not see
+  ! "$tools/helm" template test helm/mediamesh --kube-version "$KUBE_VERSION" --set worker.enabled=true >/dev/null 2>&1 ||
+    fail "the chart makes workers that share no files with media"
   say "chart: $number sets of values, $resources resources, all valid; our program takes their settings"
 }
 

@@ -35,16 +35,36 @@ media: [cache, embedding, search]
 search: [cache, embedding, media]
 embedding: [cache, media]
 cache: [media]
+worker: [embedding, search]
+{{- end -}}
+
+{{/* Every component of this release. */}}
+{{- define "mediamesh.components" -}}
+{{- if and .Values.worker.enabled (or (empty .Values.database.secret) .Values.persistence.enabled) -}}
+{{- fail "worker.enabled wants database.secret, a bucket for the files ([storage] in config) and persistence.enabled=false: workers share no volume with media" -}}
+{{- end -}}
+{{- if and (not .Values.persistence.enabled) (empty .Values.database.secret) -}}
+{{- fail "persistence.enabled=false wants database.secret, and a bucket for the files ([storage] in config)" -}}
+{{- end -}}
+{{ ternary "[cache, embedding, search, media, worker, edge]" "[cache, embedding, search, media, edge]" .Values.worker.enabled }}
 {{- end -}}
 
 {{/* Services that have a part of the data folder. */}}
 {{- define "mediamesh.stateful" -}}
+{{- if not .Values.persistence.enabled -}}
+[]
+{{- else -}}
 {{ ternary "[media]" "[media, search]" (not (empty .Values.database.secret)) }}
+{{- end -}}
 {{- end -}}
 
 {{/* Services that run as often as one likes and may lose a pod. */}}
 {{- define "mediamesh.elastic" -}}
-{{ ternary "[edge, embedding, search]" "[edge, embedding]" (not (empty .Values.database.secret)) }}
+{{- $all := list "edge" "embedding" -}}
+{{- if .Values.database.secret }}{{ $all = append $all "search" }}{{ end -}}
+{{- if not .Values.persistence.enabled }}{{ $all = append $all "media" }}{{ end -}}
+{{- if .Values.worker.enabled }}{{ $all = append $all "worker" }}{{ end -}}
+{{ toYaml $all }}
 {{- end -}}
 
 {{/* Where everything is stored that is no file. */}}
