@@ -1,6 +1,8 @@
 //! Opaque page tokens: base64url of version, a hash of the request's other fields, the sort key
 //! and a MAC. A token grants nothing; every page is authorised anew.
 
+use std::sync::Arc;
+
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde::{Serialize, de::DeserializeOwned};
@@ -12,10 +14,11 @@ const VERSION: u8 = 1;
 const MAC_BYTES: usize = 16;
 const SCOPE_BYTES: usize = 8;
 
-/// Seals and opens page tokens with a secret of the deployment.
+/// Seals and opens page tokens with secrets of the deployment.
 #[derive(Clone)]
 pub struct PageTokens {
-    key: [u8; 32],
+    /// The first seals, all open.
+    keys: Arc<[[u8; 32]]>,
 }
 
 impl std::fmt::Debug for PageTokens {
@@ -28,8 +31,15 @@ impl PageTokens {
     /// Uses `secret`, which all replicas of a service must share.
     #[must_use]
     pub fn new(secret: &[u8]) -> Self {
+        Self::rotated([secret])
+    }
+
+    /// Seals with the first of `secrets` and opens what any of them sealed.
+    #[must_use]
+    pub fn rotated<S: AsRef<[u8]>>(secrets: impl IntoIterator<Item = S>) -> Self {
+        let keys = secrets.into_iter();
         Self {
-            key: Sha256::digest(secret).into(),
+            keys: keys.map(|it| Sha256::digest(it.as_ref()).into()).collect(),
         }
     }
 
@@ -39,8 +49,9 @@ impl PageTokens {
         let mut bytes = vec![VERSION];
         bytes.extend_from_slice(&Sha256::digest(scope)[..SCOPE_BYTES]);
         bytes.extend(serde_json::to_vec(sort_key).expect("sort keys are plain data"));
-        let mac = self.mac(&bytes);
-        bytes.extend_from_slice(&mac);
+        let key = self.keys.first().expect("there is a secret");
+        let mac = hmac(key, &bytes).finalize().into_bytes();
+        bytes.extend_from_slice(&mac[..MAC_BYTES]);
         URL_SAFE_NO_PAD.encode(bytes)
     }
 
@@ -67,9 +78,9 @@ impl PageTokens {
     fn try_open<K: DeserializeOwned>(&self, scope: &[u8], token: &str) -> Option<K> {
         let bytes = URL_SAFE_NO_PAD.decode(token).ok()?;
         let (signed, mac) = bytes.split_at_checked(bytes.len().checked_sub(MAC_BYTES)?)?;
-        let mut verifier = self.hmac();
-        verifier.update(signed);
-        verifier.verify_truncated_left(mac).ok()?;
+        self.keys
+            .iter()
+            .find(|key| hmac(*key, signed).verify_truncated_left(mac).is_ok())?;
         let (version, rest) = signed.split_first()?;
         let (sealed_scope, sort_key) = rest.split_at_checked(SCOPE_BYTES)?;
         if *version != VERSION || sealed_scope != &Sha256::digest(scope)[..SCOPE_BYTES] {
@@ -77,17 +88,12 @@ impl PageTokens {
         }
         serde_json::from_slice(sort_key).ok()
     }
+}
 
-    fn hmac(&self) -> Hmac<Sha256> {
-        Hmac::<Sha256>::new_from_slice(&self.key).expect("HMAC takes keys of any length")
-    }
-
-    fn mac(&self, bytes: &[u8]) -> [u8; MAC_BYTES] {
-        let mut mac = self.hmac();
-        mac.update(bytes);
-        let full = mac.finalize().into_bytes();
-        full[..MAC_BYTES].try_into().expect("SHA-256 has 32 bytes")
-    }
+fn hmac(key: &[u8; 32], bytes: &[u8]) -> Hmac<Sha256> {
+    let mut hmac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes keys of any length");
+    hmac.update(bytes);
+    hmac
 }
 
 #[cfg(test)]
@@ -117,5 +123,14 @@ mod tests {
         for text in ["%", "AAAA", "\u{e9}"] {
             assert!(tokens.open::<(i64, String)>(b"folder=a", text).is_err());
         }
+    }
+
+    #[test]
+    fn a_rotation_of_secrets_breaks_no_token() {
+        let before = PageTokens::new(b"old");
+        let after = PageTokens::rotated(["new", "old"]);
+        let of = |tokens: &PageTokens, token: &str| tokens.open::<i64>(b"", token).ok().flatten();
+        assert_eq!(of(&after, &before.seal(b"", &5_i64)), Some(5));
+        assert_eq!(of(&before, &after.seal(b"", &5_i64)), None);
     }
 }

@@ -82,7 +82,8 @@ pub(crate) async fn build(config: &Config, dir: &DataDir, layout: &Layout) -> Re
         registry,
         metrics: metrics.clone(),
         health: HealthRegistry::new(),
-        page_tokens: PageTokens::new(&dir.secret()?),
+        // From what all processes have, or the next page could be asked of a replica that knows nothing of it.
+        page_tokens: PageTokens::rotated(config.identity.secrets(&dir.secret()?, "page tokens")),
         near_cache,
         gate,
         guard: Guard::new(&config.admin, Arc::clone(&edge_authenticator)),

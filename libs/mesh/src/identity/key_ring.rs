@@ -77,6 +77,14 @@ impl SigningKey {
         Self::new(&format!("folder-{id}"), derived.as_ref())
     }
 
+    /// A secret for something else than tokens, from which nobody gets back to this key.
+    pub(super) fn secret(&self, purpose: &str) -> [u8; 32] {
+        let tag = hmac::sign(&self.hmac, purpose.as_bytes());
+        let mut secret = [0; 32];
+        secret.copy_from_slice(tag.as_ref());
+        secret
+    }
+
     /// The id, which is no secret.
     pub fn id(&self) -> &str {
         &self.id

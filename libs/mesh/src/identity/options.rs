@@ -108,19 +108,27 @@ impl IdentityOptions {
         if !self.enabled() {
             return None;
         }
-        let mut keys: Vec<SigningKey> = self
-            .signing_keys
-            .iter()
-            .filter_map(|text| text.0.parse().ok())
-            .collect();
-        if keys.is_empty() {
-            keys.push(SigningKey::derive(folder_secret));
-        }
         Some(KeyRing::new(
-            keys,
+            self.keys(folder_secret),
             Duration::from_secs(self.token_ttl_secs),
             Duration::from_secs(self.clock_skew_secs),
         ))
+    }
+
+    /// Returns secrets for `purpose` that every process of the mesh has: derived from the signing keys, in
+    /// their order, or from `folder_secret` when there are none.
+    pub fn secrets(&self, folder_secret: &[u8], purpose: &str) -> Vec<[u8; 32]> {
+        let keys = self.keys(folder_secret);
+        keys.iter().map(|key| key.secret(purpose)).collect()
+    }
+
+    fn keys(&self, folder_secret: &[u8]) -> Vec<SigningKey> {
+        let configured = self.signing_keys.iter();
+        let keys: Vec<SigningKey> = configured.filter_map(|text| text.0.parse().ok()).collect();
+        match keys.is_empty() {
+            true => vec![SigningKey::derive(folder_secret)],
+            false => keys,
+        }
     }
 }
 
@@ -170,5 +178,22 @@ mod tests {
         ] {
             assert!(options.enabled() && options.key_ring(b"x").is_some());
         }
+    }
+
+    #[test]
+    fn processes_with_the_same_keys_have_the_same_secrets() {
+        let options = |keys: &[&str]| IdentityOptions {
+            signing_keys: keys.iter().map(|text| key(text)).collect(),
+            ..IdentityOptions::default()
+        };
+        let first = "a:MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=";
+        let second = "b:MTEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=";
+        let both = options(&[first, second]).secrets(b"one folder", "pages");
+        assert_eq!(both, options(&[first, second]).secrets(b"another", "pages"));
+        assert_eq!(both[1], options(&[second]).secrets(b"", "pages")[0]);
+        assert_ne!(both[0], options(&[first]).secrets(b"", "links")[0]);
+        let folder = |secret| options(&[]).secrets(secret, "pages");
+        assert_eq!(folder(b"one"), folder(b"one"));
+        assert_ne!(folder(b"one"), folder(b"two"));
     }
 }
