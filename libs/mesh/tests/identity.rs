@@ -23,9 +23,10 @@ use mediamesh_proto::{
     media::v1::{
         CancelJobRequest, CancelJobResponse, CreateJobRequest, CreateJobResponse, GetJobRequest,
         GetJobResponse, GetQueueStatsRequest, GetQueueStatsResponse, Job, ListJobsRequest,
-        ListJobsResponse, PauseQueueRequest, PauseQueueResponse, ResumeQueueRequest,
-        ResumeQueueResponse, RetryFailedJobsRequest, RetryFailedJobsResponse, RetryJobRequest,
-        RetryJobResponse, WatchJobRequest, WatchJobResponse,
+        ListJobsResponse, ListSchedulesRequest, ListSchedulesResponse, PauseQueueRequest,
+        PauseQueueResponse, ResumeQueueRequest, ResumeQueueResponse, RetryFailedJobsRequest,
+        RetryFailedJobsResponse, RetryJobRequest, RetryJobResponse, WatchJobRequest,
+        WatchJobResponse,
         job_service_client::JobServiceClient,
         job_service_server::{JobService, JobServiceServer},
     },
@@ -119,6 +120,13 @@ impl JobService for WhoAmI {
         &self,
         _: Request<ListJobsRequest>,
     ) -> Result<Response<ListJobsResponse>, Status> {
+        Err(Status::unimplemented("fake"))
+    }
+
+    async fn list_schedules(
+        &self,
+        _: Request<ListSchedulesRequest>,
+    ) -> Result<Response<ListSchedulesResponse>, Status> {
         Err(Status::unimplemented("fake"))
     }
 

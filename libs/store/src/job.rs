@@ -5,7 +5,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use mediamesh_proto::{JobId, MediaItemId, TenantId};
 
-use crate::error::Result;
+use crate::{
+    error::Result,
+    schedule::{ScheduleStore, Tick},
+};
 
 /// How much later a job may run per priority step: a job of priority 9 that has waited eight
 /// minutes goes before a fresh one of priority 1, so nothing starves.
@@ -19,13 +22,23 @@ pub enum JobKind {
     ProcessMedia = 1,
     /// Compute missing embeddings of one item.
     EmbedMedia = 2,
-    /// Remove bytes that no row refers to.
+    /// Remove the bytes of a deleted item.
     DeleteBlobs = 3,
+    /// Remove jobs that ended long ago.
+    SweepJobs = 5,
+    /// Remove half-written bytes, and bytes that no row refers to.
+    SweepBlobs = 6,
 }
 
 impl JobKind {
     /// Every kind.
-    pub const ALL: [Self; 3] = [Self::ProcessMedia, Self::EmbedMedia, Self::DeleteBlobs];
+    pub const ALL: [Self; 5] = [
+        Self::ProcessMedia,
+        Self::EmbedMedia,
+        Self::DeleteBlobs,
+        Self::SweepJobs,
+        Self::SweepBlobs,
+    ];
 
     /// The kind of a number.
     #[must_use]
@@ -40,6 +53,8 @@ impl JobKind {
             Self::ProcessMedia => "process_media",
             Self::EmbedMedia => "embed_media",
             Self::DeleteBlobs => "delete_blobs",
+            Self::SweepJobs => "sweep_jobs",
+            Self::SweepBlobs => "sweep_blobs",
         }
     }
 }
@@ -126,6 +141,28 @@ pub struct NewJob {
     pub media_item_id: Option<MediaItemId>,
     /// W3C trace context of the request that queued it; empty = none.
     pub traceparent: String,
+    /// The tick of a schedule that queues it.
+    pub tick: Option<Tick>,
+}
+
+impl NewJob {
+    /// A job with a new id and no item, of normal priority and three attempts.
+    #[must_use]
+    pub fn new(tenant_id: TenantId, kind: JobKind) -> Self {
+        Self {
+            id: JobId::generate(),
+            tenant_id,
+            kind,
+            priority: 5,
+            max_attempts: 3,
+            unique_key: None,
+            period: None,
+            payload: "{}".to_owned(),
+            media_item_id: None,
+            traceparent: String::new(),
+            tick: None,
+        }
+    }
 }
 
 /// How far a job is.
@@ -195,6 +232,8 @@ pub struct Job {
     pub start_time: Option<i64>,
     /// Microseconds since the epoch.
     pub end_time: Option<i64>,
+    /// The tick of a schedule that queued it.
+    pub tick: Option<Tick>,
 }
 
 /// The right to write a job's result.
@@ -247,10 +286,14 @@ pub struct ClaimLimits {
 /// Which ended jobs are removed; times are microseconds since the epoch.
 #[derive(Debug, Clone, Copy)]
 pub struct Sweep {
-    /// Succeeded and cancelled ones that ended before.
-    pub ended_before: i64,
+    /// Succeeded ones that ended before.
+    pub succeeded_before: i64,
+    /// Cancelled ones that ended before.
+    pub cancelled_before: i64,
     /// Dead letters that ended before.
     pub failed_before: i64,
+    /// Most jobs that are removed.
+    pub limit: i64,
 }
 
 /// Which jobs a list holds.
@@ -295,7 +338,7 @@ pub struct QueueStats {
 
 /// Keeps and hands out jobs.
 #[async_trait]
-pub trait JobStore: Send + Sync {
+pub trait JobStore: ScheduleStore {
     /// Queues a job; answers the id of the one that stands for it already, if any: because it waits
     /// under the same unique key, or was queued within the same period.
     async fn enqueue(&self, job: NewJob) -> Result<JobId>;
@@ -353,7 +396,8 @@ pub trait JobStore: Send + Sync {
     /// (only for the sole process on a database, at its start). Answers how many.
     async fn rescue(&self, all: bool) -> Result<u64>;
 
-    /// Removes jobs that ended long ago, unless their unique period goes on.
+    /// Removes jobs that ended long ago, unless their unique period goes on or they are the last of
+    /// their schedule; answers how many.
     async fn sweep(&self, sweep: Sweep) -> Result<u64>;
 
     /// Cancels a job that waits or runs; `None` if there is none. The lease of one that runs is lost

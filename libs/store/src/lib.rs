@@ -4,6 +4,7 @@
 //! - [`database`]: opening, locking and migrating a database; its connection pools
 //! - [`media`]: items, renditions and folders, and the [`MediaStore`] trait
 //! - [`job`]: background work and the [`JobStore`] trait
+//! - [`schedule`]: work that comes again and again, and the [`ScheduleStore`] trait
 //! - [`key`]: API keys, tenants, and the [`KeyStore`] trait
 //! - [`search`]: full text, filters, embeddings, and the [`SearchStore`] trait
 //! - [`vectors`]: vectors that the database itself searches, and the [`VectorStore`] trait
@@ -25,6 +26,7 @@ pub mod media;
 pub mod pool;
 pub mod postgres;
 pub mod request_log;
+pub mod schedule;
 pub mod search;
 pub mod slow;
 pub mod sqlite;
@@ -40,5 +42,6 @@ pub use job::JobStore;
 pub use key::KeyStore;
 pub use media::MediaStore;
 pub use request_log::RequestLogStore;
+pub use schedule::ScheduleStore;
 pub use search::SearchStore;
 pub use vectors::VectorStore;

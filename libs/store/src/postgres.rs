@@ -46,6 +46,8 @@ mod media_write;
 mod request_log;
 #[path = "sql/rows.rs"]
 mod rows;
+#[path = "sql/schedules.rs"]
+mod schedules;
 #[path = "sql/schema.rs"]
 mod schema;
 #[path = "sql/search.rs"]

@@ -9,6 +9,7 @@
 //! - `delete`: removes the bytes of deleted items
 //! - `backfill`: finds items that an active model has not seen
 //! - `request_log`: room for requests to come, and an end of the old ones
+//! - `periodic`: queues jobs when their schedules say so
 //! - `sweep`: expired leases, ended jobs, orphaned bytes
 
 mod attempt;
@@ -19,6 +20,7 @@ mod derive;
 pub(crate) mod embed;
 mod heartbeat;
 mod patience;
+mod periodic;
 mod process;
 mod request_log;
 mod sweep;

@@ -9,6 +9,7 @@
 //! - [`upload`]: one upload from its first byte to its row
 //! - [`jobs`]: the worker and what it does: process, embed, delete, backfill, sweep
 //! - [`users`]: what users have stored
+//! - [`schedule`]: when periodic jobs are due
 //! - [`words`]: what the full text knows about a picture beyond its name
 //! - [`error`]: what can go wrong
 //! - [`metrics`]: every metric of the crate
@@ -21,6 +22,7 @@ pub mod jobs;
 pub mod keys;
 pub mod metrics;
 pub mod options;
+pub mod schedule;
 pub mod service;
 pub mod upload;
 pub mod users;

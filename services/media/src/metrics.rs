@@ -32,6 +32,15 @@ pub struct KindLabels {
     pub kind: &'static str,
 }
 
+/// Labels of a tick of a schedule.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ScheduleLabels {
+    /// Its name.
+    pub schedule: String,
+    /// `queued`, or `skipped` because it was missed.
+    pub outcome: &'static str,
+}
+
 /// Label of a stage of processing.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct StageLabels {
@@ -68,6 +77,8 @@ pub struct MediaMetrics {
     pub orphans: Counter,
     /// Jobs rescued from expired leases.
     pub rescued: Counter,
+    /// Times that a schedule was due, by this process.
+    pub ticks: Family<ScheduleLabels, Counter>,
 }
 
 impl MediaMetrics {
@@ -111,6 +122,11 @@ impl MediaMetrics {
                 "media_jobs_rescued",
                 "Jobs rescued from expired leases",
                 Counter::default(),
+            ),
+            ticks: metrics.register(
+                "media_schedule_ticks",
+                "Times that a schedule was due and this process dealt with it",
+                Family::default(),
             ),
         }
     }

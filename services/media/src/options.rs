@@ -3,9 +3,11 @@
 use std::{num::NonZero, thread, time::Duration};
 
 use mediamesh_imaging::Limits;
-use mediamesh_store::job::ClaimLimits;
+use mediamesh_store::job::{ClaimLimits, JobKind};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use crate::schedule::Schedules;
 
 /// Options of the media service.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -87,10 +89,12 @@ pub struct WorkerOptions {
     pub rescue_interval_secs: u64,
     /// Between two looks at which models are loaded, seconds.
     pub models_interval_secs: u64,
-    /// Between two sweeps of ended jobs and orphaned bytes, seconds.
-    pub sweep_interval_secs: u64,
-    /// How long jobs that succeeded or were cancelled can be looked up, seconds.
-    pub keep_ended_secs: u64,
+    /// Longest time for one attempt at a sweep, which looks at every stored object, seconds.
+    pub sweep_timeout_secs: u64,
+    /// How long jobs that succeeded can be looked up, seconds.
+    pub keep_succeeded_secs: u64,
+    /// How long cancelled jobs can be looked up and retried, seconds.
+    pub keep_cancelled_secs: u64,
     /// How long failed jobs can be looked up and retried, seconds.
     pub keep_failed_secs: u64,
     /// Most jobs of one tenant that run at once, over all workers, so that one with many leaves
@@ -99,6 +103,8 @@ pub struct WorkerOptions {
     /// Age of bytes that no row refers to before they are removed, seconds; must exceed the time
     /// between storing bytes and storing their row.
     pub orphan_age_secs: u64,
+    /// When periodic jobs are queued.
+    pub schedules: Schedules,
 }
 
 impl Default for Options {
@@ -137,11 +143,13 @@ impl Default for WorkerOptions {
             max_poll_millis: 1_000,
             rescue_interval_secs: 5,
             models_interval_secs: 30,
-            sweep_interval_secs: 3_600,
-            keep_ended_secs: 7 * 24 * 3_600,
+            sweep_timeout_secs: 6 * 3_600,
+            keep_succeeded_secs: 7 * 24 * 3_600,
+            keep_cancelled_secs: 7 * 24 * 3_600,
             keep_failed_secs: 30 * 24 * 3_600,
             max_running_per_tenant: 0,
             orphan_age_secs: 6 * 3_600,
+            schedules: Schedules::default(),
         }
     }
 }
@@ -216,13 +224,14 @@ impl Options {
             "worker.models_interval_secs must be at least 1",
         );
         check(
-            worker.sweep_interval_secs == 0,
-            "worker.sweep_interval_secs must be at least 1",
+            worker.sweep_timeout_secs == 0,
+            "worker.sweep_timeout_secs must be at least 1",
         );
         check(
             worker.orphan_age_secs <= worker.job_timeout_secs,
             "worker.orphan_age_secs must exceed worker.job_timeout_secs",
         );
+        faults.extend(worker.schedules.faults());
         if faults.is_empty() {
             Ok(())
         } else {
@@ -265,6 +274,16 @@ impl WorkerOptions {
 
     pub(crate) fn lease(&self) -> Duration {
         Duration::from_millis(self.lease_millis)
+    }
+
+    /// Longest time for one attempt at a job of a kind.
+    pub(crate) fn time_limit(&self, kind: JobKind) -> Duration {
+        Duration::from_secs(match kind {
+            JobKind::SweepJobs | JobKind::SweepBlobs => self.sweep_timeout_secs,
+            JobKind::ProcessMedia | JobKind::EmbedMedia | JobKind::DeleteBlobs => {
+                self.job_timeout_secs
+            }
+        })
     }
 
     pub(crate) fn claim_limits(&self) -> ClaimLimits {

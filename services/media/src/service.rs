@@ -30,6 +30,9 @@ pub const NORMAL: i16 = 5;
 /// Priority of bulk work.
 pub const BACKGROUND: i16 = 9;
 
+/// Owner of the jobs that keep the system itself in order; nobody can call in its name.
+pub const SYSTEM_TENANT: TenantId = TenantId(uuid::Uuid::nil());
+
 /// The operations of the media service.
 pub struct Service {
     pub(crate) options: Arc<Options>,
@@ -272,19 +275,17 @@ pub(crate) fn new_job(
 ) -> NewJob {
     let max_attempts = match kind {
         JobKind::EmbedMedia => options.worker.max_embed_attempts,
-        JobKind::ProcessMedia | JobKind::DeleteBlobs => options.worker.max_attempts,
+        JobKind::ProcessMedia | JobKind::DeleteBlobs | JobKind::SweepJobs | JobKind::SweepBlobs => {
+            options.worker.max_attempts
+        }
     };
     NewJob {
-        id: JobId::generate(),
-        tenant_id,
-        kind,
         priority,
         max_attempts,
         unique_key: Some(format!("{}:{item}", kind.name())),
-        period: None,
-        payload: "{}".to_owned(),
         media_item_id: Some(item),
         traceparent: propagation::traceparent().unwrap_or_default(),
+        ..NewJob::new(tenant_id, kind)
     }
 }
 

@@ -245,6 +245,15 @@ pub(crate) enum Jobs {
         #[command(flatten)]
         endpoint: Endpoint,
     },
+    /// List what is queued by itself, when it is due, and how it went. Needs an admin key where
+    /// keys are asked for.
+    Schedules {
+        /// Print as JSON.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        endpoint: Endpoint,
+    },
     /// Show how full the queue is, how fast it goes, and what is paused.
     Stats {
         /// Print as JSON.
@@ -264,6 +273,10 @@ pub(crate) enum JobKindArg {
     EmbedMedia,
     /// Bytes of deleted items.
     DeleteBlobs,
+    /// Jobs that ended long ago.
+    SweepJobs,
+    /// Bytes that no row refers to.
+    SweepBlobs,
 }
 
 /// State of a job, on the command line.

@@ -14,6 +14,12 @@ use crate::{
 
 const LEASE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3_600);
+const ALL: Sweep = Sweep {
+    succeeded_before: i64::MAX,
+    cancelled_before: i64::MAX,
+    failed_before: i64::MAX,
+    limit: 9,
+};
 
 async fn claim(store: &Store) -> Vec<Job> {
     store.claim("w", LEASE, 9).await.unwrap()
@@ -62,11 +68,7 @@ async fn the_same_work_is_queued_once_in_its_period_even_when_it_is_done() {
     store.complete(&running.lease()).await.unwrap();
     assert_eq!(store.enqueue(within("k", HOUR)).await.unwrap(), first);
     // the sweep leaves it while its period goes on
-    let all = Sweep {
-        ended_before: i64::MAX,
-        failed_before: i64::MAX,
-    };
-    assert_eq!(store.sweep(all).await.unwrap(), 0);
+    assert_eq!(store.sweep(ALL).await.unwrap(), 0);
 
     let other = store.enqueue(within("l", HOUR)).await.unwrap();
     assert_ne!(other, first);
@@ -226,19 +228,33 @@ async fn dead_letters_are_queued_again_one_or_all_with_all_their_attempts() {
 }
 
 #[tokio::test]
-async fn dead_letters_are_kept_longer_than_what_went_well() {
+async fn each_end_of_a_job_is_kept_for_its_own_time() {
     let Some((_dir, store)) = store().await else {
         return;
     };
     let letter = dead_letter(&store, job(None)).await;
-    store.enqueue(job(None)).await.unwrap();
-    let good = claim(&store).await.remove(0);
-    store.complete(&good.lease()).await.unwrap();
-    let sweep = Sweep {
-        ended_before: i64::MAX,
-        failed_before: now_micros() - 1_000_000_000,
+    let cancelled = store.enqueue(job(None)).await.unwrap();
+    store.cancel_job(TENANT, cancelled).await.unwrap();
+    for _ in 0..3 {
+        store.enqueue(job(None)).await.unwrap();
+    }
+    for good in claim(&store).await {
+        store.complete(&good.lease()).await.unwrap();
+    }
+    let long_ago = now_micros() - 1_000_000_000;
+    let mut sweep = Sweep {
+        cancelled_before: long_ago,
+        failed_before: long_ago,
+        limit: 2,
+        ..ALL
     };
+    for removed in [2, 1, 0] {
+        assert_eq!(store.sweep(sweep).await.unwrap(), removed);
+    }
+    assert_eq!(state(&store, letter).await, JobState::Failed);
+    sweep.cancelled_before = i64::MAX;
     assert_eq!(store.sweep(sweep).await.unwrap(), 1);
+    assert!(store.get_job(TENANT, cancelled).await.unwrap().is_none());
     assert_eq!(state(&store, letter).await, JobState::Failed);
 }
 

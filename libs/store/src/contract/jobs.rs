@@ -11,8 +11,10 @@ use crate::{
 
 const LEASE: Duration = Duration::from_secs(60);
 const ALL: Sweep = Sweep {
-    ended_before: i64::MAX,
+    succeeded_before: i64::MAX,
+    cancelled_before: i64::MAX,
     failed_before: i64::MAX,
+    limit: 9,
 };
 
 #[tokio::test]

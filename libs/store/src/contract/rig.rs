@@ -1,6 +1,6 @@
 //! What the suites share: items, jobs, and a worker that finishes them.
 
-use mediamesh_proto::{JobId, MediaItemId, TenantId};
+use mediamesh_proto::{MediaItemId, TenantId};
 use uuid::Uuid;
 
 use super::Store;
@@ -15,16 +15,8 @@ pub(super) const STRANGER: TenantId = TenantId(Uuid::from_u128(2));
 
 pub(super) fn job(item: Option<MediaItemId>) -> NewJob {
     NewJob {
-        id: JobId::generate(),
-        tenant_id: TENANT,
-        kind: JobKind::ProcessMedia,
-        priority: 5,
-        max_attempts: 3,
-        unique_key: None,
-        period: None,
-        payload: "{}".to_owned(),
         media_item_id: item,
-        traceparent: String::new(),
+        ..NewJob::new(TENANT, JobKind::ProcessMedia)
     }
 }
 

@@ -29,6 +29,8 @@ mod relevance;
 mod request_log;
 #[path = "../contract/rig.rs"]
 mod rig;
+#[path = "../contract/schedules.rs"]
+mod schedules;
 #[path = "../contract/search.rs"]
 mod search;
 #[path = "../contract/slow.rs"]

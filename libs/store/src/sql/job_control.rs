@@ -8,7 +8,9 @@ use diesel_async::RunQueryDsl as _;
 use mediamesh_proto::{ErrorReason, JobId, TenantId, status::reason_name, time::now_micros};
 
 use super::{
-    Connection, dialect, media_write,
+    Connection, dialect,
+    filter::{Bind, Sql},
+    media_write,
     rows::{JobRow, order_key},
     schema::{job_pauses::dsl as p, processing_jobs::dsl as j},
     types::{Id, raw},
@@ -209,17 +211,33 @@ pub(super) async fn pauses(conn: &mut Connection, tenant: TenantId) -> Result<Ve
     rows.into_iter().map(read).collect()
 }
 
+/// Removes up to a number of jobs that ended long ago, and pauses that passed.
 pub(super) async fn sweep(conn: &mut Connection, sweep: Sweep, now: i64) -> Result<u64> {
     let passed = p::job_pauses.filter(p::until_time.lt(now));
     diesel::delete(passed).execute(conn).await?;
-    let failed = JobState::Failed as i16;
-    let old = (j::state.eq(failed).and(j::end_time.lt(sweep.failed_before)))
-        .or(j::state.ne(failed).and(j::end_time.lt(sweep.ended_before)));
-    let ended = j::processing_jobs
-        .filter(j::state.gt(JobState::Running as i16))
-        .filter(j::end_time.lt(sweep.ended_before.max(sweep.failed_before)))
-        .filter(old)
-        // while its period goes on it stands for others
-        .filter(j::period_end.is_null().or(j::period_end.lt(now)));
-    Ok(diesel::delete(ended).execute(conn).await? as u64)
+    let mut sql = Sql::new("DELETE FROM processing_jobs WHERE id IN (");
+    sql.push("SELECT j.id FROM processing_jobs j WHERE (", []);
+    let before = [
+        (JobState::Succeeded, sweep.succeeded_before),
+        (JobState::Failed, sweep.failed_before),
+        (JobState::Cancelled, sweep.cancelled_before),
+    ];
+    for (place, (state, time)) in before.into_iter().enumerate() {
+        let or = if place == 0 { "" } else { " OR " };
+        // the state stands in the text, as in the partial indexes
+        let text = format!("{or}(j.state = {} AND j.end_time < ?)", state as i16);
+        sql.push(&text, [Bind::Long(time)]);
+    }
+    // while its period goes on it stands for others
+    sql.push(
+        ") AND (j.period_end IS NULL OR j.period_end < ?)",
+        [Bind::Long(now)],
+    );
+    // and the last of a schedule tells how it went
+    sql.push(
+        " AND NOT EXISTS (SELECT 1 FROM job_schedules s WHERE s.tenant_id = j.tenant_id \
+         AND s.last_job_id = j.id) LIMIT ?)",
+        [Bind::Long(sweep.limit)],
+    );
+    Ok(sql.execute(conn).await? as u64)
 }

@@ -4,7 +4,7 @@ use diesel::{
     ExpressionMethods as _, OptionalExtension as _, QueryDsl as _, SelectableHelper as _,
 };
 use diesel_async::RunQueryDsl as _;
-use mediamesh_proto::{JobId, MediaItemId, TenantId, time::now_micros};
+use mediamesh_proto::{MediaItemId, TenantId, time::now_micros};
 
 use super::{
     Connection, bulk, dialect,
@@ -244,16 +244,11 @@ pub(super) async fn delete(
         .await?;
 
     let job = NewJob {
-        id: JobId::generate(),
-        tenant_id: tenant,
-        kind: JobKind::DeleteBlobs,
         priority: 9,
         max_attempts: 10,
-        unique_key: None,
-        period: None,
         payload: serde_json::json!({ "blob_keys": blob_keys }).to_string(),
         media_item_id: Some(id),
-        traceparent: String::new(),
+        ..NewJob::new(tenant, JobKind::DeleteBlobs)
     };
     jobs::enqueue(conn, job, now_micros()).await?;
     bump_corpus(conn, tenant).await?;

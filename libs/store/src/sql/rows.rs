@@ -14,6 +14,7 @@ use crate::{
     error::{Error, Result},
     job::{AGING_PER_PRIORITY, Job, JobKind, JobState, NewJob, Progress},
     media::{Kind, MediaItem, NewMediaItem, Orientation, Rendition, State},
+    schedule::Tick,
 };
 
 #[derive(Queryable, Selectable)]
@@ -235,6 +236,8 @@ pub(super) struct JobRow {
     create_time: i64,
     start_time: Option<i64>,
     end_time: Option<i64>,
+    schedule: Option<String>,
+    schedule_time: Option<i64>,
 }
 
 impl TryFrom<JobRow> for Job {
@@ -265,6 +268,10 @@ impl TryFrom<JobRow> for Job {
             create_time: row.create_time,
             start_time: row.start_time,
             end_time: row.end_time,
+            tick: row
+                .schedule
+                .zip(row.schedule_time)
+                .map(|(schedule, time)| Tick { schedule, time }),
         })
     }
 }
@@ -287,6 +294,8 @@ pub(super) struct NewJobRow {
     media_item_id: Option<Id>,
     traceparent: String,
     create_time: i64,
+    schedule: Option<String>,
+    schedule_time: Option<i64>,
 }
 
 /// Where a job stands in the queue that comes in now.
@@ -305,6 +314,7 @@ impl NewJobRow {
             .period
             .map(|period| (period.key, now.saturating_add(micros(period.length))))
             .unzip();
+        let (schedule, schedule_time) = job.tick.map(|tick| (tick.schedule, tick.time)).unzip();
         Self {
             id: raw(job.id.0),
             tenant_id: raw(job.tenant_id.0),
@@ -321,6 +331,8 @@ impl NewJobRow {
             media_item_id: job.media_item_id.map(|id| raw(id.0)),
             traceparent: job.traceparent,
             create_time: now,
+            schedule,
+            schedule_time,
         }
     }
 }

@@ -140,6 +140,8 @@ diesel::table! {
         period_end -> Nullable<BigInt>,
         progress_current -> BigInt,
         progress_total -> BigInt,
+        schedule -> Nullable<Text>,
+        schedule_time -> Nullable<BigInt>,
     }
 }
 
@@ -151,6 +153,25 @@ diesel::table! {
         tenant_id -> SqlId,
         kind -> SmallInt,
         until_time -> Nullable<BigInt>,
+        create_time -> BigInt,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+    use super::{SqlId, SqlVector};
+
+    job_schedules (tenant_id, name) {
+        tenant_id -> SqlId,
+        name -> Text,
+        kind -> SmallInt,
+        cron -> Text,
+        time_zone -> Text,
+        catch_up -> SmallInt,
+        max_catch_up -> Integer,
+        enabled -> Bool,
+        last_tick -> BigInt,
+        last_job_id -> Nullable<SqlId>,
         create_time -> BigInt,
     }
 }
@@ -205,5 +226,6 @@ diesel::allow_tables_to_appear_in_same_query!(
     media_embeddings,
     processing_jobs,
     job_pauses,
+    job_schedules,
     api_keys,
 );

@@ -24,6 +24,8 @@ mod media;
 mod request_log;
 #[path = "../contract/rig.rs"]
 mod rig;
+#[path = "../contract/schedules.rs"]
+mod schedules;
 #[path = "../contract/search.rs"]
 mod search;
 #[path = "../contract/slow.rs"]

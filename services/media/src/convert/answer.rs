@@ -5,12 +5,13 @@ use mediamesh_proto::{
     media::v1::{
         DominantColor, EmbeddingPresence, Exif, Folder, GeoPoint, GetQueueStatsResponse,
         ItemJobCount, Job, KindCount, MediaItem, MediaItemProcessing, QueuePause, Rendition,
+        Schedule,
     },
     time::{now_micros, timestamp},
 };
 use mediamesh_store::{
     job::{self, Pause, QueueStats, RATE_WINDOW},
-    media,
+    media, schedule,
 };
 
 /// Digits of a rendition's hash in its address: enough to tell two versions of it apart.
@@ -145,6 +146,7 @@ pub fn folder(folder: media::Folder) -> Folder {
 /// A job.
 #[must_use]
 pub fn job(job: job::Job) -> Job {
+    let (schedule, schedule_time) = job.tick.map(|tick| (tick.schedule, tick.time)).unzip();
     Job {
         id: job.id.to_string(),
         kind: job.kind as i32,
@@ -167,6 +169,26 @@ pub fn job(job: job::Job) -> Job {
         create_time: Some(timestamp(job.create_time)),
         start_time: job.start_time.map(timestamp),
         end_time: job.end_time.map(timestamp),
+        schedule: schedule.unwrap_or_default(),
+        schedule_time: schedule_time.map(timestamp),
+    }
+}
+
+/// A schedule and the time that it is due next.
+#[must_use]
+pub fn schedule((found, next): (schedule::Schedule, Option<i64>)) -> Schedule {
+    let definition = found.definition;
+    Schedule {
+        name: definition.name,
+        kind: definition.kind as i32,
+        cron: definition.cron,
+        time_zone: definition.time_zone,
+        catch_up: definition.catch_up as i32,
+        max_catch_up: definition.max_catch_up,
+        enabled: definition.enabled,
+        next_time: next.map(timestamp),
+        last_time: Some(timestamp(found.last_tick)),
+        last_job: found.last_job.map(job),
     }
 }
 

@@ -377,6 +377,9 @@ pub fn create_job(request: &CreateJobRequest) -> Result<Wanted> {
         Kind::GenerateImage => return Err(Error::ProviderNotConfigured),
         Kind::EmbedMedia => JobKind::EmbedMedia,
         Kind::DeleteBlobs => return Err(violation("kind", "is queued by DeleteMediaItem only")),
+        Kind::SweepJobs | Kind::SweepBlobs => {
+            return Err(violation("kind", "is queued by a schedule only"));
+        }
         Kind::ProcessMedia | Kind::Unspecified => JobKind::ProcessMedia,
     };
     let mut violations = Violations::new();

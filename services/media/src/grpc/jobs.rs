@@ -6,9 +6,10 @@ use mediamesh_proto::{
     media::v1::{
         CancelJobRequest, CancelJobResponse, CreateJobRequest, CreateJobResponse, GetJobRequest,
         GetJobResponse, GetQueueStatsRequest, GetQueueStatsResponse, ListJobsRequest,
-        ListJobsResponse, PauseQueueRequest, PauseQueueResponse, ResumeQueueRequest,
-        ResumeQueueResponse, RetryFailedJobsRequest, RetryFailedJobsResponse, RetryJobRequest,
-        RetryJobResponse, WatchJobRequest, WatchJobResponse, job_service_server::JobService,
+        ListJobsResponse, ListSchedulesRequest, ListSchedulesResponse, PauseQueueRequest,
+        PauseQueueResponse, ResumeQueueRequest, ResumeQueueResponse, RetryFailedJobsRequest,
+        RetryFailedJobsResponse, RetryJobRequest, RetryJobResponse, WatchJobRequest,
+        WatchJobResponse, job_service_server::JobService,
     },
 };
 use prost::Message as _;
@@ -84,6 +85,17 @@ impl JobService for JobGrpc {
         Ok(Response::new(ListJobsResponse {
             jobs,
             next_page_token,
+        }))
+    }
+
+    async fn list_schedules(
+        &self,
+        request: Request<ListSchedulesRequest>,
+    ) -> Result<Response<ListSchedulesResponse>, Status> {
+        request::tenant(&request)?;
+        let schedules = self.0.schedules().await?;
+        Ok(Response::new(ListSchedulesResponse {
+            schedules: schedules.into_iter().map(answer::schedule).collect(),
         }))
     }
 

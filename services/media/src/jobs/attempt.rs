@@ -16,7 +16,7 @@ use tokio::time::{Instant, timeout};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use tracing::Instrument as _;
 
-use super::{Context, Failure, delete, embed, heartbeat::Heartbeat, process};
+use super::{Context, Failure, delete, embed, heartbeat::Heartbeat, process, sweep};
 use crate::{metrics::KindLabels, options::WorkerOptions};
 
 pub(super) async fn attempt(
@@ -83,7 +83,7 @@ async fn run(context: &Arc<Context>, job: &Job) -> Result<(), Failure> {
             detail,
         });
     }
-    let limit = Duration::from_secs(context.options.worker.job_timeout_secs);
+    let limit = context.options.worker.time_limit(job.kind);
     let (context, job) = (Arc::clone(context), job.clone());
     // A task of its own: its panic ends it and not the worker.
     let identity = Identity::background(job.tenant_id.0);
@@ -94,6 +94,8 @@ async fn run(context: &Arc<Context>, job: &Job) -> Result<(), Failure> {
                 JobKind::ProcessMedia => process::run(&context, &job).await,
                 JobKind::EmbedMedia => embed::run(&context, &job).await,
                 JobKind::DeleteBlobs => delete::run(&context, &job).await,
+                JobKind::SweepJobs => sweep::jobs(&context, &job).await,
+                JobKind::SweepBlobs => sweep::blobs(&context, &job).await,
             }
         }))
         .in_current_span(),

@@ -1,18 +1,23 @@
 //! Expired leases, ended jobs, orphaned bytes.
+//!
+//! What ended and what is orphaned is removed by periodic jobs. Leases are not: a job that frees the
+//! jobs of dead workers would itself wait for one.
 
 use std::{sync::Arc, time::Duration};
 
 use futures::{StreamExt as _, TryStreamExt as _};
 use mediamesh_blob::ObjectInfo;
 use mediamesh_proto::time::now_micros;
-use mediamesh_store::job::Sweep;
+use mediamesh_store::job::{Job, Progress, Sweep};
 use tokio::time::interval;
 
-use super::{Context, Failure, chain};
+use super::{Context, Failure};
 use crate::metrics::StateLabels;
 
 /// Keys asked about in one statement.
 const BATCH: usize = 500;
+/// Jobs removed in one transaction.
+const JOBS_BATCH: i64 = 1_000;
 
 /// Frees the jobs of dead workers and measures the queue, for ever.
 pub(super) async fn leases(context: Arc<Context>) {
@@ -54,42 +59,50 @@ pub(super) async fn leases(context: Arc<Context>) {
     }
 }
 
-/// Removes ended jobs, half-written files and bytes without a row, for ever.
-pub(super) async fn leftovers(context: Arc<Context>) {
+/// Removes jobs that ended long ago, in small transactions.
+pub(super) async fn jobs(context: &Context, job: &Job) -> Result<(), Failure> {
     let options = &context.options.worker;
-    let mut ticks = interval(Duration::from_secs(options.sweep_interval_secs));
+    let before = |secs: u64| now_micros().saturating_sub(micros(secs));
+    let sweep = Sweep {
+        succeeded_before: before(options.keep_succeeded_secs),
+        cancelled_before: before(options.keep_cancelled_secs),
+        failed_before: before(options.keep_failed_secs),
+        limit: JOBS_BATCH,
+    };
+    let mut removed = 0;
     loop {
-        ticks.tick().await;
-        let now = now_micros();
-        let sweep = Sweep {
-            ended_before: now.saturating_sub(micros(options.keep_ended_secs)),
-            failed_before: now.saturating_sub(micros(options.keep_failed_secs)),
-        };
-        if let Err(error) = context.jobs.sweep(sweep).await {
-            tracing::warn!(
-                error = &error as &dyn std::error::Error,
-                "sweeping jobs failed"
-            );
+        let batch = context.jobs.sweep(sweep).await?;
+        removed += batch;
+        if batch == 0 {
+            break;
         }
-        // No upload lives longer than the age of an orphan.
-        match context
-            .blobs
-            .remove_stale(Duration::from_secs(options.orphan_age_secs))
-            .await
-        {
-            Ok(0) => {}
-            Ok(count) => tracing::info!(count, "half-written objects removed"),
-            Err(error) => tracing::warn!(
-                error = chain(&error),
-                "removing half-written objects failed"
-            ),
-        }
-        match orphans(&context).await {
-            Ok(0) => {}
-            Ok(count) => tracing::info!(count, "objects without a row removed"),
-            Err(failure) => tracing::warn!(?failure, "removing objects without a row failed"),
-        }
+        tell(context, job, removed, "jobs removed").await?;
     }
+    if removed > 0 {
+        tracing::info!(count = removed, "ended jobs removed");
+    }
+    Ok(())
+}
+
+/// Removes half-written files and bytes without a row.
+pub(super) async fn blobs(context: &Context, job: &Job) -> Result<(), Failure> {
+    // No upload lives longer than the age of an orphan.
+    let age = Duration::from_secs(context.options.worker.orphan_age_secs);
+    let halves = context.blobs.remove_stale(age).await?;
+    if halves > 0 {
+        tracing::info!(count = halves, "half-written objects removed");
+    }
+    let removed = orphans(context).await?;
+    if removed > 0 {
+        tracing::info!(count = removed, "objects without a row removed");
+    }
+    tell(context, job, halves + removed, "objects removed").await
+}
+
+async fn tell(context: &Context, job: &Job, removed: u64, what: &str) -> Result<(), Failure> {
+    let removed = i64::try_from(removed).unwrap_or(i64::MAX);
+    let progress = Progress::of(removed, removed, what);
+    Ok(context.jobs.progress(&job.lease(), progress).await?)
 }
 
 /// Removes objects that are old enough and that no row refers to; answers how many.

@@ -13,7 +13,8 @@ use tokio::{sync::Semaphore, task::JoinSet, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Context, attempt::attempt, backfill, cpu::CpuPool, heartbeat::Heartbeat, request_log, sweep,
+    Context, attempt::attempt, backfill, cpu::CpuPool, heartbeat::Heartbeat, periodic, request_log,
+    sweep,
 };
 use crate::{build::Deps, metrics::MediaMetrics, options::Options};
 
@@ -89,7 +90,7 @@ impl Worker {
         );
         periodic.spawn(
             stop.clone()
-                .run_until_cancelled_owned(sweep::leftovers(Arc::clone(&context))),
+                .run_until_cancelled_owned(periodic::run(Arc::clone(&context))),
         );
         periodic.spawn(
             stop.clone()

@@ -3,12 +3,18 @@
 use std::{sync::Arc, time::Duration};
 
 use futures::{Stream, stream};
-use mediamesh_proto::{JobId, TenantId};
-use mediamesh_store::job::{Job, JobFilter, JobKind, JobState, Pause, QueueStats, Turned};
+use mediamesh_proto::{JobId, TenantId, time::now_micros};
+use mediamesh_store::{
+    job::{Job, JobFilter, JobKind, JobState, Pause, QueueStats, Turned},
+    schedule::Schedule,
+};
 use tokio::time::Instant;
 
-use super::Service;
-use crate::error::{Error, Result};
+use super::{SYSTEM_TENANT, Service};
+use crate::{
+    error::{Error, Result},
+    schedule::Ticks,
+};
 
 /// Between two looks at a job that is watched.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -115,6 +121,25 @@ impl Service {
             self.jobs.ring();
         }
         Ok(self.jobs.pauses(tenant).await?)
+    }
+
+    /// Reads every schedule, each with the time that it is due next.
+    pub async fn schedules(&self) -> Result<Vec<(Schedule, Option<i64>)>> {
+        let schedules = self.jobs.schedules(SYSTEM_TENANT).await?;
+        let now = now_micros();
+        let next = |schedule: &Schedule| {
+            let definition = &schedule.definition;
+            // one that another version of the program made known may be none for this one
+            let ticks = Ticks::of(&definition.cron, &definition.time_zone).ok()?;
+            ticks.after(now).filter(|_| definition.enabled)
+        };
+        Ok(schedules
+            .into_iter()
+            .map(|schedule| {
+                let next = next(&schedule);
+                (schedule, next)
+            })
+            .collect())
     }
 
     /// Counts the tenant's jobs, and tells what is paused.

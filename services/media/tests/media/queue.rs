@@ -6,12 +6,13 @@ use futures::TryStreamExt as _;
 use mediamesh_proto::{
     ErrorReason,
     media::v1::{
-        CancelJobRequest, CreateJobRequest, GetQueueStatsRequest, GetQueueStatsResponse, Job,
-        ListJobsRequest, PauseQueueRequest, ResumeQueueRequest, RetryFailedJobsRequest,
-        RetryJobRequest, WatchJobRequest, job, media_item::State,
+        CancelJobRequest, CreateJobRequest, GetJobRequest, GetQueueStatsRequest,
+        GetQueueStatsResponse, Job, ListJobsRequest, ListSchedulesRequest, PauseQueueRequest,
+        ResumeQueueRequest, RetryFailedJobsRequest, RetryJobRequest, Schedule, WatchJobRequest,
+        job, media_item::State,
     },
     pbjson_types,
-    time::{duration, now_micros, timestamp},
+    time::{duration, micros, now_micros, timestamp},
 };
 
 use crate::rig::{Rig, photo, quick, refused};
@@ -195,4 +196,50 @@ async fn the_same_work_is_done_once_in_its_period() {
     for field in ["priority", "unique_period", "unique_states"] {
         assert!(format!("{status:?}").contains(field), "{status:?}");
     }
+}
+
+async fn schedules(rig: &Rig) -> Vec<Schedule> {
+    let request = ListSchedulesRequest {};
+    let answer = rig.jobs.clone().list_schedules(request).await.unwrap();
+    answer.into_inner().schedules
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_scheduled_is_done_at_its_times_and_its_outcome_is_told() {
+    let mut options = quick();
+    options.worker.schedules.sweep_jobs.cron = "* * * * * *".to_owned();
+    options.worker.schedules.sweep_blobs.time_zone = "Asia/Tokyo".to_owned();
+    options.worker.keep_succeeded_secs = 0;
+    let rig = Rig::working(options).await;
+    let (_, id) = upload(&rig).await;
+    rig.until("the finished job is swept", async || {
+        let request = GetJobRequest { job_id: id.clone() };
+        rig.jobs.clone().get_job(request).await.is_err()
+    })
+    .await;
+    rig.until("a sweep's end is told", async || {
+        let found = schedules(&rig).await;
+        let last = found.iter().find_map(|known| known.last_job.clone());
+        last.is_some_and(|job| job.state() == job::State::Succeeded)
+    })
+    .await;
+    let found = schedules(&rig).await;
+    let names: Vec<_> = found.iter().map(|known| known.name.as_str()).collect();
+    assert_eq!(names, ["sweep_blobs", "sweep_jobs"]);
+    assert!(found[0].last_job.is_none(), "its hour has not come");
+    assert!(micros(found[0].next_time.as_ref().unwrap()) > now_micros());
+    assert_eq!(found[0].time_zone, "Asia/Tokyo");
+    let last = found[1].last_job.as_ref().unwrap();
+    assert_eq!(last.schedule, "sweep_jobs");
+    assert_eq!(last.schedule_time, found[1].last_time);
+    // it belongs to no tenant
+    let listed = ListJobsRequest::default();
+    let listed = rig.jobs.clone().list_jobs(listed).await.unwrap();
+    assert!(listed.into_inner().jobs.is_empty());
+    let wanted = CreateJobRequest {
+        kind: job::Kind::SweepJobs as i32,
+        ..CreateJobRequest::default()
+    };
+    let refusal = rig.jobs.clone().create_job(wanted).await;
+    refused(refusal, ErrorReason::InvalidField);
 }

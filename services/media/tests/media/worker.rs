@@ -322,7 +322,7 @@ async fn bytes_without_a_row_are_swept_when_they_are_old() {
     let mut options = quick();
     options.worker.job_timeout_secs = 1;
     options.worker.orphan_age_secs = 2;
-    options.worker.sweep_interval_secs = 1;
+    options.worker.schedules.sweep_blobs.cron = "* * * * * *".to_owned();
     let rig = Rig::working(options).await;
     let mut film = b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom".to_vec();
     film.resize(5_000, 0);

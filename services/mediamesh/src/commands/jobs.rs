@@ -5,8 +5,8 @@ use mediamesh_mesh::Channel;
 use mediamesh_proto::{
     media::v1::{
         CancelJobRequest, GetQueueStatsRequest, GetQueueStatsResponse, Job, ListJobsRequest,
-        PauseQueueRequest, QueuePause, ResumeQueueRequest, RetryFailedJobsRequest, RetryJobRequest,
-        WatchJobRequest,
+        ListSchedulesRequest, PauseQueueRequest, QueuePause, ResumeQueueRequest,
+        RetryFailedJobsRequest, RetryJobRequest, Schedule, WatchJobRequest,
         job::{Kind, State},
         job_service_client::JobServiceClient,
     },
@@ -103,6 +103,17 @@ pub(super) async fn run(command: Command, config: &Config) -> Result<()> {
             let answer = open(&endpoint)?.resume_queue(request).await;
             let answer = answer.map_err(|status| client::explain(&status))?;
             say(&pauses(&answer.into_inner().pauses));
+        }
+        Command::Schedules { json, endpoint } => {
+            let answer = open(&endpoint)?
+                .list_schedules(ListSchedulesRequest {})
+                .await;
+            let answer = answer.map_err(|status| client::explain(&status))?;
+            let schedules = answer.into_inner().schedules;
+            match json {
+                true => say(&serde_json::to_string_pretty(&schedules)?),
+                false => print_schedules(&schedules),
+            }
         }
         Command::Stats { json, endpoint } => {
             let answer = open(&endpoint)?
@@ -207,6 +218,29 @@ fn print(jobs: &[Job]) {
     say(&rows.to_string());
 }
 
+fn print_schedules(schedules: &[Schedule]) {
+    let mut rows = table([
+        "schedule", "due", "zone", "next", "last", "outcome", "error",
+    ]);
+    for schedule in schedules {
+        let next = match schedule.enabled {
+            true => time(schedule.next_time.as_ref()),
+            false => "never: it is off".to_owned(),
+        };
+        let last = schedule.last_job.as_ref();
+        rows.add_row([
+            schedule.name.clone(),
+            schedule.cron.clone(),
+            schedule.time_zone.clone(),
+            next,
+            last.map_or_else(String::new, |job| time(job.schedule_time.as_ref())),
+            last.map_or_else(|| "not yet due".to_owned(), state_name),
+            last.map_or_else(String::new, |job| job.last_error.clone()),
+        ]);
+    }
+    say(&rows.to_string());
+}
+
 fn print_stats(stats: &GetQueueStatsResponse) {
     let mut rows = table(["queue", ""]);
     let counts = [
@@ -274,6 +308,8 @@ fn number(kind: Option<JobKindArg>) -> i32 {
         Some(JobKindArg::ProcessMedia) => Kind::ProcessMedia,
         Some(JobKindArg::EmbedMedia) => Kind::EmbedMedia,
         Some(JobKindArg::DeleteBlobs) => Kind::DeleteBlobs,
+        Some(JobKindArg::SweepJobs) => Kind::SweepJobs,
+        Some(JobKindArg::SweepBlobs) => Kind::SweepBlobs,
     };
     kind as i32
 }

@@ -6,7 +6,7 @@ use futures::{StreamExt as _, TryStreamExt as _, stream};
 use indicatif::ProgressBar;
 use mediamesh_mesh::LOCAL_TENANT_ID;
 use mediamesh_proto::{
-    JobId, MediaItemId, TenantId,
+    MediaItemId, TenantId,
     embedding::v1::{ListModelsRequest, embedding_service_client::EmbeddingServiceClient},
     model_key::model_key,
     search::v1::{Embedding, IndexMediaRequest, search_service_client::SearchServiceClient},
@@ -100,17 +100,11 @@ async fn insert(store: &Stores, n: u32, random: &mut StdRng) -> Result<MediaItem
         uploader: None,
     };
     let job = NewJob {
-        id: JobId::generate(),
-        tenant_id: tenant,
-        kind: JobKind::EmbedMedia,
         // The worker must leave it alone until it is ended below.
         priority: 9,
         max_attempts: 1,
-        unique_key: None,
-        period: None,
-        payload: "{}".to_owned(),
         media_item_id: Some(id),
-        traceparent: String::new(),
+        ..NewJob::new(tenant, JobKind::EmbedMedia)
     };
     if let Inserted::New { .. } = store.media.insert_item(item, job).await? {
         for job in store

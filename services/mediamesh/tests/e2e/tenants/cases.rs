@@ -163,6 +163,10 @@ pub(super) fn cases(a: &Tenant, picture: &[u8]) -> HashMap<&'static str, Case> {
             case(json!({}), Nothing).of_nobody(),
         ),
         (
+            "/mediamesh.media.v1.JobService/ListSchedules",
+            case(json!({}), Nothing).of_nobody(),
+        ),
+        (
             "/mediamesh.media.v1.JobService/WatchJob",
             case(json!({"jobId": a.job_id}), NotFound),
         ),
