@@ -7,6 +7,7 @@ use mediamesh_proto::{JobId, MediaItemId, TenantId};
 
 use crate::{
     error::Result,
+    limit::{ClaimLimits, Reached},
     schedule::{ScheduleStore, Tick},
 };
 
@@ -15,7 +16,7 @@ use crate::{
 pub const AGING_PER_PRIORITY: Duration = Duration::from_secs(60);
 
 /// What a job does; numbers as in the protocol.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(i16)]
 pub enum JobKind {
     /// Decode, derive, then embed.
@@ -276,13 +277,6 @@ pub struct Pause {
     pub create_time: i64,
 }
 
-/// What a claim leaves to other tenants.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct ClaimLimits {
-    /// Jobs of one tenant that run at once, over all workers; `None` is no limit.
-    pub running_per_tenant: Option<i64>,
-}
-
 /// Which ended jobs are removed; times are microseconds since the epoch.
 #[derive(Debug, Clone, Copy)]
 pub struct Sweep {
@@ -356,8 +350,9 @@ pub trait JobStore: ScheduleStore {
         self.claim_within(worker, lease, limit, none).await
     }
 
-    /// Claims up to `limit` jobs within limits; what is paused, or of a tenant that has enough
-    /// running, waits.
+    /// Claims up to `limit` jobs within limits; what is paused or held back by a limit waits. Each
+    /// place goes to the tenant that has least running, in turns; within a tenant, jobs come in the
+    /// order of the queue.
     async fn claim_within(
         &self,
         worker: &str,
@@ -365,6 +360,13 @@ pub trait JobStore: ScheduleStore {
         limit: i64,
         limits: ClaimLimits,
     ) -> Result<Vec<Job>>;
+
+    /// Tells which limits hold back jobs of a tenant, or of all, that could run without them.
+    async fn reached_limits(
+        &self,
+        tenant: Option<TenantId>,
+        limits: ClaimLimits,
+    ) -> Result<Vec<Reached>>;
 
     /// Extends leases; answers the jobs whose lease is lost.
     async fn heartbeat(&self, leases: &[Lease], lease: Duration) -> Result<Vec<JobId>>;

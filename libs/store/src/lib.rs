@@ -4,6 +4,7 @@
 //! - [`database`]: opening, locking and migrating a database; its connection pools
 //! - [`media`]: items, renditions and folders, and the [`MediaStore`] trait
 //! - [`job`]: background work and the [`JobStore`] trait
+//! - [`limit`]: how many jobs run at once and how often they start
 //! - [`schedule`]: work that comes again and again, and the [`ScheduleStore`] trait
 //! - [`key`]: API keys, tenants, and the [`KeyStore`] trait
 //! - [`search`]: full text, filters, embeddings, and the [`SearchStore`] trait
@@ -22,6 +23,7 @@ pub mod error;
 pub mod history;
 pub mod job;
 pub mod key;
+pub mod limit;
 pub mod media;
 pub mod pool;
 pub mod postgres;

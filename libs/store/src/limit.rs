@@ -6,8 +6,9 @@
 //! a bucket is one row, written in the transaction that claims.
 
 use std::{
-    collections::HashMap,
-    sync::{Arc, atomic::AtomicU64},
+    cmp::Reverse,
+    collections::{BinaryHeap, HashMap},
+    sync::Arc,
 };
 
 use mediamesh_proto::TenantId;
@@ -19,6 +20,10 @@ use crate::job::JobKind;
 const MINUTE: i64 = 60_000_000;
 /// Starts in a bucket that is full: those of this part of a minute, and one at least.
 const BURST_OF_MINUTE: i64 = 60;
+
+/// A bucket that is to be full later than this after an empty one, in microseconds, was drawn from by
+/// a clock that was wrong: it counts as full.
+const MAX_SKEW: i64 = 60 * MINUTE;
 
 /// Bounds of some jobs; `None` is no bound.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -80,9 +85,8 @@ impl ClaimLimits {
     /// Whether starts are bounded.
     #[must_use]
     pub fn any_rate(&self) -> bool {
-        let rated = |limits: &Limits| {
-            limits.all.per_minute.is_some() || limits.tenant.per_minute.is_some()
-        };
+        let rated =
+            |limits: &Limits| limits.all.per_minute.is_some() || limits.tenant.per_minute.is_some();
         rated(&self.jobs) || self.kinds.iter().any(|(_, limits)| rated(limits))
     }
 
@@ -158,7 +162,14 @@ impl<'l> Ledger<'l> {
             limits,
             now,
             running: counts,
-            full: full.into_iter().collect(),
+            full: full
+                .into_iter()
+                .filter(|(scope, full)| {
+                    let per_minute = limits.of(*scope).per_minute;
+                    per_minute
+                        .is_some_and(|rate| full.saturating_sub(now) <= bucket(rate) + MAX_SKEW)
+                })
+                .collect(),
             drawn: Vec::new(),
         }
     }
@@ -242,13 +253,15 @@ impl<'l> Ledger<'l> {
         let Some(per_minute) = self.limits.of(scope).per_minute else {
             return i64::MAX;
         };
-        let interval = interval(per_minute);
         let full = self.full.get(&scope).copied().unwrap_or(self.now);
-        let burst = (per_minute / BURST_OF_MINUTE).max(1);
-        // a clock that was put back must not close the bucket for longer than it takes to fill
-        let behind = (full - self.now).clamp(0, burst * interval);
-        (burst * interval - behind) / interval
+        let behind = (full - self.now).clamp(0, bucket(per_minute));
+        (bucket(per_minute) - behind) / interval(per_minute)
     }
+}
+
+/// How long an empty bucket takes to fill, microseconds.
+fn bucket(per_minute: i64) -> i64 {
+    (per_minute / BURST_OF_MINUTE).max(1) * interval(per_minute)
 }
 
 /// Between two starts, microseconds.
@@ -275,25 +288,28 @@ impl Turn {
     }
 }
 
+/// Most places that one claim deals out.
+pub const MAX_DEALT: i64 = 10_000;
+
 /// Deals out places: each to the tenant that has least, in the order of turns where that is the same.
 /// `has` is what each has already; answers how many each gets.
 #[must_use]
 pub fn deal(has: &[i64], places: i64) -> Vec<i64> {
     let mut given = vec![0; has.len()];
-    let mut order: Vec<usize> = (0..has.len()).collect();
-    order.sort_by_key(|place| has[*place]);
+    let mut next: BinaryHeap<Reverse<(i64, usize)>> = has
+        .iter()
+        .enumerate()
+        .map(|(place, has)| Reverse((*has, place)))
+        .collect();
     for _ in 0..places.min(MAX_DEALT) {
-        let least = order
-            .iter()
-            .copied()
-            .min_by_key(|place| (has[*place] + given[*place], *place));
-        match least {
-            Some(place) => given[place] += 1,
-            None => break,
-        }
+        let Some(Reverse((has, place))) = next.pop() else {
+            break;
+        };
+        given[place] += 1;
+        next.push(Reverse((has + 1, place)));
     }
     given
 }
 
-/// Most places that one claim deals out.
-pub const MAX_DEALT: i64 = 10_000;
+#[cfg(test)]
+mod tests;

@@ -26,6 +26,8 @@ mod words;
 
 #[path = "sql/bulk.rs"]
 mod bulk;
+#[path = "sql/claims.rs"]
+mod claims;
 #[path = "sql/filter.rs"]
 mod filter;
 #[path = "sql/history.rs"]
@@ -67,6 +69,7 @@ pub use self::{
     database::{Database, DatabaseOptions},
     vector_index::IndexKind,
 };
+use crate::limit::Turn;
 
 /// The store traits on a PostgreSQL database.
 #[derive(Debug, Clone)]
@@ -76,6 +79,8 @@ pub struct PostgresStore {
     replica: Database,
     index_kind: IndexKind,
     bell: bell::Bell,
+    /// Which tenant's jobs come next.
+    turn: Turn,
     /// Sizes of the vector spaces that were searched.
     spaces: Arc<RwLock<HashMap<(TenantId, String), nearest::Known>>>,
 }
@@ -87,6 +92,7 @@ impl PostgresStore {
         Self {
             replica: db.clone(),
             bell: bell::Bell::new(db.clone()),
+            turn: Turn::default(),
             db,
             index_kind: IndexKind::default(),
             spaces: Arc::default(),

@@ -7,7 +7,10 @@
 
 use diesel::sqlite::Sqlite as Backend;
 
-use crate::database::{Connection, Database};
+use crate::{
+    database::{Connection, Database},
+    limit::Turn,
+};
 
 mod bell;
 mod dialect;
@@ -15,6 +18,8 @@ mod types;
 
 #[path = "sql/bulk.rs"]
 mod bulk;
+#[path = "sql/claims.rs"]
+mod claims;
 #[path = "sql/filter.rs"]
 mod filter;
 #[path = "sql/history.rs"]
@@ -53,6 +58,8 @@ use self::SqliteStore as Store;
 pub struct SqliteStore {
     db: Database,
     bell: bell::Bell,
+    /// Which tenant's jobs come next.
+    turn: Turn,
 }
 
 impl SqliteStore {
@@ -62,6 +69,7 @@ impl SqliteStore {
         Self {
             db,
             bell: bell::Bell::default(),
+            turn: Turn::default(),
         }
     }
 

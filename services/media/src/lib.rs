@@ -10,6 +10,7 @@
 //! - [`jobs`]: the worker and what it does: process, embed, delete, backfill, sweep
 //! - [`users`]: what users have stored
 //! - [`schedule`]: when periodic jobs are due
+//! - [`limits`]: how many jobs may run and how often they may start
 //! - [`words`]: what the full text knows about a picture beyond its name
 //! - [`error`]: what can go wrong
 //! - [`metrics`]: every metric of the crate
@@ -20,6 +21,7 @@ pub mod error;
 pub mod grpc;
 pub mod jobs;
 pub mod keys;
+pub mod limits;
 pub mod metrics;
 pub mod options;
 pub mod schedule;

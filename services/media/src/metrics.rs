@@ -48,6 +48,17 @@ pub struct StageLabels {
     pub stage: &'static str,
 }
 
+/// Labels of a limit that holds jobs back.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct LimitLabels {
+    /// `all`, or `one` for the limits of single tenants.
+    pub tenants: &'static str,
+    /// Kind of job, or `all`.
+    pub kind: &'static str,
+    /// `running` or `starts`.
+    pub bound: &'static str,
+}
+
 /// Label of the queue's depth.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct StateLabels {
@@ -73,6 +84,8 @@ pub struct MediaMetrics {
     pub stage_seconds: SecondsFamily<StageLabels>,
     /// Jobs in the queue.
     pub queue_depth: Family<StateLabels, Gauge>,
+    /// Jobs that wait because of a limit.
+    pub held_back: Family<LimitLabels, Gauge>,
     /// Objects removed because no row referred to them.
     pub orphans: Counter,
     /// Jobs rescued from expired leases.
@@ -113,6 +126,11 @@ impl MediaMetrics {
                 seconds_family(),
             ),
             queue_depth: metrics.register("media_queue_jobs", "Jobs by state", Family::default()),
+            held_back: metrics.register(
+                "media_queue_held_back_jobs",
+                "Jobs that wait because a limit is reached",
+                Family::default(),
+            ),
             orphans: metrics.register(
                 "media_orphans_removed",
                 "Objects no row referred to",

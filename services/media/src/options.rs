@@ -3,11 +3,11 @@
 use std::{num::NonZero, thread, time::Duration};
 
 use mediamesh_imaging::Limits;
-use mediamesh_store::job::{ClaimLimits, JobKind};
+use mediamesh_store::job::JobKind;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::schedule::Schedules;
+use crate::{limits::JobLimits, schedule::Schedules};
 
 /// Options of the media service.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -97,9 +97,9 @@ pub struct WorkerOptions {
     pub keep_cancelled_secs: u64,
     /// How long failed jobs can be looked up and retried, seconds.
     pub keep_failed_secs: u64,
-    /// Most jobs of one tenant that run at once, over all workers, so that one with many leaves
-    /// room for others; 0 = no limit.
-    pub max_running_per_tenant: u32,
+    /// How many jobs may run and how often they may start. Without, places are still dealt out
+    /// evenly among tenants.
+    pub limits: JobLimits,
     /// Age of bytes that no row refers to before they are removed, seconds; must exceed the time
     /// between storing bytes and storing their row.
     pub orphan_age_secs: u64,
@@ -147,7 +147,7 @@ impl Default for WorkerOptions {
             keep_succeeded_secs: 7 * 24 * 3_600,
             keep_cancelled_secs: 7 * 24 * 3_600,
             keep_failed_secs: 30 * 24 * 3_600,
-            max_running_per_tenant: 0,
+            limits: JobLimits::default(),
             orphan_age_secs: 6 * 3_600,
             schedules: Schedules::default(),
         }
@@ -284,13 +284,6 @@ impl WorkerOptions {
                 self.job_timeout_secs
             }
         })
-    }
-
-    pub(crate) fn claim_limits(&self) -> ClaimLimits {
-        ClaimLimits {
-            running_per_tenant: Some(i64::from(self.max_running_per_tenant))
-                .filter(|most| *most > 0),
-        }
     }
 
     pub(crate) fn heartbeat(&self) -> Duration {

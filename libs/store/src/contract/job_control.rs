@@ -8,7 +8,7 @@ use super::*;
 use crate::{
     JobStore as _,
     error::Error,
-    job::{ClaimLimits, Job, JobKind, JobState, Pause, Sweep, Turned, UniquePeriod},
+    job::{Job, JobKind, JobState, Pause, Sweep, Turned, UniquePeriod},
     media::State,
 };
 
@@ -303,35 +303,6 @@ async fn what_is_paused_waits_and_the_rest_goes_on() {
     assert!(claim(&store).await.is_empty());
     tokio::time::sleep(Duration::from_millis(80)).await;
     assert_eq!(claim(&store).await[0].id, paused, "its time has come");
-}
-
-#[tokio::test]
-async fn a_tenant_with_many_jobs_leaves_room_for_others() {
-    let Some((_dir, store)) = store().await else {
-        return;
-    };
-    for _ in 0..5 {
-        store.enqueue(job(None)).await.unwrap();
-    }
-    let of_stranger = NewJob {
-        tenant_id: STRANGER,
-        ..job(None)
-    };
-    let foreign = store.enqueue(of_stranger).await.unwrap();
-    let limits = ClaimLimits {
-        running_per_tenant: Some(2),
-    };
-    let claim = async |limit| {
-        let claimed = store.claim_within("w", LEASE, limit, limits).await;
-        claimed.unwrap()
-    };
-    let first = claim(9).await;
-    let ours: Vec<_> = first.iter().filter(|job| job.tenant_id == TENANT).collect();
-    assert_eq!((first.len(), ours.len()), (3, 2));
-    assert!(first.iter().any(|job| job.id == foreign));
-    assert!(claim(9).await.is_empty());
-    store.complete(&ours[0].lease()).await.unwrap();
-    assert_eq!(claim(9).await.len(), 1);
 }
 
 #[tokio::test]

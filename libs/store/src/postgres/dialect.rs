@@ -27,6 +27,8 @@ pub(super) const HOLDS_NONE: &str = " AND NOT EXISTS (SELECT 1 FROM media_words 
      WHERE f.tenant_id = m.tenant_id AND f.item_key = m.item_key AND f.words @@ CAST(? AS tsquery))";
 /// End of a query whose rows its transaction is about to claim: those another has are passed over.
 pub(super) const LOCK_CLAIMED: &str = " FOR UPDATE OF j SKIP LOCKED";
+/// Values in one list, which is one array here.
+pub(super) const MOST_BINDS: usize = 1_000;
 /// Elements of the longest of some vectors.
 pub(super) const MAX_DIMS: &str = "max(vector_dims(vector))";
 

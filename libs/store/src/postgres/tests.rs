@@ -19,6 +19,8 @@ mod job_control;
 mod jobs;
 #[path = "../contract/keys.rs"]
 mod keys;
+#[path = "../contract/limits.rs"]
+mod limits;
 #[path = "../contract/media.rs"]
 mod media;
 mod migrations;

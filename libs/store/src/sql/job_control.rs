@@ -211,10 +211,13 @@ pub(super) async fn pauses(conn: &mut Connection, tenant: TenantId) -> Result<Ve
     rows.into_iter().map(read).collect()
 }
 
-/// Removes up to a number of jobs that ended long ago, and pauses that passed.
+/// Removes up to a number of jobs that ended long ago, and what pauses and rates no longer need.
 pub(super) async fn sweep(conn: &mut Connection, sweep: Sweep, now: i64) -> Result<u64> {
     let passed = p::job_pauses.filter(p::until_time.lt(now));
     diesel::delete(passed).execute(conn).await?;
+    let mut full = Sql::new("DELETE FROM job_rates");
+    full.push(" WHERE full_time < ?", [Bind::Long(now)]);
+    full.execute(conn).await?;
     let mut sql = Sql::new("DELETE FROM processing_jobs WHERE id IN (");
     sql.push("SELECT j.id FROM processing_jobs j WHERE (", []);
     let before = [

@@ -1,29 +1,31 @@
 //! [`JobStore`].
 
-use std::{collections::HashMap, time::Duration};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use diesel::{
-    ExpressionMethods as _, OptionalExtension as _, QueryDsl as _, QueryableByName,
-    SelectableHelper as _,
+    ExpressionMethods as _, OptionalExtension as _, QueryDsl as _, SelectableHelper as _,
 };
 use diesel_async::RunQueryDsl as _;
 use mediamesh_proto::{JobId, TenantId, time::now_micros};
 
 use super::{
-    Connection, Store, dialect,
+    Connection, Store,
+    claims::{self, Claim},
+    dialect,
     filter::{Bind, Sql},
     job_control, job_counts,
     rows::{JobRow, NewJobRow, micros},
     schema::processing_jobs::dsl as j,
-    types::{Id, SqlId, raw, uuid},
+    types::{Id, raw, uuid},
 };
 use crate::{
     error::{Error, Result},
     job::{
-        ClaimLimits, Job, JobFilter, JobKind, JobState, JobStore, Lease, NewJob, Pause, Progress,
-        QueueStats, Sweep, Turned, UniquePeriod,
+        Job, JobFilter, JobKind, JobState, JobStore, Lease, NewJob, Pause, Progress, QueueStats,
+        Sweep, Turned, UniquePeriod,
     },
+    limit::{ClaimLimits, Reached},
 };
 
 /// Answers the job that stands for another of the same period, if any.
@@ -167,9 +169,26 @@ impl JobStore for Store {
         limits: ClaimLimits,
     ) -> Result<Vec<Job>> {
         let worker = worker.to_owned();
+        let claim = Claim {
+            worker,
+            lease,
+            limit,
+            limits,
+            turn: self.turn.clone(),
+        };
         self.db
-            .write("claim_jobs", move |conn| {
-                Box::pin(claim(conn, worker, lease, limit, limits))
+            .write("claim_jobs", |conn| Box::pin(claims::claim(conn, claim)))
+            .await
+    }
+
+    async fn reached_limits(
+        &self,
+        tenant: Option<TenantId>,
+        limits: ClaimLimits,
+    ) -> Result<Vec<Reached>> {
+        self.db
+            .read("reached_limits", move |conn| {
+                Box::pin(claims::reached(conn, tenant, limits))
             })
             .await
     }
@@ -246,19 +265,18 @@ impl JobStore for Store {
             .write("rescue_jobs", move |conn| {
                 Box::pin(async move {
                     let bound = if all { i64::MAX } else { now_micros() };
-                    let target = j::processing_jobs
-                        .filter(j::state.eq(JobState::Running as i16))
-                        .filter(j::lease_expire.lt(bound));
-                    // A queued twin under the same unique key does the work already.
-                    let rescued = diesel::update(target)
-                        .set((
-                            j::state.eq(JobState::Queued as i16),
-                            j::unique_key.eq(None::<String>),
-                            j::last_error.eq("the worker's lease ended"),
-                        ))
-                        .execute(conn)
-                        .await?;
-                    Ok(rescued as u64)
+                    // the states stand in the text, as in the partial indexes; a queued twin under the
+                    // same unique key does the work already
+                    let mut sql =
+                        Sql::new("UPDATE processing_jobs SET state = 1, unique_key = NULL");
+                    sql.push(
+                        ", last_error = ? WHERE state = 2 AND lease_expire < ?",
+                        [
+                            Bind::Text("the worker's lease ended".to_owned()),
+                            Bind::Long(bound),
+                        ],
+                    );
+                    Ok(sql.execute(conn).await? as u64)
                 })
             })
             .await
@@ -387,114 +405,4 @@ impl Store {
             .write(name, move |conn| Box::pin(settle(conn, lease, end)))
             .await
     }
-}
-
-#[derive(QueryableByName)]
-struct ClaimableRow {
-    #[diesel(sql_type = SqlId)]
-    id: Id,
-    #[diesel(sql_type = SqlId)]
-    tenant_id: Id,
-}
-
-#[derive(QueryableByName)]
-struct RunningRow {
-    #[diesel(sql_type = SqlId)]
-    tenant_id: Id,
-    #[diesel(sql_type = diesel::sql_types::BigInt)]
-    running: i64,
-}
-
-async fn claim(
-    conn: &mut Connection,
-    worker: String,
-    lease: Duration,
-    limit: i64,
-    limits: ClaimLimits,
-) -> Result<Vec<Job>> {
-    let now = now_micros();
-    let ids = match limits.running_per_tenant {
-        None => claimable(conn, now, limit, &[])
-            .await?
-            .into_iter()
-            .map(|row| row.id)
-            .collect(),
-        Some(most) => claimable_within(conn, now, limit, most).await?,
-    };
-    if ids.is_empty() {
-        return Ok(Vec::new());
-    }
-    let mut rows: Vec<JobRow> = diesel::update(j::processing_jobs.filter(j::id.eq_any(&ids)))
-        .set((
-            j::state.eq(JobState::Running as i16),
-            j::attempts.eq(j::attempts + 1),
-            j::lease_token.eq(j::lease_token + 1),
-            j::lease_expire.eq(now + micros(lease)),
-            j::worker.eq(worker),
-            j::start_time.eq(now),
-        ))
-        .returning(JobRow::as_returning())
-        .get_results(conn)
-        .await?;
-    let mut jobs: Vec<Job> = rows.drain(..).map(Job::try_from).collect::<Result<_>>()?;
-    // RETURNING promises no order; run them in the order of the queue.
-    let place = |job: &Job| ids.iter().position(|id| *id == raw(job.id.0));
-    jobs.sort_by_key(place);
-    Ok(jobs)
-}
-
-/// Jobs to claim, in the order of the queue and locked; those of pauses and of `without` are left,
-/// those another claimer has are passed over.
-async fn claimable(
-    conn: &mut Connection,
-    now: i64,
-    limit: i64,
-    without: &[Id],
-) -> Result<Vec<ClaimableRow>> {
-    // the state stands in the text, so that the planner knows that a partial index will do
-    let mut sql = Sql::new("SELECT j.id, j.tenant_id FROM processing_jobs j WHERE j.state = 1");
-    sql.push(
-        " AND j.run_after <= ? AND NOT EXISTS (SELECT 1 FROM job_pauses p \
-         WHERE p.tenant_id = j.tenant_id AND p.kind IN (0, j.kind) \
-         AND (p.until_time IS NULL OR p.until_time > ?))",
-        [now, now].map(Bind::Long),
-    );
-    for tenant in without {
-        sql.push(" AND j.tenant_id <> ?", [Bind::Id(tenant.to_owned())]);
-    }
-    sql.push(" ORDER BY j.order_key LIMIT ?", [Bind::Long(limit)]);
-    sql.push(dialect::LOCK_CLAIMED, []);
-    Ok(sql.load(conn).await?)
-}
-
-/// The same, so that no tenant has more than `most` running.
-///
-/// Claims take turns, so that two of them do not both give a tenant its last place. A tenant that
-/// fills the batch alone leaves places empty; the next claim finds it full and passes it over.
-async fn claimable_within(
-    conn: &mut Connection,
-    now: i64,
-    limit: i64,
-    most: i64,
-) -> Result<Vec<Id>> {
-    dialect::lock_claims(conn).await?;
-    let mut sql = Sql::new("SELECT tenant_id, count(*) AS running FROM processing_jobs ");
-    sql.push("WHERE state = 2 GROUP BY tenant_id", []);
-    let running: Vec<RunningRow> = sql.load(conn).await?;
-    let full: Vec<Id> = running
-        .iter()
-        .filter(|row| row.running >= most)
-        .map(|row| row.tenant_id.to_owned())
-        .collect();
-    let mut taken: HashMap<Id, i64> = running
-        .into_iter()
-        .map(|row| (row.tenant_id, row.running))
-        .collect();
-    let rows = claimable(conn, now, limit, &full).await?;
-    let within = rows.into_iter().filter(|row| {
-        let count = taken.entry(row.tenant_id.to_owned()).or_default();
-        *count += 1;
-        *count <= most
-    });
-    Ok(within.map(|row| row.id).collect())
 }

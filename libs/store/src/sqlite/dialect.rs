@@ -23,6 +23,8 @@ pub(super) const HOLDS_NONE: &str =
     " AND m.item_key NOT IN (SELECT f.rowid FROM media_fts f WHERE media_fts MATCH ?)";
 /// End of a query whose rows its transaction is about to claim: nobody else writes meanwhile.
 pub(super) const LOCK_CLAIMED: &str = "";
+/// Values in one list: far below the 32766 that SQLite takes.
+pub(super) const MOST_BINDS: usize = 1_000;
 /// Elements of the longest of some vectors.
 pub(super) const MAX_DIMS: &str = "max(length(vector)) / 2";
 

@@ -18,6 +18,8 @@ mod job_control;
 mod jobs;
 #[path = "../contract/keys.rs"]
 mod keys;
+#[path = "../contract/limits.rs"]
+mod limits;
 #[path = "../contract/media.rs"]
 mod media;
 #[path = "../contract/request_log.rs"]

@@ -4,13 +4,14 @@ use mediamesh_proto::{
     MediaItemId,
     media::v1::{
         DominantColor, EmbeddingPresence, Exif, Folder, GeoPoint, GetQueueStatsResponse,
-        ItemJobCount, Job, KindCount, MediaItem, MediaItemProcessing, QueuePause, Rendition,
-        Schedule,
+        ItemJobCount, Job, KindCount, MediaItem, MediaItemProcessing, QueueLimit, QueuePause,
+        Rendition, Schedule, queue_limit,
     },
     time::{now_micros, timestamp},
 };
 use mediamesh_store::{
     job::{self, Pause, QueueStats, RATE_WINDOW},
+    limit::{self, Reached},
     media, schedule,
 };
 
@@ -207,9 +208,29 @@ pub fn pauses(pauses: &[Pause]) -> Vec<QueuePause> {
     pauses.iter().map(pause).collect()
 }
 
+fn limit(reached: &Reached) -> QueueLimit {
+    use queue_limit::{Bound, Scope};
+    let scope = reached.scope.tenant.map_or(Scope::All, |_| Scope::Tenant);
+    let bound = match reached.bound {
+        limit::Bound::Running => Bound::Running,
+        limit::Bound::Starts => Bound::StartsPerMinute,
+    };
+    QueueLimit {
+        scope: scope as i32,
+        kind: reached.scope.kind.map_or(0, |kind| kind as i32),
+        bound: bound as i32,
+        limit: reached.limit,
+        held_back_count: reached.held_back,
+    }
+}
+
 /// Counts of jobs.
 #[must_use]
-pub fn queue_stats(stats: &QueueStats, paused: &[Pause]) -> GetQueueStatsResponse {
+pub fn queue_stats(
+    stats: &QueueStats,
+    paused: &[Pause],
+    reached: &[Reached],
+) -> GetQueueStatsResponse {
     let per_minute = |count: i64| count as f64 * 60.0 / RATE_WINDOW.as_secs_f64();
     let age = stats
         .oldest_waiting
@@ -235,5 +256,6 @@ pub fn queue_stats(stats: &QueueStats, paused: &[Pause]) -> GetQueueStatsRespons
             })
             .collect(),
         pauses: pauses(paused),
+        limits: reached.iter().map(limit).collect(),
     }
 }

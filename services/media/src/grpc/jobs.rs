@@ -104,8 +104,9 @@ impl JobService for JobGrpc {
         request: Request<GetQueueStatsRequest>,
     ) -> Result<Response<GetQueueStatsResponse>, Status> {
         let tenant = request::tenant(&request)?;
-        let (stats, pauses) = self.0.queue_stats(tenant).await?;
-        Ok(Response::new(answer::queue_stats(&stats, &pauses)))
+        let (stats, pauses, reached) = self.0.queue_stats(tenant).await?;
+        let answer = answer::queue_stats(&stats, &pauses, &reached);
+        Ok(Response::new(answer))
     }
 
     type WatchJobStream = BoxStream<'static, Result<WatchJobResponse, Status>>;

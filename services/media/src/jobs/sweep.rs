@@ -8,11 +8,14 @@ use std::{sync::Arc, time::Duration};
 use futures::{StreamExt as _, TryStreamExt as _};
 use mediamesh_blob::ObjectInfo;
 use mediamesh_proto::time::now_micros;
-use mediamesh_store::job::{Job, Progress, Sweep};
+use mediamesh_store::{
+    job::{Job, JobKind, Progress, Sweep},
+    limit::{Bound, Reached},
+};
 use tokio::time::interval;
 
 use super::{Context, Failure};
-use crate::metrics::StateLabels;
+use crate::metrics::{LimitLabels, StateLabels};
 
 /// Keys asked about in one statement.
 const BATCH: usize = 500;
@@ -38,6 +41,10 @@ pub(super) async fn leases(context: Arc<Context>) {
                 "rescuing jobs failed"
             ),
         }
+        let limits = context.options.worker.limits.claim();
+        if let Ok(reached) = context.jobs.reached_limits(None, limits).await {
+            held_back(&context, &reached);
+        }
         if let Ok(stats) = context.jobs.queue_stats(None).await {
             let depth = [
                 ("waiting", stats.waiting),
@@ -56,6 +63,23 @@ pub(super) async fn leases(context: Arc<Context>) {
                     .set(count);
             }
         }
+    }
+}
+
+/// Shows which limits hold jobs back, and nothing of those that do not any more.
+fn held_back(context: &Context, reached: &[Reached]) {
+    let gauges = &context.metrics.held_back;
+    gauges.clear();
+    for limit in reached {
+        let labels = LimitLabels {
+            tenants: limit.scope.tenant.map_or("all", |_| "one"),
+            kind: limit.scope.kind.map_or("all", JobKind::name),
+            bound: match limit.bound {
+                Bound::Running => "running",
+                Bound::Starts => "starts",
+            },
+        };
+        gauges.get_or_create(&labels).inc_by(limit.held_back);
     }
 }
 

@@ -155,7 +155,7 @@ async fn claim(
         let limit = i64::try_from(free.len()).unwrap_or(i64::MAX);
         let jobs: Vec<Job> = match context
             .jobs
-            .claim_within(&worker, options.lease(), limit, options.claim_limits())
+            .claim_within(&worker, options.lease(), limit, options.limits.claim())
             .await
         {
             Ok(jobs) => jobs,

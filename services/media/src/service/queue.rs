@@ -6,6 +6,7 @@ use futures::{Stream, stream};
 use mediamesh_proto::{JobId, TenantId, time::now_micros};
 use mediamesh_store::{
     job::{Job, JobFilter, JobKind, JobState, Pause, QueueStats, Turned},
+    limit::Reached,
     schedule::Schedule,
 };
 use tokio::time::Instant;
@@ -142,10 +143,16 @@ impl Service {
             .collect())
     }
 
-    /// Counts the tenant's jobs, and tells what is paused.
-    pub async fn queue_stats(&self, tenant: TenantId) -> Result<(QueueStats, Vec<Pause>)> {
+    /// Counts the tenant's jobs, and tells what is paused and what is held back by limits.
+    pub async fn queue_stats(
+        &self,
+        tenant: TenantId,
+    ) -> Result<(QueueStats, Vec<Pause>, Vec<Reached>)> {
         let stats = self.jobs.queue_stats(Some(tenant)).await?;
-        Ok((stats, self.jobs.pauses(tenant).await?))
+        let pauses = self.jobs.pauses(tenant).await?;
+        let limits = self.options.worker.limits.claim();
+        let reached = self.jobs.reached_limits(Some(tenant), limits).await?;
+        Ok((stats, pauses, reached))
     }
 }
 

@@ -243,3 +243,44 @@ async fn what_is_scheduled_is_done_at_its_times_and_its_outcome_is_told() {
     let refusal = rig.jobs.clone().create_job(wanted).await;
     refused(refusal, ErrorReason::InvalidField);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_limit_is_kept_and_it_is_told_what_it_holds_back() {
+    let mut options = quick();
+    options.worker.concurrency = 4;
+    options.worker.limits.process_media.max_running_per_tenant = 1;
+    let rig = Rig::working(options).await;
+    rig.seen.embedding_hangs.store(true, Ordering::SeqCst);
+    let mut items = Vec::new();
+    for index in 0..3 {
+        let mut bytes = photo("cat.jpg");
+        bytes.push(index);
+        let stored = rig.upload("cat.jpg", bytes).await.unwrap();
+        items.push(stored.media_item.unwrap().id);
+    }
+    rig.until("one waits for a model", async || hangs(&rig) == 1)
+        .await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let told = stats(&rig).await;
+    assert_eq!((told.active, told.waiting), (1, 2));
+    let limit = &told.limits[0];
+    assert_eq!(told.limits.len(), 1);
+    assert_eq!(
+        (limit.scope(), limit.kind(), limit.bound()),
+        (Scope::Tenant, job::Kind::ProcessMedia, Bound::Running)
+    );
+    assert_eq!((limit.limit, limit.held_back_count), (1, 2));
+    let gauge = "mediamesh_media_queue_held_back_jobs{tenants=\"one\",kind=\"process_media\",bound=\"running\"} 2";
+    rig.until("the gauge shows it", async || {
+        rig.metrics.encode().contains(gauge)
+    })
+    .await;
+    rig.seen.embedding_hangs.store(false, Ordering::SeqCst);
+    for item in items {
+        assert_eq!(rig.settled(&item).await.state(), State::Ready);
+    }
+    rig.until("nothing is held back any more", async || {
+        stats(&rig).await.limits.is_empty() && !rig.metrics.encode().contains("held_back_jobs{")
+    })
+    .await;
+}

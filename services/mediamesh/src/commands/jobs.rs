@@ -5,10 +5,11 @@ use mediamesh_mesh::Channel;
 use mediamesh_proto::{
     media::v1::{
         CancelJobRequest, GetQueueStatsRequest, GetQueueStatsResponse, Job, ListJobsRequest,
-        ListSchedulesRequest, PauseQueueRequest, QueuePause, ResumeQueueRequest,
+        ListSchedulesRequest, PauseQueueRequest, QueueLimit, QueuePause, ResumeQueueRequest,
         RetryFailedJobsRequest, RetryJobRequest, Schedule, WatchJobRequest,
         job::{Kind, State},
         job_service_client::JobServiceClient,
+        queue_limit::{Bound, Scope},
     },
     pbjson_types::Timestamp,
     time::{now_micros, timestamp},
@@ -265,6 +266,29 @@ fn print_stats(stats: &GetQueueStatsResponse) {
     }
     say(&rows.to_string());
     say(&pauses(&stats.pauses));
+    for limit in &stats.limits {
+        say(&held_back(limit));
+    }
+}
+
+fn held_back(limit: &QueueLimit) -> String {
+    let whose = match limit.scope() {
+        Scope::All => "of all tenants",
+        Scope::Tenant | Scope::Unspecified => "of this tenant",
+    };
+    let kind = match limit.kind() {
+        Kind::Unspecified => "jobs".to_owned(),
+        kind => format!("{} jobs", kind_name(kind)),
+    };
+    let (value, waiting) = (limit.limit, limit.held_back_count);
+    match limit.bound() {
+        Bound::StartsPerMinute => {
+            format!("limited: {value} {kind} {whose} start in a minute; {waiting} wait")
+        }
+        Bound::Running | Bound::Unspecified => {
+            format!("limited: {value} {kind} {whose} run at once; {waiting} wait")
+        }
+    }
 }
 
 fn pauses(pauses: &[QueuePause]) -> String {

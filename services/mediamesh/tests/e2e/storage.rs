@@ -183,7 +183,10 @@ async fn a_restart_of_the_bucket_needs_no_restart_of_ours() -> Result<()> {
 async fn what_a_killed_upload_left_is_swept() -> Result<()> {
     let server = S3::start()?;
     let mut launcher = on(&server)
-        .env("MEDIAMESH_MEDIA__WORKER__SWEEP_INTERVAL_SECS", "1")
+        .env(
+            "MEDIAMESH_MEDIA__WORKER__SCHEDULES__SWEEP_BLOBS__CRON",
+            "* * * * * *",
+        )
         .env("MEDIAMESH_MEDIA__WORKER__JOB_TIMEOUT_SECS", "3")
         .env("MEDIAMESH_MEDIA__WORKER__ORPHAN_AGE_SECS", "4");
     let mesh = launcher.start().await?;
