@@ -21,12 +21,13 @@ use mediamesh_mesh::{
 use mediamesh_proto::{
     ApiKeyId, ApiKeySecret, ErrorReason,
     media::v1::{
-        CancelJobRequest, CancelJobResponse, CreateJobRequest, CreateJobResponse, GetJobRequest,
-        GetJobResponse, GetQueueStatsRequest, GetQueueStatsResponse, Job, ListJobsRequest,
-        ListJobsResponse, ListSchedulesRequest, ListSchedulesResponse, PauseQueueRequest,
-        PauseQueueResponse, ResumeQueueRequest, ResumeQueueResponse, RetryFailedJobsRequest,
-        RetryFailedJobsResponse, RetryJobRequest, RetryJobResponse, WatchJobRequest,
-        WatchJobResponse,
+        CancelJobRequest, CancelJobResponse, CreateJobRequest, CreateJobResponse,
+        CreateJobTreeRequest, CreateJobTreeResponse, GetJobRequest, GetJobResponse,
+        GetJobTreeRequest, GetJobTreeResponse, GetQueueStatsRequest, GetQueueStatsResponse, Job,
+        ListJobsRequest, ListJobsResponse, ListSchedulesRequest, ListSchedulesResponse,
+        PauseQueueRequest, PauseQueueResponse, ResumeQueueRequest, ResumeQueueResponse,
+        RetryFailedJobsRequest, RetryFailedJobsResponse, RetryJobRequest, RetryJobResponse,
+        WatchJobRequest, WatchJobResponse,
         job_service_client::JobServiceClient,
         job_service_server::{JobService, JobServiceServer},
     },
@@ -120,6 +121,20 @@ impl JobService for WhoAmI {
         &self,
         _: Request<ListJobsRequest>,
     ) -> Result<Response<ListJobsResponse>, Status> {
+        Err(Status::unimplemented("fake"))
+    }
+
+    async fn create_job_tree(
+        &self,
+        _: Request<CreateJobTreeRequest>,
+    ) -> Result<Response<CreateJobTreeResponse>, Status> {
+        Err(Status::unimplemented("fake"))
+    }
+
+    async fn get_job_tree(
+        &self,
+        _: Request<GetJobTreeRequest>,
+    ) -> Result<Response<GetJobTreeResponse>, Status> {
         Err(Status::unimplemented("fake"))
     }
 

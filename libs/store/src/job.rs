@@ -74,6 +74,8 @@ pub enum JobState {
     Failed = 4,
     /// Cancelled.
     Cancelled = 5,
+    /// Waits for other jobs.
+    Blocked = 6,
 }
 
 impl JobState {
@@ -86,7 +88,14 @@ impl JobState {
             Self::Succeeded => "succeeded",
             Self::Failed => "failed",
             Self::Cancelled => "cancelled",
+            Self::Blocked => "blocked",
         }
+    }
+
+    /// Whether nothing more becomes of a job by itself.
+    #[must_use]
+    pub fn has_ended(self) -> bool {
+        matches!(self, Self::Succeeded | Self::Failed | Self::Cancelled)
     }
 
     /// The state of a number.
@@ -98,6 +107,7 @@ impl JobState {
             Self::Succeeded,
             Self::Failed,
             Self::Cancelled,
+            Self::Blocked,
         ];
         all.into_iter().find(|state| *state as i16 == number)
     }
@@ -144,6 +154,12 @@ pub struct NewJob {
     pub traceparent: String,
     /// The tick of a schedule that queues it.
     pub tick: Option<Tick>,
+    /// The tree it is a step of.
+    pub tree_id: Option<JobId>,
+    /// Name in the tree.
+    pub step: String,
+    /// Other steps of the tree that must have succeeded before it starts.
+    pub needs: Vec<JobId>,
 }
 
 impl NewJob {
@@ -162,6 +178,9 @@ impl NewJob {
             media_item_id: None,
             traceparent: String::new(),
             tick: None,
+            tree_id: None,
+            step: String::new(),
+            needs: Vec::new(),
         }
     }
 }
@@ -235,6 +254,19 @@ pub struct Job {
     pub end_time: Option<i64>,
     /// The tick of a schedule that queued it.
     pub tick: Option<Tick>,
+    /// The tree it is a step of.
+    pub tree_id: Option<JobId>,
+    /// Name in the tree.
+    pub step: String,
+}
+
+/// A job of a tree, and those it needs.
+#[derive(Debug, Clone)]
+pub struct Step {
+    /// The job.
+    pub job: Job,
+    /// Jobs that must have succeeded before it starts.
+    pub needs: Vec<JobId>,
 }
 
 /// The right to write a job's result.
@@ -244,6 +276,8 @@ pub struct Lease {
     pub job_id: JobId,
     /// Fencing token of the claim.
     pub token: i64,
+    /// Whose tree the job is a step of, if it is: others may wait for its end.
+    pub tree: Option<TenantId>,
 }
 
 impl Job {
@@ -253,6 +287,7 @@ impl Job {
         Lease {
             job_id: self.id,
             token: self.lease_token,
+            tree: self.tree_id.map(|_| self.tenant_id),
         }
     }
 }
@@ -318,6 +353,8 @@ pub struct QueueStats {
     pub cancelled: i64,
     /// Wait for a later time.
     pub delayed: i64,
+    /// Wait for other jobs.
+    pub blocked: i64,
     /// Run under a lease that ended: their worker gives no sign of life.
     pub stalled: i64,
     /// Succeeded within [`RATE_WINDOW`].
@@ -336,6 +373,13 @@ pub trait JobStore: ScheduleStore {
     /// Queues a job; answers the id of the one that stands for it already, if any: because it waits
     /// under the same unique key, or was queued within the same period.
     async fn enqueue(&self, job: NewJob) -> Result<JobId>;
+
+    /// Queues jobs in one transaction; nothing stands for one of them, whatever its keys. Those that
+    /// need others must be among these, without cycles.
+    async fn enqueue_all(&self, jobs: Vec<NewJob>) -> Result<()>;
+
+    /// Reads up to `limit` jobs of a tree: those queued as its steps, or a job and what it queued.
+    async fn tree(&self, tenant: TenantId, tree: JobId, limit: i64) -> Result<Vec<Step>>;
 
     /// Tells workers, of this process and of others on this database, that there may be something
     /// to claim. Those who miss it find it when they look by themselves.
@@ -389,7 +433,7 @@ pub trait JobStore: ScheduleStore {
     /// Errors: `LeaseLost`.
     async fn hand_back(&self, lease: &Lease) -> Result<()>;
 
-    /// Ends a job with failure: it becomes a dead letter.
+    /// Ends a job with failure: it becomes a dead letter, and what needs it is cancelled.
     ///
     /// Errors: `LeaseLost`.
     async fn fail(&self, lease: &Lease, error: &str) -> Result<()>;
@@ -408,6 +452,8 @@ pub trait JobStore: ScheduleStore {
     async fn cancel_job(&self, tenant: TenantId, id: JobId) -> Result<Option<Turned>>;
 
     /// Queues a dead letter or a cancelled job again, with all its attempts; `None` if there is none.
+    /// What was cancelled because it needs the job waits again; that itself can be queued by no other
+    /// way.
     async fn requeue_job(&self, tenant: TenantId, id: JobId) -> Result<Option<Turned>>;
 
     /// Queues up to `limit` dead letters again, oldest first; answers how many.

@@ -48,6 +48,8 @@ mod schema;
 mod search;
 #[cfg(test)]
 mod tests;
+#[path = "sql/trees.rs"]
+mod trees;
 #[path = "sql/users.rs"]
 mod users;
 

@@ -11,6 +11,7 @@
 //! - [`users`]: what users have stored
 //! - [`schedule`]: when periodic jobs are due
 //! - [`limits`]: how many jobs may run and how often they may start
+//! - [`tree`]: steps that need each other, and one status for them
 //! - [`words`]: what the full text knows about a picture beyond its name
 //! - [`error`]: what can go wrong
 //! - [`metrics`]: every metric of the crate
@@ -26,6 +27,7 @@ pub mod metrics;
 pub mod options;
 pub mod schedule;
 pub mod service;
+pub mod tree;
 pub mod upload;
 pub mod users;
 pub mod words;

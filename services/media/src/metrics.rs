@@ -62,8 +62,8 @@ pub struct LimitLabels {
 /// Label of the queue's depth.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct StateLabels {
-    /// `waiting`, `active`, `delayed`, `completed`, `failed`, `cancelled` or `stalled`; what stalls is
-    /// active as well.
+    /// `waiting`, `active`, `delayed`, `blocked`, `completed`, `failed`, `cancelled` or `stalled`; what
+    /// stalls is active as well.
     pub state: &'static str,
 }
 

@@ -205,6 +205,16 @@ pub(crate) enum Jobs {
         #[command(flatten)]
         endpoint: Endpoint,
     },
+    /// Show the steps of a tree of jobs with one status, or a job and what it queued itself.
+    Tree {
+        /// Id of the tree, or of a job.
+        id: String,
+        /// Print as JSON.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        endpoint: Endpoint,
+    },
     /// Cancel a job that waits or runs.
     Cancel {
         /// Id of the job, as listed.
@@ -292,6 +302,8 @@ pub(crate) enum JobStateArg {
     Failed,
     /// Cancelled.
     Cancelled,
+    /// Waits for other steps of its tree.
+    Blocked,
 }
 
 #[derive(Debug, Subcommand)]

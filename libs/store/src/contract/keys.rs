@@ -105,8 +105,9 @@ async fn tenants_are_added_and_known() {
 }
 
 /// Methods that work over all tenants, and why they must.
-const OVER_ALL_TENANTS: [(&str, &str); 21] = [
+const OVER_ALL_TENANTS: [(&str, &str); 22] = [
     ("enqueue", "the job names its tenant"),
+    ("enqueue_all", "the jobs name their tenant"),
     ("insert_item", "the item names its tenant"),
     ("insert_key", "the key names its tenant"),
     ("find_key", "finds out the tenant of a caller"),

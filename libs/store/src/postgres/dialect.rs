@@ -11,7 +11,8 @@ pub(super) use super::partitions::{make_log_partitions, take_log_partitions};
 use super::{
     Connection,
     filter::{Bind, Sql},
-    schema::media_items::dsl as m,
+    rows::NewJobRow,
+    schema::{media_items::dsl as m, processing_jobs::dsl as j},
     search::key,
     types::raw,
     words::{self, Document, rank},
@@ -91,6 +92,22 @@ async fn lock(conn: &mut Connection, name: String) -> Result<()> {
 /// Makes claims take turns until the end of this transaction.
 pub(super) async fn lock_claims(conn: &mut Connection) -> Result<()> {
     lock(conn, "claim".to_owned()).await
+}
+
+/// Rows in one statement: PostgreSQL takes 65535 values, and a row has about twenty.
+const MOST_ROWS: usize = 1_000;
+
+/// Inserts jobs, many with one statement.
+pub(super) async fn insert_jobs(conn: &mut Connection, mut rows: Vec<NewJobRow>) -> Result<()> {
+    while !rows.is_empty() {
+        let rest = rows.split_off(rows.len().min(MOST_ROWS));
+        diesel::insert_into(j::processing_jobs)
+            .values(rows)
+            .execute(conn)
+            .await?;
+        rows = rest;
+    }
+    Ok(())
 }
 
 /// Brings the full text of an item up to date.

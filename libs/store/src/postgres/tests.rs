@@ -38,6 +38,8 @@ mod search;
 #[path = "../contract/slow.rs"]
 mod slow;
 mod stop;
+#[path = "../contract/trees.rs"]
+mod trees;
 #[path = "../contract/users.rs"]
 mod users;
 mod vectors;

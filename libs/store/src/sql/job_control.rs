@@ -13,6 +13,7 @@ use super::{
     media_write,
     rows::{JobRow, order_key},
     schema::{job_pauses::dsl as p, processing_jobs::dsl as j},
+    trees,
     types::{Id, raw},
 };
 use crate::{
@@ -49,7 +50,7 @@ pub(super) async fn cancel(
     let live = j::processing_jobs
         .filter(j::tenant_id.eq(raw(tenant.0)))
         .filter(j::id.eq(raw(id.0)))
-        .filter(j::state.eq_any([JobState::Queued as i16, JobState::Running as i16]));
+        .filter(j::state.eq_any(LIVE));
     let row: Option<JobRow> = diesel::update(live)
         .set((
             // not running any more, so its lease is lost and its result refused
@@ -70,6 +71,10 @@ pub(super) async fn cancel(
         }));
     };
     let job = Job::try_from(row)?;
+    if job.tree_id.is_some() {
+        let why = format!("a step it needs was cancelled, job {id}");
+        trees::cancel_dependants(conn, tenant, id, &why).await?;
+    }
     if let (JobKind::ProcessMedia, Some(item)) = (job.kind, job.media_item_id) {
         let reason = reason_name(ErrorReason::Cancelled);
         media_write::fail_unfinished(conn, tenant, item, reason, "its processing was cancelled")
@@ -78,11 +83,19 @@ pub(super) async fn cancel(
     Ok(Some(Turned::Done(job)))
 }
 
+/// States of jobs that can be cancelled.
+const LIVE: [i16; 3] = [
+    JobState::Queued as i16,
+    JobState::Running as i16,
+    JobState::Blocked as i16,
+];
+
 pub(super) async fn requeue(
     conn: &mut Connection,
     tenant: TenantId,
     id: JobId,
 ) -> Result<Option<Turned>> {
+    dialect::lock_tenant(conn, tenant).await?;
     let Some(job) = as_it_is(conn, tenant, id).await? else {
         return Ok(None);
     };
@@ -91,8 +104,11 @@ pub(super) async fn requeue(
             let ids = [raw(id.0)];
             queue_again(conn, &ids, job.priority).await?.pop()
         }
-        JobState::Queued | JobState::Running | JobState::Succeeded => None,
+        JobState::Queued | JobState::Running | JobState::Succeeded | JobState::Blocked => None,
     };
+    if again.as_ref().is_some_and(|job| job.tree_id.is_some()) {
+        trees::revive(conn, tenant, id).await?;
+    }
     Ok(Some(match again {
         Some(job) => Turned::Done(job),
         None => Turned::Unfit(job),
@@ -105,7 +121,9 @@ async fn queue_again(conn: &mut Connection, ids: &[Id], priority: i16) -> Result
     let ended = j::processing_jobs
         .filter(j::id.eq_any(ids))
         // another may have been faster
-        .filter(j::state.eq_any([JobState::Failed as i16, JobState::Cancelled as i16]));
+        .filter(j::state.eq_any([JobState::Failed as i16, JobState::Cancelled as i16]))
+        // what it needs has not succeeded: it waits again when that does
+        .filter(j::unmet_needs.le(0));
     let rows: Vec<JobRow> = diesel::update(ended)
         .set((
             j::state.eq(JobState::Queued as i16),
@@ -130,6 +148,7 @@ pub(super) async fn requeue_failed(
     kind: Option<JobKind>,
     limit: i64,
 ) -> Result<u64> {
+    dialect::lock_tenant(conn, tenant).await?;
     let mut letters = j::processing_jobs
         .filter(j::tenant_id.eq(raw(tenant.0)))
         .filter(j::state.eq(JobState::Failed as i16))
@@ -148,7 +167,11 @@ pub(super) async fn requeue_failed(
     for priority in priorities {
         let same = letters.iter().filter(|(_, other)| *other == priority);
         let ids: Vec<Id> = same.map(|(id, _)| id.to_owned()).collect();
-        count += queue_again(conn, &ids, priority).await?.len() as u64;
+        let again = queue_again(conn, &ids, priority).await?;
+        count += again.len() as u64;
+        for job in again.iter().filter(|job| job.tree_id.is_some()) {
+            trees::revive(conn, tenant, job.id).await?;
+        }
     }
     Ok(count)
 }
@@ -218,6 +241,12 @@ pub(super) async fn sweep(conn: &mut Connection, sweep: Sweep, now: i64) -> Resu
     let mut full = Sql::new("DELETE FROM job_rates");
     full.push(" WHERE full_time < ?", [Bind::Long(now)]);
     full.execute(conn).await?;
+    let mut needs = Sql::new("DELETE FROM job_needs WHERE NOT EXISTS (");
+    needs.push(
+        "SELECT 1 FROM processing_jobs j WHERE j.id = job_needs.job_id)",
+        [],
+    );
+    needs.execute(conn).await?;
     let mut sql = Sql::new("DELETE FROM processing_jobs WHERE id IN (");
     sql.push("SELECT j.id FROM processing_jobs j WHERE (", []);
     let before = [

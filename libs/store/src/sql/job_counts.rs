@@ -68,6 +68,7 @@ pub(super) async fn of(conn: &mut Connection, tenant: Option<TenantId>) -> Resul
         failed: of(JobState::Failed),
         cancelled: of(JobState::Cancelled),
         delayed,
+        blocked: of(JobState::Blocked),
         stalled: stalled.first(conn).await?,
         succeeded_lately: ended(JobState::Succeeded),
         failed_lately: ended(JobState::Failed),

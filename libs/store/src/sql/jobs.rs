@@ -17,13 +17,14 @@ use super::{
     job_control, job_counts,
     rows::{JobRow, NewJobRow, micros},
     schema::processing_jobs::dsl as j,
+    trees,
     types::{Id, raw, uuid},
 };
 use crate::{
     error::{Error, Result},
     job::{
         Job, JobFilter, JobKind, JobState, JobStore, Lease, NewJob, Pause, Progress, QueueStats,
-        Sweep, Turned, UniquePeriod,
+        Step, Sweep, Turned, UniquePeriod,
     },
     limit::{ClaimLimits, Reached},
 };
@@ -126,7 +127,13 @@ impl End {
 }
 
 /// Ends or re-queues a job whose lease holds.
+///
+/// A step of a tree takes along those that wait for it.
 pub(super) async fn settle(conn: &mut Connection, lease: Lease, end: End) -> Result<()> {
+    if let Some(tenant) = lease.tree {
+        dialect::lock_tenant(conn, tenant).await?;
+    }
+    let (state, why) = (end.state, end.error.clone());
     let ended = (end.state != JobState::Queued).then(now_micros);
     let settled = diesel::update(held!(lease)).set((
         j::state.eq(end.state as i16),
@@ -140,7 +147,15 @@ pub(super) async fn settle(conn: &mut Connection, lease: Lease, end: End) -> Res
         (end.state == JobState::Succeeded).then(|| j::progress_current.eq(j::progress_total)),
         end.undone.then(|| j::attempts.eq(j::attempts - 1)),
     ));
-    kept(lease, settled.execute(conn).await?)
+    kept(lease, settled.execute(conn).await?)?;
+    match (lease.tree, state) {
+        (Some(tenant), JobState::Succeeded) => trees::release(conn, tenant, lease.job_id).await,
+        (Some(tenant), JobState::Failed) => {
+            let why = format!("a step it needs failed, job {}: {why}", lease.job_id);
+            trees::cancel_dependants(conn, tenant, lease.job_id, &why).await
+        }
+        _ => Ok(()),
+    }
 }
 
 #[async_trait]
@@ -149,6 +164,22 @@ impl JobStore for Store {
         self.db
             .write("enqueue_job", |conn| {
                 Box::pin(enqueue(conn, job, now_micros()))
+            })
+            .await
+    }
+
+    async fn enqueue_all(&self, jobs: Vec<NewJob>) -> Result<()> {
+        self.db
+            .write("enqueue_jobs", |conn| {
+                Box::pin(trees::insert(conn, jobs, now_micros()))
+            })
+            .await
+    }
+
+    async fn tree(&self, tenant: TenantId, tree: JobId, limit: i64) -> Result<Vec<Step>> {
+        self.db
+            .read("job_tree", move |conn| {
+                Box::pin(trees::steps(conn, tenant, tree, limit))
             })
             .await
     }

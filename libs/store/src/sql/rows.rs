@@ -7,7 +7,7 @@ use mediamesh_proto::{JobId, MediaItemId, TenantId};
 
 use super::{
     filter::Bind,
-    schema::{media_items, processing_jobs, renditions},
+    schema::{job_needs, media_items, processing_jobs, renditions},
     types::{Id, raw, uuid},
 };
 use crate::{
@@ -238,6 +238,8 @@ pub(super) struct JobRow {
     end_time: Option<i64>,
     schedule: Option<String>,
     schedule_time: Option<i64>,
+    tree_id: Option<Id>,
+    step: String,
 }
 
 impl TryFrom<JobRow> for Job {
@@ -272,6 +274,8 @@ impl TryFrom<JobRow> for Job {
                 .schedule
                 .zip(row.schedule_time)
                 .map(|(schedule, time)| Tick { schedule, time }),
+            tree_id: row.tree_id.map(|id| uuid(&id).map(JobId)).transpose()?,
+            step: row.step,
         })
     }
 }
@@ -296,6 +300,17 @@ pub(super) struct NewJobRow {
     create_time: i64,
     schedule: Option<String>,
     schedule_time: Option<i64>,
+    tree_id: Option<Id>,
+    step: String,
+    unmet_needs: i32,
+}
+
+#[derive(Insertable)]
+#[diesel(table_name = job_needs)]
+pub(super) struct NewNeedRow {
+    pub(super) tenant_id: Id,
+    pub(super) needed_id: Id,
+    pub(super) job_id: Id,
 }
 
 /// Where a job stands in the queue that comes in now.
@@ -319,7 +334,10 @@ impl NewJobRow {
             id: raw(job.id.0),
             tenant_id: raw(job.tenant_id.0),
             kind: job.kind as i16,
-            state: JobState::Queued as i16,
+            state: match job.needs.is_empty() {
+                true => JobState::Queued as i16,
+                false => JobState::Blocked as i16,
+            },
             priority: job.priority,
             order_key: order_key(job.priority, now),
             run_after: now,
@@ -333,6 +351,9 @@ impl NewJobRow {
             create_time: now,
             schedule,
             schedule_time,
+            tree_id: job.tree_id.map(|id| raw(id.0)),
+            step: job.step,
+            unmet_needs: i32::try_from(job.needs.len()).unwrap_or(i32::MAX),
         }
     }
 }

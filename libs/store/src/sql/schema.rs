@@ -142,6 +142,9 @@ diesel::table! {
         progress_total -> BigInt,
         schedule -> Nullable<Text>,
         schedule_time -> Nullable<BigInt>,
+        tree_id -> Nullable<SqlId>,
+        step -> Text,
+        unmet_needs -> Integer,
     }
 }
 
@@ -154,6 +157,17 @@ diesel::table! {
         kind -> SmallInt,
         until_time -> Nullable<BigInt>,
         create_time -> BigInt,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+    use super::{SqlId, SqlVector};
+
+    job_needs (tenant_id, needed_id, job_id) {
+        tenant_id -> SqlId,
+        needed_id -> SqlId,
+        job_id -> SqlId,
     }
 }
 
@@ -226,6 +240,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     media_embeddings,
     processing_jobs,
     job_pauses,
+    job_needs,
     job_schedules,
     api_keys,
 );

@@ -9,6 +9,8 @@ use mediamesh_proto::TenantId;
 
 use super::{
     filter::{Bind, Sql},
+    rows::NewJobRow,
+    schema::processing_jobs::dsl as j,
     search::key,
 };
 use crate::{
@@ -57,6 +59,17 @@ pub(super) async fn lock_unique(_: &mut Connection, _: TenantId, _: &str) -> Res
 /// Makes claims take turns, as all writes do here.
 #[expect(clippy::unused_async)]
 pub(super) async fn lock_claims(_: &mut Connection) -> Result<()> {
+    Ok(())
+}
+
+/// Inserts jobs. This backend takes one row at a time, by a statement that is prepared once.
+pub(super) async fn insert_jobs(conn: &mut Connection, rows: Vec<NewJobRow>) -> Result<()> {
+    for row in rows {
+        diesel::insert_into(j::processing_jobs)
+            .values(row)
+            .execute(conn)
+            .await?;
+    }
     Ok(())
 }
 

@@ -147,6 +147,7 @@ pub fn folder(folder: media::Folder) -> Folder {
 /// A job.
 #[must_use]
 pub fn job(job: job::Job) -> Job {
+    let tree_id = job.tree_id.map(|id| id.to_string());
     let (schedule, schedule_time) = job.tick.map(|tick| (tick.schedule, tick.time)).unzip();
     Job {
         id: job.id.to_string(),
@@ -172,6 +173,8 @@ pub fn job(job: job::Job) -> Job {
         end_time: job.end_time.map(timestamp),
         schedule: schedule.unwrap_or_default(),
         schedule_time: schedule_time.map(timestamp),
+        job_tree_id: tree_id.unwrap_or_default(),
+        step: job.step,
     }
 }
 
@@ -257,5 +260,6 @@ pub fn queue_stats(
             .collect(),
         pauses: pauses(paused),
         limits: reached.iter().map(limit).collect(),
+        blocked: stats.blocked,
     }
 }

@@ -245,8 +245,8 @@ fn period(request: &CreateJobRequest, v: &mut Violations) -> Option<UniquePeriod
     })
 }
 
-fn priority(priority: i32, v: &mut Violations) -> i16 {
-    v.check(!(0..=9).contains(&priority), "priority", || {
+pub(super) fn priority(priority: i32, field: &str, v: &mut Violations) -> i16 {
+    v.check(!(0..=9).contains(&priority), field, || {
         "must lie between 1 and 9, or be 0 for 5".to_owned()
     });
     match i16::try_from(priority) {
@@ -385,7 +385,10 @@ pub fn create_job(request: &CreateJobRequest) -> Result<Wanted> {
     let mut violations = Violations::new();
     let v = &mut violations;
     let item = v.take("media_item_id", request.media_item_id.parse());
-    let (priority, period) = (priority(request.priority, v), period(request, v));
+    let (priority, period) = (
+        priority(request.priority, "priority", v),
+        period(request, v),
+    );
     violations.finish()?;
     let item = match item {
         Some(item) => item,

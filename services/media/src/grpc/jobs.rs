@@ -4,12 +4,13 @@ use futures::{StreamExt as _, stream::BoxStream};
 use mediamesh_proto::{
     Violations,
     media::v1::{
-        CancelJobRequest, CancelJobResponse, CreateJobRequest, CreateJobResponse, GetJobRequest,
-        GetJobResponse, GetQueueStatsRequest, GetQueueStatsResponse, ListJobsRequest,
-        ListJobsResponse, ListSchedulesRequest, ListSchedulesResponse, PauseQueueRequest,
-        PauseQueueResponse, ResumeQueueRequest, ResumeQueueResponse, RetryFailedJobsRequest,
-        RetryFailedJobsResponse, RetryJobRequest, RetryJobResponse, WatchJobRequest,
-        WatchJobResponse, job_service_server::JobService,
+        CancelJobRequest, CancelJobResponse, CreateJobRequest, CreateJobResponse,
+        CreateJobTreeRequest, CreateJobTreeResponse, GetJobRequest, GetJobResponse,
+        GetJobTreeRequest, GetJobTreeResponse, GetQueueStatsRequest, GetQueueStatsResponse,
+        ListJobsRequest, ListJobsResponse, ListSchedulesRequest, ListSchedulesResponse,
+        PauseQueueRequest, PauseQueueResponse, ResumeQueueRequest, ResumeQueueResponse,
+        RetryFailedJobsRequest, RetryFailedJobsResponse, RetryJobRequest, RetryJobResponse,
+        WatchJobRequest, WatchJobResponse, job_service_server::JobService,
     },
 };
 use prost::Message as _;
@@ -17,7 +18,7 @@ use tonic::{Request, Response, Status};
 
 use super::{JobGrpc, items::scope};
 use crate::{
-    convert::{answer, request},
+    convert::{answer, request, tree},
     error::Error,
 };
 
@@ -34,6 +35,31 @@ impl JobService for JobGrpc {
         Ok(Response::new(CreateJobResponse {
             job_id: id.to_string(),
             job: Some(answer::job(job)),
+        }))
+    }
+
+    async fn create_job_tree(
+        &self,
+        request: Request<CreateJobTreeRequest>,
+    ) -> Result<Response<CreateJobTreeResponse>, Status> {
+        let tenant = request::tenant(&request)?;
+        let steps = tree::steps(request.get_ref())?;
+        let id = self.0.queue_tree(tenant, steps).await?;
+        let steps = self.0.tree(tenant, id).await?;
+        Ok(Response::new(CreateJobTreeResponse {
+            job_tree: Some(tree::job_tree(id, steps)),
+        }))
+    }
+
+    async fn get_job_tree(
+        &self,
+        request: Request<GetJobTreeRequest>,
+    ) -> Result<Response<GetJobTreeResponse>, Status> {
+        let tenant = request::tenant(&request)?;
+        let id = request::job_id(&request.get_ref().job_tree_id)?;
+        let steps = self.0.tree(tenant, id).await?;
+        Ok(Response::new(GetJobTreeResponse {
+            job_tree: Some(tree::job_tree(id, steps)),
         }))
     }
 

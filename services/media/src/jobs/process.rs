@@ -135,6 +135,7 @@ async fn embed_or_queue(
         priority,
     );
     follow_up.payload = embed::Payload::pixels(Vec::new());
+    as_step(&mut follow_up, job, "embed_pixels");
     or_queue(context, done, follow_up).await
 }
 
@@ -142,8 +143,15 @@ async fn embed_or_queue(
 async fn text_or_queue(context: &Context, job: &Job, item: &MediaItem) -> Result<(), Failure> {
     let done = embed::text(context, item.tenant_id, item.id).await;
     let priority = job.priority.max(BACKGROUND);
-    let follow_up = text_job(&context.options, job.tenant_id, item.id, priority);
+    let mut follow_up = text_job(&context.options, job.tenant_id, item.id, priority);
+    as_step(&mut follow_up, job, "embed_words");
     or_queue(context, done, follow_up).await
+}
+
+/// What takes over a part of a job is a step of its tree.
+fn as_step(follow_up: &mut NewJob, job: &Job, name: &str) {
+    follow_up.tree_id = Some(job.tree_id.unwrap_or(job.id));
+    follow_up.step = name.to_owned();
 }
 
 async fn or_queue(

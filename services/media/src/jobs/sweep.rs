@@ -54,6 +54,7 @@ pub(super) async fn leases(context: Arc<Context>) {
                 ("failed", stats.failed),
                 ("cancelled", stats.cancelled),
                 ("stalled", stats.stalled),
+                ("blocked", stats.blocked),
             ];
             for (state, count) in depth {
                 context

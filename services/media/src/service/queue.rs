@@ -1,20 +1,25 @@
 //! What callers and operators do with jobs.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use futures::{Stream, stream};
-use mediamesh_proto::{JobId, TenantId, time::now_micros};
+use mediamesh_proto::{JobId, MediaItemId, TenantId, time::now_micros};
 use mediamesh_store::{
-    job::{Job, JobFilter, JobKind, JobState, Pause, QueueStats, Turned},
+    job::{Job, JobFilter, JobKind, NewJob, Pause, QueueStats, Step, Turned},
     limit::Reached,
     schedule::Schedule,
 };
 use tokio::time::Instant;
 
-use super::{SYSTEM_TENANT, Service};
+use super::{SYSTEM_TENANT, Service, new_job};
 use crate::{
     error::{Error, Result},
     schedule::Ticks,
+    tree::{self, WantedStep},
 };
 
 /// Between two looks at a job that is watched.
@@ -29,6 +34,53 @@ impl Service {
             .get_job(tenant, id)
             .await?
             .ok_or(Error::JobNotFound { id })
+    }
+
+    /// Queues the steps of a tree; answers its id.
+    pub async fn queue_tree(&self, tenant: TenantId, steps: Vec<WantedStep>) -> Result<JobId> {
+        let mut items: Vec<_> = steps.iter().map(|step| step.item).collect();
+        items.sort_unstable_by_key(|item| item.0);
+        items.dedup();
+        let known = self.media.get_items(tenant, &items).await?;
+        let known: HashSet<MediaItemId> = known.into_iter().map(|item| item.id).collect();
+        if let Some(id) = items.into_iter().find(|item| !known.contains(item)) {
+            return Err(Error::ItemNotFound { id });
+        }
+        let ids: Vec<JobId> = steps.iter().map(|_| JobId::generate()).collect();
+        // the first step gives the tree its id, so that each is found by the other's
+        let tree_id = ids.first().copied().unwrap_or_else(JobId::generate);
+        let place: HashMap<&str, JobId> = steps
+            .iter()
+            .zip(&ids)
+            .map(|(step, id)| (step.name.as_str(), *id))
+            .collect();
+        let job = |(step, id): (&WantedStep, &JobId)| NewJob {
+            id: *id,
+            // twice the same step is meant so, and each has its own place
+            unique_key: None,
+            tree_id: Some(tree_id),
+            step: step.name.clone(),
+            needs: step
+                .needs
+                .iter()
+                .filter_map(|need| place.get(need.as_str()).copied())
+                .collect(),
+            ..new_job(&self.options, tenant, step.kind, step.item, step.priority)
+        };
+        let jobs = steps.iter().zip(&ids).map(job).collect();
+        self.jobs.enqueue_all(jobs).await?;
+        self.jobs.ring();
+        Ok(tree_id)
+    }
+
+    /// Reads the steps of a tree.
+    pub async fn tree(&self, tenant: TenantId, id: JobId) -> Result<Vec<Step>> {
+        let limit = i64::try_from(tree::MAX_STEPS).unwrap_or(i64::MAX);
+        let steps = self.jobs.tree(tenant, id, limit).await?;
+        match steps.is_empty() {
+            true => Err(Error::JobNotFound { id }),
+            false => Ok(steps),
+        }
     }
 
     /// Reads a page of jobs, newest first.
@@ -54,7 +106,7 @@ impl Service {
         let changes = stream::unfold(Some(first.clone()), move |told| {
             let service = Arc::clone(&service);
             async move {
-                let told = told.filter(|job| !has_ended(job))?;
+                let told = told.filter(|job| !job.state.has_ended())?;
                 match service.changed(tenant, told).await {
                     Ok(job) => Some((Ok(job.clone()), Some(job))),
                     Err(error) => Some((Err(error), None)),
@@ -154,10 +206,6 @@ impl Service {
         let reached = self.jobs.reached_limits(Some(tenant), limits).await?;
         Ok((stats, pauses, reached))
     }
-}
-
-fn has_ended(job: &Job) -> bool {
-    !matches!(job.state, JobState::Queued | JobState::Running)
 }
 
 fn turned(id: JobId, turned: Option<Turned>) -> Result<Job> {

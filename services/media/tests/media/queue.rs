@@ -6,10 +6,12 @@ use futures::TryStreamExt as _;
 use mediamesh_proto::{
     ErrorReason,
     media::v1::{
-        CancelJobRequest, CreateJobRequest, GetJobRequest, GetQueueStatsRequest,
-        GetQueueStatsResponse, Job, ListJobsRequest, ListSchedulesRequest, PauseQueueRequest,
-        ResumeQueueRequest, RetryFailedJobsRequest, RetryJobRequest, Schedule, WatchJobRequest,
-        job, media_item::State,
+        CancelJobRequest, CreateJobRequest, CreateJobTreeRequest, GetJobRequest, GetJobTreeRequest,
+        GetQueueStatsRequest, GetQueueStatsResponse, Job, JobStep, JobTree, ListJobsRequest,
+        ListSchedulesRequest, PauseQueueRequest, ResumeQueueRequest, RetryFailedJobsRequest,
+        RetryJobRequest, Schedule, WatchJobRequest, job,
+        media_item::State,
+        queue_limit::{Bound, Scope},
     },
     pbjson_types,
     time::{duration, micros, now_micros, timestamp},
@@ -249,6 +251,7 @@ async fn a_limit_is_kept_and_it_is_told_what_it_holds_back() {
     let mut options = quick();
     options.worker.concurrency = 4;
     options.worker.limits.process_media.max_running_per_tenant = 1;
+    options.worker.job_timeout_secs = 2;
     let rig = Rig::working(options).await;
     rig.seen.embedding_hangs.store(true, Ordering::SeqCst);
     let mut items = Vec::new();
@@ -281,6 +284,117 @@ async fn a_limit_is_kept_and_it_is_told_what_it_holds_back() {
     }
     rig.until("nothing is held back any more", async || {
         stats(&rig).await.limits.is_empty() && !rig.metrics.encode().contains("held_back_jobs{")
+    })
+    .await;
+}
+
+fn step(name: &str, kind: job::Kind, item: &str, needs: &[&str]) -> JobStep {
+    JobStep {
+        name: name.to_owned(),
+        kind: kind as i32,
+        media_item_id: item.to_owned(),
+        needs: needs.iter().map(|need| (*need).to_owned()).collect(),
+        priority: 0,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn steps_run_one_after_the_other_with_one_status() {
+    let mut rig = Rig::new(quick()).await;
+    let (item, _) = upload(&rig).await;
+    let [process, embed] = [job::Kind::ProcessMedia, job::Kind::EmbedMedia];
+    let steps = vec![
+        step("ready", embed, &item, &["embed", "words"]),
+        step("embed", embed, &item, &["probe"]),
+        step("words", embed, &item, &["probe"]),
+        step("probe", process, &item, &[]),
+    ];
+    let mut jobs = rig.jobs.clone();
+    let request = CreateJobTreeRequest { steps };
+    let tree = jobs.create_job_tree(request.clone()).await.unwrap();
+    let tree = tree.into_inner().job_tree.unwrap();
+    assert_eq!((tree.state(), tree.steps.len()), (job::State::Queued, 4));
+    assert_eq!(tree.progress, 0.0);
+    let of = |tree: &JobTree, name: &str| {
+        let found = tree.steps.iter().map(|step| step.job.clone().unwrap());
+        found.into_iter().find(|job| job.step == name).unwrap()
+    };
+    assert_eq!(of(&tree, "ready").state(), job::State::Blocked);
+    assert_eq!(of(&tree, "probe").state(), job::State::Queued);
+    assert_eq!(stats(&rig).await.blocked, 3);
+    rig.start();
+    watched(&rig, &of(&tree, "ready").id).await;
+    let request_tree = GetJobTreeRequest {
+        job_tree_id: tree.id.clone(),
+    };
+    let done = jobs.get_job_tree(request_tree).await.unwrap();
+    let done = done.into_inner().job_tree.unwrap();
+    assert_eq!((done.state(), done.progress), (job::State::Succeeded, 1.0));
+    assert_eq!(done.succeeded_count, 4);
+    let (first, last) = (of(&done, "probe"), of(&done, "ready"));
+    assert!(micros(&first.end_time.unwrap()) <= micros(&last.start_time.unwrap()));
+
+    let mut cycle = request.clone();
+    cycle.steps[3].needs.push("ready".to_owned());
+    let status = refused(jobs.create_job_tree(cycle).await, ErrorReason::InvalidField);
+    assert!(
+        format!("{status:?}").contains("wait for each other"),
+        "{status:?}"
+    );
+    let many = CreateJobTreeRequest {
+        steps: (0..65)
+            .map(|n| step(&n.to_string(), embed, &item, &[]))
+            .collect(),
+    };
+    let bad = CreateJobTreeRequest {
+        steps: vec![step("A b", job::Kind::SweepJobs, "no id", &["gone"])],
+    };
+    let none = CreateJobTreeRequest::default();
+    for request in [many, none, bad.clone()] {
+        refused(
+            jobs.create_job_tree(request).await,
+            ErrorReason::InvalidField,
+        );
+    }
+    let status = jobs.create_job_tree(bad).await.unwrap_err();
+    for field in ["name", "kind", "media_item_id", "needs"] {
+        let field = format!("steps[0].{field}");
+        assert!(
+            format!("{status:?}").contains(&field),
+            "{field}: {status:?}"
+        );
+    }
+    let unknown = "0190a5a5-0000-7000-8000-000000000000";
+    let nothing = CreateJobTreeRequest {
+        steps: vec![step("a", embed, unknown, &[])],
+    };
+    refused(
+        jobs.create_job_tree(nothing).await,
+        ErrorReason::MediaItemNotFound,
+    );
+    let nowhere = GetJobTreeRequest {
+        job_tree_id: unknown.to_owned(),
+    };
+    refused(jobs.get_job_tree(nowhere).await, ErrorReason::JobNotFound);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_upload_leaves_to_later_is_seen_as_steps_of_its_job() {
+    let mut options = quick();
+    options.worker.max_embed_attempts = 1;
+    let rig = Rig::working(options).await;
+    rig.seen.embedding_down.store(true, Ordering::SeqCst);
+    let (_, id) = upload(&rig).await;
+    watched(&rig, &id).await;
+    let request = GetJobTreeRequest {
+        job_tree_id: id.clone(),
+    };
+    rig.until("the embedding has failed", async || {
+        let tree = rig.jobs.clone().get_job_tree(request.clone()).await;
+        let tree = tree.unwrap().into_inner().job_tree.unwrap();
+        tree.state() == job::State::Failed
+            && tree.steps.len() > 1
+            && tree.steps[0].job.as_ref().unwrap().id == id
     })
     .await;
 }

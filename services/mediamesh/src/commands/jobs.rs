@@ -1,12 +1,14 @@
 //! `jobs`: the queue of a running mesh.
 
+use std::collections::HashMap;
+
 use anyhow::{Result, bail};
 use mediamesh_mesh::Channel;
 use mediamesh_proto::{
     media::v1::{
-        CancelJobRequest, GetQueueStatsRequest, GetQueueStatsResponse, Job, ListJobsRequest,
-        ListSchedulesRequest, PauseQueueRequest, QueueLimit, QueuePause, ResumeQueueRequest,
-        RetryFailedJobsRequest, RetryJobRequest, Schedule, WatchJobRequest,
+        CancelJobRequest, GetJobTreeRequest, GetQueueStatsRequest, GetQueueStatsResponse, Job,
+        JobTree, ListJobsRequest, ListSchedulesRequest, PauseQueueRequest, QueueLimit, QueuePause,
+        ResumeQueueRequest, RetryFailedJobsRequest, RetryJobRequest, Schedule, WatchJobRequest,
         job::{Kind, State},
         job_service_client::JobServiceClient,
         queue_limit::{Bound, Scope},
@@ -49,6 +51,16 @@ pub(super) async fn run(command: Command, config: &Config) -> Result<()> {
             watch,
             endpoint,
         } => return show(open(&endpoint)?, id, watch).await,
+        Command::Tree { id, json, endpoint } => {
+            let request = GetJobTreeRequest { job_tree_id: id };
+            let answer = open(&endpoint)?.get_job_tree(request).await;
+            let answer = answer.map_err(|status| client::explain(&status))?;
+            let tree = answer.into_inner().job_tree.unwrap_or_default();
+            match json {
+                true => say(&serde_json::to_string_pretty(&tree)?),
+                false => print_tree(&tree),
+            }
+        }
         Command::Cancel { id, endpoint } => {
             let request = CancelJobRequest { job_id: id };
             let answer = open(&endpoint)?.cancel_job(request).await;
@@ -219,6 +231,38 @@ fn print(jobs: &[Job]) {
     say(&rows.to_string());
 }
 
+fn print_tree(tree: &JobTree) {
+    let names: HashMap<&str, &str> = tree
+        .steps
+        .iter()
+        .filter_map(|step| step.job.as_ref())
+        .map(|job| (job.id.as_str(), job.step.as_str()))
+        .collect();
+    let mut rows = table(["step", "id", "state", "progress", "needs", "last error"]);
+    for step in &tree.steps {
+        let job = step.job.clone().unwrap_or_default();
+        let needs = step.needed_job_ids.iter().map(String::as_str);
+        let needs = needs.map(|id| names.get(id).copied().unwrap_or(id));
+        let needs = needs.collect::<Vec<_>>().join(" ");
+        let state = state_name(&job);
+        let name = match job.step.is_empty() {
+            true => kind_name(job.kind()),
+            false => job.step,
+        };
+        let progress = format!("{:.0} %", job.progress * 100.0);
+        rows.add_row([name, job.id, state, progress, needs, job.last_error]);
+    }
+    say(&rows.to_string());
+    let state = tree.state().as_str_name().trim_start_matches("STATE_");
+    say(&format!(
+        "{}: {:.0} %, {} of {} steps succeeded",
+        state.to_lowercase(),
+        tree.progress * 100.0,
+        tree.succeeded_count,
+        tree.steps.len()
+    ));
+}
+
 fn print_schedules(schedules: &[Schedule]) {
     let mut rows = table([
         "schedule", "due", "zone", "next", "last", "outcome", "error",
@@ -249,6 +293,7 @@ fn print_stats(stats: &GetQueueStatsResponse) {
         ("delayed", stats.delayed),
         ("running", stats.active),
         ("stalled", stats.stalled),
+        ("blocked", stats.blocked),
         ("succeeded", stats.completed),
         ("failed", stats.failed),
         ("cancelled", stats.cancelled),
@@ -346,6 +391,7 @@ impl From<JobStateArg> for State {
             JobStateArg::Succeeded => Self::Succeeded,
             JobStateArg::Failed => Self::Failed,
             JobStateArg::Cancelled => Self::Cancelled,
+            JobStateArg::Blocked => Self::Blocked,
         }
     }
 }

@@ -163,6 +163,18 @@ pub(super) fn cases(a: &Tenant, picture: &[u8]) -> HashMap<&'static str, Case> {
             case(json!({}), Nothing).of_nobody(),
         ),
         (
+            "/mediamesh.media.v1.JobService/CreateJobTree",
+            case(
+                json!({"steps": [{"name": "again", "mediaItemId": item}]}),
+                NotFound,
+            )
+            .of_nobody(),
+        ),
+        (
+            "/mediamesh.media.v1.JobService/GetJobTree",
+            case(json!({"jobTreeId": a.job_id}), NotFound),
+        ),
+        (
             "/mediamesh.media.v1.JobService/ListSchedules",
             case(json!({}), Nothing).of_nobody(),
         ),

@@ -1,0 +1,181 @@
+//! Jobs that need others: queued together, started one after the other, and ended together when one
+//! fails.
+//!
+//! Who ends a step of a tree first waits for its turn among the writers of the tenant, so that two
+//! steps that end at once do not wait for each other's rows.
+
+use std::collections::HashMap;
+
+use diesel::{ExpressionMethods as _, QueryDsl as _, SelectableHelper as _};
+use diesel_async::RunQueryDsl as _;
+use mediamesh_proto::{ErrorReason, JobId, TenantId, status::reason_name, time::now_micros};
+
+use super::{
+    Connection, dialect, media_write,
+    rows::{JobRow, NewJobRow, NewNeedRow},
+    schema::{job_needs::dsl as n, processing_jobs::dsl as j},
+    types::{Id, raw, uuid},
+};
+use crate::{
+    error::Result,
+    job::{Job, JobKind, JobState, NewJob, Step},
+};
+
+/// Queues jobs that may need each other; nothing stands for one of them.
+pub(super) async fn insert(conn: &mut Connection, jobs: Vec<NewJob>, now: i64) -> Result<()> {
+    let mut needs = Vec::new();
+    let mut rows = Vec::with_capacity(jobs.len());
+    for job in jobs {
+        let tenant = job.tenant_id;
+        let needed = job.needs.iter().map(|needed| NewNeedRow {
+            tenant_id: raw(tenant.0),
+            needed_id: raw(needed.0),
+            job_id: raw(job.id.0),
+        });
+        needs.extend(needed);
+        rows.push(NewJobRow::new(job, now));
+    }
+    dialect::insert_jobs(conn, rows).await?;
+    for need in needs {
+        diesel::insert_into(n::job_needs)
+            .values(need)
+            .execute(conn)
+            .await?;
+    }
+    Ok(())
+}
+
+/// Jobs of a tenant that need any of these and have not begun, in one order everywhere.
+async fn dependants(conn: &mut Connection, tenant: TenantId, of: &[Id]) -> Result<Vec<Id>> {
+    let mut ids: Vec<Id> = n::job_needs
+        .filter(n::tenant_id.eq(raw(tenant.0)))
+        .filter(n::needed_id.eq_any(of))
+        .select(n::job_id)
+        .distinct()
+        .load(conn)
+        .await?;
+    ids.sort_unstable();
+    Ok(ids)
+}
+
+/// Notes that a step succeeded: those that need nothing else may start.
+pub(super) async fn release(conn: &mut Connection, tenant: TenantId, id: JobId) -> Result<()> {
+    let ids = dependants(conn, tenant, &[raw(id.0)]).await?;
+    if ids.is_empty() {
+        return Ok(());
+    }
+    let now = now_micros();
+    diesel::update(j::processing_jobs.filter(j::id.eq_any(&ids)))
+        .set(j::unmet_needs.eq(j::unmet_needs - 1))
+        .execute(conn)
+        .await?;
+    let free = j::processing_jobs
+        .filter(j::id.eq_any(&ids))
+        .filter(j::state.eq(JobState::Blocked as i16))
+        .filter(j::unmet_needs.le(0));
+    diesel::update(free)
+        .set((j::state.eq(JobState::Queued as i16), j::run_after.eq(now)))
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+/// Cancels what needs a job that failed or was cancelled, and what needs that.
+pub(super) async fn cancel_dependants(
+    conn: &mut Connection,
+    tenant: TenantId,
+    id: JobId,
+    why: &str,
+) -> Result<()> {
+    let mut ended = vec![raw(id.0)];
+    let now = now_micros();
+    // a tree has no cycles and is as deep as it has steps at most
+    loop {
+        let ids = dependants(conn, tenant, &ended).await?;
+        let waiting = j::processing_jobs
+            .filter(j::id.eq_any(&ids))
+            .filter(j::state.eq(JobState::Blocked as i16));
+        let rows: Vec<JobRow> = diesel::update(waiting)
+            .set((
+                j::state.eq(JobState::Cancelled as i16),
+                j::last_error.eq(why),
+                j::end_time.eq(now),
+            ))
+            .returning(JobRow::as_returning())
+            .get_results(conn)
+            .await?;
+        if rows.is_empty() {
+            return Ok(());
+        }
+        ended.clear();
+        for row in rows {
+            let job = Job::try_from(row)?;
+            ended.push(raw(job.id.0));
+            if let (JobKind::ProcessMedia, Some(item)) = (job.kind, job.media_item_id) {
+                let reason = reason_name(ErrorReason::Cancelled);
+                media_write::fail_unfinished(conn, tenant, item, reason, why).await?;
+            }
+        }
+    }
+}
+
+/// Takes up again what was cancelled because a job that waits again had failed.
+pub(super) async fn revive(conn: &mut Connection, tenant: TenantId, id: JobId) -> Result<()> {
+    let mut again = vec![raw(id.0)];
+    loop {
+        let ids = dependants(conn, tenant, &again).await?;
+        // what never began still counts what it needs
+        let cancelled = j::processing_jobs
+            .filter(j::id.eq_any(&ids))
+            .filter(j::state.eq(JobState::Cancelled as i16))
+            .filter(j::unmet_needs.gt(0));
+        again = diesel::update(cancelled)
+            .set((
+                j::state.eq(JobState::Blocked as i16),
+                j::last_error.eq(""),
+                j::end_time.eq(None::<i64>),
+            ))
+            .returning(j::id)
+            .get_results(conn)
+            .await?;
+        if again.is_empty() {
+            return Ok(());
+        }
+    }
+}
+
+/// The steps of a tree: those that were queued as one, or a job and what it queued itself.
+pub(super) async fn steps(
+    conn: &mut Connection,
+    tenant: TenantId,
+    tree: JobId,
+    limit: i64,
+) -> Result<Vec<Step>> {
+    use diesel::BoolExpressionMethods as _;
+    let rows: Vec<JobRow> = j::processing_jobs
+        .filter(j::tenant_id.eq(raw(tenant.0)))
+        .filter(j::id.eq(raw(tree.0)).or(j::tree_id.eq(raw(tree.0))))
+        .order((j::create_time, j::id))
+        .limit(limit)
+        .select(JobRow::as_select())
+        .load(conn)
+        .await?;
+    let jobs: Vec<Job> = rows.into_iter().map(Job::try_from).collect::<Result<_>>()?;
+    let ids: Vec<Id> = jobs.iter().map(|job| raw(job.id.0)).collect();
+    let needs: Vec<(Id, Id)> = n::job_needs
+        .filter(n::tenant_id.eq(raw(tenant.0)))
+        .filter(n::job_id.eq_any(ids))
+        .select((n::job_id, n::needed_id))
+        .load(conn)
+        .await?;
+    let mut needed: HashMap<JobId, Vec<JobId>> = HashMap::new();
+    for (job, need) in needs {
+        let known = needed.entry(JobId(uuid(&job)?)).or_default();
+        known.push(JobId(uuid(&need)?));
+    }
+    let step = |job: Job| Step {
+        needs: needed.remove(&job.id).unwrap_or_default(),
+        job,
+    };
+    Ok(jobs.into_iter().map(step).collect())
+}

@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# Gets BullMQ, which the bench of jobs runs beside this queue, into .cache/bullmq: nothing is installed
+# elsewhere. Needs Node.js 20 or newer and npm.
+#
+#   scripts/bullmq.sh        gets it if it is not there, and prints the folder
+#   scripts/bullmq.sh path   prints the folder, gets nothing; fails if it is not there
+set -euo pipefail
+cd "$(dirname "$0")/.."
+readonly DIR="$PWD/.cache/bullmq" VERSION=6.7.0
+
+say() { echo "bullmq: $*" >&2; }
+fail() { say "$*"; exit 69; }
+
+there() { [ "$(cat "$DIR/version" 2>/dev/null)" = "$VERSION" ]; }
+
+if [ "${1:-}" != path ] && ! there; then
+  command -v node >/dev/null && command -v npm >/dev/null ||
+    fail "node or npm is missing; get Node.js 20 or newer (https://nodejs.org, Debian: nodejs npm)"
+  mkdir -p "$DIR"
+  say "fetching bullmq $VERSION"
+  npm install --silent --no-audit --no-fund --prefix "$DIR" "bullmq@$VERSION" >&2 ||
+    fail "npm cannot get bullmq $VERSION"
+  # written last: an interrupted install is done again
+  echo "$VERSION" >"$DIR/version"
+fi
+there || fail "bullmq is not there; scripts/bullmq.sh gets it"
+echo "$DIR"
