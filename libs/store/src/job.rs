@@ -270,7 +270,7 @@ pub struct Step {
 }
 
 /// The right to write a job's result.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Lease {
     /// The job.
     pub job_id: JobId,
@@ -422,6 +422,10 @@ pub trait JobStore: ScheduleStore {
     ///
     /// Errors: `LeaseLost`.
     async fn complete(&self, lease: &Lease) -> Result<()>;
+
+    /// Ends jobs with success, all in one transaction; answers the leases that are lost, whose jobs
+    /// are left as they are.
+    async fn complete_all(&self, leases: &[Lease]) -> Result<Vec<Lease>>;
 
     /// Queues a job again after `delay`.
     ///

@@ -28,6 +28,8 @@ mod words;
 mod bulk;
 #[path = "sql/claims.rs"]
 mod claims;
+#[path = "sql/ends.rs"]
+mod ends;
 #[path = "sql/filter.rs"]
 mod filter;
 #[path = "sql/history.rs"]

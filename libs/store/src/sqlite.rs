@@ -20,6 +20,8 @@ mod types;
 mod bulk;
 #[path = "sql/claims.rs"]
 mod claims;
+#[path = "sql/ends.rs"]
+mod ends;
 #[path = "sql/filter.rs"]
 mod filter;
 #[path = "sql/history.rs"]

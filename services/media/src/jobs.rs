@@ -3,6 +3,7 @@
 //! - [`worker`]: claims jobs, runs them, and drains at shutdown
 //! - `attempt`: one attempt at a job: time limit, panics, retries, the end
 //! - `heartbeat`: keeps leases alive from a thread that work cannot starve
+//! - `completer`: ends jobs that succeeded, many with one transaction
 //! - `cpu`: a bounded pool for decoding
 //! - `process`, `derive`: original in; renditions, colours, hashes out
 //! - `embed`: pixels and words to vectors to the index; `patience`: its calls wait for room
@@ -14,6 +15,7 @@
 
 mod attempt;
 mod backfill;
+mod completer;
 mod cpu;
 mod delete;
 mod derive;

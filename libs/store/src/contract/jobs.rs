@@ -6,7 +6,7 @@ use super::*;
 use crate::{
     JobStore as _,
     error::Error,
-    job::{AGING_PER_PRIORITY, JobFilter, JobKind, JobState, Progress, Sweep},
+    job::{AGING_PER_PRIORITY, Job, JobFilter, JobKind, JobState, Progress, Sweep},
 };
 
 const LEASE: Duration = Duration::from_secs(60);
@@ -228,4 +228,43 @@ async fn a_page_of_jobs_is_of_the_kind_and_state_that_was_asked_for() {
         let found = store.list_jobs(TENANT, filter, None, 9).await.unwrap();
         assert_eq!(found.iter().map(|job| job.id).collect::<Vec<_>>(), [wanted]);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_ends_are_written_at_once_and_each_is_fenced() {
+    let Some((_dir, store)) = store().await else {
+        return;
+    };
+    let jobs = (0..40).map(|_| job(None)).collect();
+    store.enqueue_all(jobs).await.unwrap();
+    // some were claimed once, some twice, and some by somebody else meanwhile
+    let stale = store.claim("w1", Duration::ZERO, 10).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    assert_eq!(store.rescue(false).await.unwrap(), 10);
+    let fresh = store.claim("w2", LEASE, 99).await.unwrap();
+    assert_eq!(fresh.len(), 40);
+    let cancelled = fresh[39].id;
+    store.cancel_job(TENANT, cancelled).await.unwrap();
+    let old: Vec<_> = stale.iter().map(Job::lease).collect();
+    let lost = store.complete_all(&old).await.unwrap();
+    assert_eq!(lost.len(), 10);
+    assert_eq!(store.heartbeat(&old, LEASE).await.unwrap().len(), 10);
+    let mut leases: Vec<_> = fresh.iter().map(Job::lease).collect();
+    leases.extend(&old);
+    // many at once, in any order, while signs of life go on
+    let racers = leases.chunks(7).map(|chunk| {
+        let (store, mut chunk) = (store.clone(), chunk.to_vec());
+        tokio::spawn(async move {
+            store.heartbeat(&chunk, LEASE).await.unwrap();
+            chunk.reverse();
+            store.complete_all(&chunk).await.unwrap()
+        })
+    });
+    let lost = futures::future::try_join_all(racers).await.unwrap();
+    let lost: Vec<_> = lost.into_iter().flatten().collect();
+    assert_eq!(lost.len(), 11, "{lost:?}");
+    assert!(lost.iter().any(|lease| lease.job_id == cancelled));
+    let stats = store.queue_stats(Some(TENANT)).await.unwrap();
+    assert_eq!((stats.completed, stats.cancelled, stats.active), (39, 1, 0));
+    assert!(store.complete_all(&[]).await.unwrap().is_empty());
 }

@@ -105,7 +105,7 @@ async fn tenants_are_added_and_known() {
 }
 
 /// Methods that work over all tenants, and why they must.
-const OVER_ALL_TENANTS: [(&str, &str); 22] = [
+const OVER_ALL_TENANTS: [(&str, &str); 23] = [
     ("enqueue", "the job names its tenant"),
     ("enqueue_all", "the jobs name their tenant"),
     ("insert_item", "the item names its tenant"),
@@ -118,6 +118,7 @@ const OVER_ALL_TENANTS: [(&str, &str); 22] = [
     ("heartbeat", "by lease, which only the claimer has"),
     ("progress", "by lease"),
     ("complete", "by lease"),
+    ("complete_all", "by lease"),
     ("retry", "by lease"),
     ("hand_back", "by lease"),
     ("fail", "by lease"),

@@ -14,7 +14,7 @@ use super::{
     rows::NewJobRow,
     schema::{media_items::dsl as m, processing_jobs::dsl as j},
     search::key,
-    types::raw,
+    types::{Id, raw},
     words::{self, Document, rank},
 };
 use crate::{
@@ -92,6 +92,18 @@ async fn lock(conn: &mut Connection, name: String) -> Result<()> {
 /// Makes claims take turns until the end of this transaction.
 pub(super) async fn lock_claims(conn: &mut Connection) -> Result<()> {
     lock(conn, "claim".to_owned()).await
+}
+
+/// Locks jobs in one order everywhere, so that no two transactions wait for each other.
+pub(super) async fn lock_jobs(conn: &mut Connection, ids: &[Id]) -> Result<()> {
+    let _: Vec<Id> = j::processing_jobs
+        .filter(j::id.eq_any(ids))
+        .order(j::id)
+        .select(j::id)
+        .for_update()
+        .load(conn)
+        .await?;
+    Ok(())
 }
 
 /// Rows in one statement: PostgreSQL takes 65535 values, and a row has about twenty.

@@ -12,7 +12,7 @@ use mediamesh_proto::{JobId, TenantId, time::now_micros};
 use super::{
     Connection, Store,
     claims::{self, Claim},
-    dialect,
+    dialect, ends,
     filter::{Bind, Sql},
     job_control, job_counts,
     rows::{JobRow, NewJobRow, micros},
@@ -225,22 +225,10 @@ impl JobStore for Store {
     }
 
     async fn heartbeat(&self, leases: &[Lease], lease: Duration) -> Result<Vec<JobId>> {
-        let mut leases = leases.to_vec();
-        // in one order everywhere, so that no two transactions wait for each other
-        leases.sort_by_key(|lease| lease.job_id.0);
+        let leases = leases.to_vec();
         self.db
             .write("heartbeat_jobs", move |conn| {
-                Box::pin(async move {
-                    let expire = now_micros() + micros(lease);
-                    let mut lost = Vec::new();
-                    for lease in leases {
-                        let set = diesel::update(held!(lease)).set(j::lease_expire.eq(expire));
-                        if set.execute(conn).await? == 0 {
-                            lost.push(lease.job_id);
-                        }
-                    }
-                    Ok(lost)
-                })
+                Box::pin(ends::renew(conn, leases, now_micros() + micros(lease)))
             })
             .await
     }
@@ -268,6 +256,15 @@ impl JobStore for Store {
     async fn complete(&self, lease: &Lease) -> Result<()> {
         let end = End::new(JobState::Succeeded, "");
         self.settle("complete_job", *lease, end).await
+    }
+
+    async fn complete_all(&self, leases: &[Lease]) -> Result<Vec<Lease>> {
+        let leases = leases.to_vec();
+        self.db
+            .write("complete_jobs", move |conn| {
+                Box::pin(ends::complete(conn, leases, now_micros()))
+            })
+            .await
     }
 
     async fn retry(&self, lease: &Lease, error: &str, delay: Duration) -> Result<()> {

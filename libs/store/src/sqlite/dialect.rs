@@ -12,6 +12,7 @@ use super::{
     rows::NewJobRow,
     schema::processing_jobs::dsl as j,
     search::key,
+    types::Id,
 };
 use crate::{
     database::Connection,
@@ -59,6 +60,12 @@ pub(super) async fn lock_unique(_: &mut Connection, _: TenantId, _: &str) -> Res
 /// Makes claims take turns, as all writes do here.
 #[expect(clippy::unused_async)]
 pub(super) async fn lock_claims(_: &mut Connection) -> Result<()> {
+    Ok(())
+}
+
+/// Makes the writes of these jobs take turns, as all writes do here.
+#[expect(clippy::unused_async)]
+pub(super) async fn lock_jobs(_: &mut Connection, _: &[Id]) -> Result<()> {
     Ok(())
 }
 

@@ -12,19 +12,32 @@ use mediamesh_mesh::{Identity, identity, priority};
 use mediamesh_proto::{ErrorReason, status::reason_name, time::now_micros};
 use mediamesh_store::job::{Job, JobKind};
 use mediamesh_telemetry::propagation;
-use tokio::time::{Instant, timeout};
+use tokio::{
+    sync::OwnedSemaphorePermit,
+    time::{Instant, timeout},
+};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use tracing::Instrument as _;
 
-use super::{Context, Failure, delete, embed, heartbeat::Heartbeat, process, sweep};
+use super::{
+    Context, Failure,
+    completer::{Completer, Written},
+    delete, embed,
+    heartbeat::Heartbeat,
+    process, sweep,
+};
 use crate::{metrics::KindLabels, options::WorkerOptions};
 
-pub(super) async fn attempt(
-    context: &Arc<Context>,
-    heartbeat: &Heartbeat,
-    stop: &CancellationToken,
-    job: Job,
-) {
+/// What an attempt holds and uses beside its job.
+pub(super) struct Hands {
+    pub(super) heartbeat: Arc<Heartbeat>,
+    pub(super) completer: Completer,
+    pub(super) stop: CancellationToken,
+    /// Given back when the work is done, before its end is stored: meanwhile others work.
+    pub(super) place: OwnedSemaphorePermit,
+}
+
+pub(super) async fn attempt(context: &Arc<Context>, hands: Hands, job: Job) {
     let span = tracing::info_span!(
         "job",
         job.kind = job.kind.name(),
@@ -33,17 +46,10 @@ pub(super) async fn attempt(
         media_item_id = job.media_item_id.map(tracing::field::display),
     );
     propagation::set_parent(&span, propagation::from_traceparent(&job.traceparent));
-    attempt_in_span(context, heartbeat, stop, job)
-        .instrument(span)
-        .await;
+    attempt_in_span(context, hands, job).instrument(span).await;
 }
 
-async fn attempt_in_span(
-    context: &Arc<Context>,
-    heartbeat: &Heartbeat,
-    stop: &CancellationToken,
-    job: Job,
-) {
+async fn attempt_in_span(context: &Arc<Context>, hands: Hands, job: Job) {
     let kind = job.kind.name();
     let labels = KindLabels { kind };
     if job.attempts <= 1 {
@@ -55,9 +61,18 @@ async fn attempt_in_span(
             .observe(waited as f64 / 1e6);
     }
     let started = Instant::now();
+    let Hands {
+        heartbeat,
+        completer,
+        stop,
+        place,
+    } = hands;
     let held = heartbeat.hold(job.lease());
     let outcome = tokio::select! {
-        result = run(context, &job) => settle(context, &job, result).await,
+        result = run(context, &job) => {
+            drop(place);
+            settle(context, &completer, &job, result).await
+        }
         () = held.lost() => "lease_lost",
         () = stop.cancelled() => hand_back(context, &job).await,
     };
@@ -111,10 +126,20 @@ async fn run(context: &Arc<Context>, job: &Job) -> Result<(), Failure> {
 }
 
 /// Writes the end of an attempt; answers its name in the metrics.
-async fn settle(context: &Context, job: &Job, result: Result<(), Failure>) -> &'static str {
+async fn settle(
+    context: &Context,
+    completer: &Completer,
+    job: &Job,
+    result: Result<(), Failure>,
+) -> &'static str {
     let lease = job.lease();
     let (written, outcome) = match result {
-        Ok(()) => (context.jobs.complete(&lease).await, "succeeded"),
+        Ok(()) => {
+            return match completer.complete(lease).await {
+                Written::Kept => "succeeded",
+                Written::Lost | Written::Failed => "lease_lost",
+            };
+        }
         Err(Failure::LeaseLost) => return "lease_lost",
         Err(Failure::Transient(error)) if job.attempts < job.max_attempts => {
             let delay = backoff(&context.options.worker, job.attempts);

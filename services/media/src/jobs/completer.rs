@@ -6,7 +6,6 @@
 
 use std::{collections::HashSet, sync::Arc};
 
-use mediamesh_proto::JobId;
 use mediamesh_store::{JobStore, job::Lease};
 use tokio::sync::{mpsc, oneshot};
 
@@ -55,7 +54,7 @@ async fn write(jobs: Arc<dyn JobStore>, mut ends: mpsc::Receiver<End>) {
     let mut batch = Vec::with_capacity(MOST);
     while ends.recv_many(&mut batch, MOST).await > 0 {
         let leases: Vec<Lease> = batch.iter().map(|end| end.lease).collect();
-        let lost: Option<HashSet<JobId>> = match jobs.complete_all(&leases).await {
+        let lost: Option<HashSet<Lease>> = match jobs.complete_all(&leases).await {
             Ok(lost) => Some(lost.into_iter().collect()),
             Err(error) => {
                 tracing::warn!(
@@ -69,7 +68,7 @@ async fn write(jobs: Arc<dyn JobStore>, mut ends: mpsc::Receiver<End>) {
         for End { lease, answer } in batch.drain(..) {
             let written = match &lost {
                 None => Written::Failed,
-                Some(lost) if lost.contains(&lease.job_id) => Written::Lost,
+                Some(lost) if lost.contains(&lease) => Written::Lost,
                 Some(_) => Written::Kept,
             };
             // who waited may be gone at shutdown

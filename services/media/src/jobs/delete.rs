@@ -18,6 +18,9 @@ pub(super) async fn run(context: &Context, job: &Job) -> Result<(), Failure> {
             reason: ErrorReason::Internal,
             detail: format!("payload of the job cannot be read: {error}"),
         })?;
+    if payload.blob_keys.is_empty() {
+        return Ok(());
+    }
     // Keys hold the id of their item and are never used again, so this cannot race with an upload.
     for key in context.media.unreferenced_blobs(payload.blob_keys).await? {
         context.blobs.delete(&key).await?;

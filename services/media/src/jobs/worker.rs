@@ -13,13 +13,22 @@ use tokio::{sync::Semaphore, task::JoinSet, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Context, attempt::attempt, backfill, cpu::CpuPool, heartbeat::Heartbeat, periodic, request_log,
-    sweep,
+    Context,
+    attempt::{Hands, attempt},
+    backfill,
+    completer::Completer,
+    cpu::CpuPool,
+    heartbeat::Heartbeat,
+    periodic, request_log, sweep,
 };
 use crate::{build::Deps, metrics::MediaMetrics, options::Options};
 
 /// First wait after an empty look into the queue; it doubles up to the option's limit.
 const MIN_POLL: Duration = Duration::from_millis(50);
+
+/// How long a claim waits for more places to get free while there is a backlog: far less than a job
+/// with any work takes.
+const GATHER: Duration = Duration::from_millis(1);
 
 /// Does the work in the queue.
 pub struct Worker {
@@ -138,9 +147,12 @@ async fn claim(
 ) {
     let options = &context.options.worker;
     let places = Arc::new(Semaphore::new(options.concurrency()));
+    let completer = Completer::start(Arc::clone(&context.jobs));
     let worker = format!("{}-{}", std::process::id(), uuid::Uuid::now_v7().simple());
     let max_poll = Duration::from_millis(options.max_poll_millis);
     let mut poll = MIN_POLL;
+    // the last claim filled every place, so more may wait
+    let mut backlog = false;
     while !draining.is_cancelled() {
         while running.try_join_next().is_some() {}
         // Waits for one place, then takes all that are free.
@@ -148,6 +160,11 @@ async fn claim(
             .run_until_cancelled(Arc::clone(&places).acquire_owned())
             .await;
         let Some(Ok(first)) = place else { return };
+        if backlog {
+            // short jobs end in flocks: one claim for all of them costs what one for each would
+            let half = u32::try_from(options.concurrency() / 2).unwrap_or(u32::MAX);
+            let _ = timeout(GATHER, places.acquire_many(half)).await;
+        }
         let mut free = vec![first];
         free.extend(std::iter::from_fn(|| {
             Arc::clone(&places).try_acquire_owned().ok()
@@ -167,6 +184,7 @@ async fn claim(
                 Vec::new()
             }
         };
+        backlog = jobs.len() == free.len();
         if jobs.is_empty() {
             drop(free);
             let rung = timeout(poll, context.jobs.rung());
@@ -182,12 +200,14 @@ async fn claim(
         }
         poll = MIN_POLL;
         for (job, place) in jobs.into_iter().zip(free) {
-            let (context, heartbeat, stop) =
-                (Arc::clone(context), Arc::clone(heartbeat), stop.clone());
-            running.spawn(async move {
-                attempt(&context, &heartbeat, &stop, job).await;
-                drop(place);
-            });
+            let context = Arc::clone(context);
+            let hands = Hands {
+                heartbeat: Arc::clone(heartbeat),
+                completer: completer.clone(),
+                stop: stop.clone(),
+                place,
+            };
+            running.spawn(async move { attempt(&context, hands, job).await });
         }
     }
 }
