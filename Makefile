@@ -15,7 +15,7 @@ COUNT ?= 500
 export MEDIAMESH_TEST_CORPUS ?= $(SMALL_CORPUS)
 
 .PHONY: help up test lint fmt bench clean tools fmt-check clippy docs proto proto-breaking \
-	unit e2e e2e-jaeger e2e-mesh examples browser corpus corpus-large deny deploy-check
+	unit e2e e2e-jaeger e2e-mesh kills examples browser corpus corpus-large deny deploy-check
 
 ## up        start everything and import a folder: make up DIR=~/Pictures [ARGS="--listen ..."]
 up:
@@ -52,6 +52,10 @@ e2e-jaeger:
 ## e2e-mesh  the fault table of the mesh, whole, beside tonic's own balancer
 e2e-mesh:
 	cargo bench --workspace --bench faults
+
+## kills     real processes killed at 100 seeded moments of their jobs, on both databases
+kills:
+	MEDIAMESH_TEST_KILL_POINTS=$${POINTS:-100} cargo test --workspace --test e2e kills
 
 ## examples  the example clients of docs/examples, in Rust and Python, against the real binary
 examples: corpus

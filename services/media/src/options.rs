@@ -72,6 +72,10 @@ pub struct WorkerOptions {
     pub heartbeat_millis: u64,
     /// Attempts at a job before it has failed for good.
     pub max_attempts: i32,
+    /// Attempts that may begin in all if workers die at them, before the job has failed for good: a
+    /// file that kills its worker must not do so for ever, but most workers are killed for other
+    /// reasons.
+    pub max_lost_attempts: i32,
     /// Attempts at embedding: more, because a model service may be away for minutes.
     pub max_embed_attempts: i32,
     /// Wait before the second attempt, milliseconds; it doubles each time.
@@ -136,6 +140,7 @@ impl Default for WorkerOptions {
             heartbeat_millis: 4_000,
             max_attempts: 3,
             max_embed_attempts: 8,
+            max_lost_attempts: 10,
             backoff_millis: 2_000,
             max_backoff_millis: 300_000,
             job_timeout_secs: 300,
@@ -206,6 +211,10 @@ impl Options {
         check(
             worker.max_embed_attempts < 1,
             "worker.max_embed_attempts must be at least 1",
+        );
+        check(
+            worker.max_lost_attempts < 1,
+            "worker.max_lost_attempts must be at least 1",
         );
         check(
             worker.job_timeout_secs == 0,

@@ -6,9 +6,10 @@ use bytes::Bytes;
 use mediamesh_blob::BlobStore;
 use mediamesh_media::{Deps, Options, Worker, build};
 use mediamesh_mesh::{MethodTable, Policy, PolicyOptions, Registry, ServiceName};
+use mediamesh_near::NearCache;
 use mediamesh_proto::{MediaItemId, TenantId, page_token::PageTokens};
 use mediamesh_store::{
-    JobStore, KeyStore, MediaStore, SearchStore,
+    JobStore, KeyStore, MediaStore, RequestLogStore, SearchStore,
     job::{JobKind, NewJob},
     media::{Kind, NewMediaItem, State},
 };
@@ -19,9 +20,15 @@ use uuid::Uuid;
 
 pub const TENANT: TenantId = TenantId(Uuid::from_u128(1));
 
-pub trait Stores: MediaStore + JobStore + KeyStore + SearchStore + Clone + 'static {}
+pub trait Stores:
+    MediaStore + JobStore + KeyStore + SearchStore + RequestLogStore + Clone + 'static
+{
+}
 
-impl<S: MediaStore + JobStore + KeyStore + SearchStore + Clone + 'static> Stores for S {}
+impl<S: MediaStore + JobStore + KeyStore + SearchStore + RequestLogStore + Clone + 'static> Stores
+    for S
+{
+}
 
 pub struct Rig {
     worker: Option<Worker>,
@@ -43,10 +50,12 @@ impl Rig {
             media_store: Arc::new(store.clone()),
             job_store: Arc::new(store.clone()),
             key_store: Arc::new(store.clone()),
-            search_store: Arc::new(store),
+            search_store: Arc::new(store.clone()),
+            request_log: Arc::new(store),
             blobs: blobs.clone(),
             embedding: registry.channel(ServiceName::Embedding),
             search: registry.channel(ServiceName::Search),
+            cache: NearCache::without_memory(registry.channel(ServiceName::Cache)),
             metrics: metrics.clone(),
             page_tokens: PageTokens::new(b"bench"),
         };
@@ -120,6 +129,7 @@ impl Rig {
                 size_bytes: i64::try_from(picture.len()).unwrap(),
                 sha256: [number; 32],
                 blob_key: key,
+                uploader: None,
             };
             let job = NewJob {
                 media_item_id: Some(id),

@@ -4,7 +4,8 @@
 //! succeeded; retried after a wait that doubles; failed for good (at once if another attempt would
 //! fail as well, else when the attempts are used up); lease lost, when nothing may be written; or
 //! handed back at shutdown. A file that kills the process leaves its job running: its lease
-//! expires, it is claimed again, and the count of attempts, which grows with each claim, ends it.
+//! expires, it is claimed again, and the count of attempts, which grows with each claim, ends it,
+//! later than it ends what fails: most processes are killed for other reasons.
 
 use std::{sync::Arc, time::Duration};
 
@@ -88,11 +89,11 @@ async fn attempt_in_span(context: &Arc<Context>, hands: Hands, job: Job) {
 
 /// Does the work; a panic and a passed time limit are failures like others.
 async fn run(context: &Arc<Context>, job: &Job) -> Result<(), Failure> {
-    if job.attempts > job.max_attempts {
-        let detail = format!(
-            "gave up after {} attempts that ended without a result",
-            job.max_attempts
-        );
+    let most = job
+        .max_attempts
+        .max(context.options.worker.max_lost_attempts);
+    if job.attempts > most {
+        let detail = format!("gave up after {most} attempts, the last of which had no end");
         return Err(Failure::Permanent {
             reason: ErrorReason::Internal,
             detail,

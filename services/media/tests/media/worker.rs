@@ -234,7 +234,9 @@ async fn a_new_model_of_words_reads_every_item_even_films() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_that_kills_its_worker_is_given_up() {
-    let mut rig = Rig::new(quick()).await;
+    let mut options = quick();
+    options.worker.max_lost_attempts = 3;
+    let mut rig = Rig::new(options).await;
     let id = uploaded(&rig, "cat.jpg", photo("cat.jpg")).await;
     // Three workers take it and die: their leases end without a result.
     for _ in 0..3 {

@@ -16,6 +16,7 @@ mod identity;
 mod import;
 mod jaeger;
 mod jobs;
+mod kills;
 mod large_upload;
 mod meaning;
 mod mtls;

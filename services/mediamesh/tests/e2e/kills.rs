@@ -1,0 +1,157 @@
+//! A real process is killed at seeded moments of its jobs, on the embedded database and on PostgreSQL:
+//! nothing acknowledged is lost, nothing is there twice, no bytes are left over, no job is stuck.
+//!
+//! `MEDIAMESH_TEST_KILL_POINTS` is how often each is killed (5); `make kills` does it 100 times.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result};
+use mediamesh_testkit::{Http, Launcher, TestDatabase, fixture};
+use serde_json::Value;
+
+use crate::{id, launcher};
+
+/// Uploads side by side.
+const LANES: u32 = 3;
+/// Latest moment of a kill: by then workers are busy in every build.
+const LATEST_MILLIS: u64 = 900;
+/// Between two looks for what is not yet as it must be, and how many there are.
+const LOOK: Duration = Duration::from_millis(250);
+const LOOKS: usize = 480;
+
+/// Ids that were acknowledged, each with the seed of its picture.
+type Acknowledged = Arc<Mutex<BTreeMap<String, u32>>>;
+
+/// The same numbers at each run: a linear congruential generator (Knuth, MMIX).
+struct Seeded(u64);
+
+impl Seeded {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % bound
+    }
+}
+
+fn points() -> Result<u32> {
+    match std::env::var("MEDIAMESH_TEST_KILL_POINTS") {
+        Ok(text) => text.parse().context("MEDIAMESH_TEST_KILL_POINTS"),
+        Err(_) => Ok(5),
+    }
+}
+
+async fn upload(http: Http, from: u32, acknowledged: Acknowledged) {
+    for seed in (from..).step_by(LANES as usize) {
+        let picture = fixture::jpeg(seed, 320, 240);
+        let Ok(item) = http.upload_ok(&format!("k{seed}.jpg"), "", picture).await else {
+            return;
+        };
+        let mut known = acknowledged.lock().unwrap();
+        known.insert(id(&item).to_owned(), seed);
+    }
+}
+
+fn files(folder: &Path) -> Result<usize> {
+    let mut count = 0;
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        count += match entry.file_type()?.is_dir() {
+            true => files(&entry.path())?,
+            false => 1,
+        };
+    }
+    Ok(count)
+}
+
+/// Files that rows refer to: originals and renditions.
+fn referenced(items: &[Value]) -> usize {
+    let renditions = |item: &Value| item["renditions"].as_array().map_or(0, Vec::len);
+    items.iter().map(|item| 1 + renditions(item)).sum()
+}
+
+async fn survives(launcher: Launcher, mut moments: Seeded) -> Result<()> {
+    let acknowledged = Acknowledged::default();
+    let mut launcher = launcher
+        .env("MEDIAMESH_MEDIA__WORKER__LEASE_MILLIS", "1500")
+        .env("MEDIAMESH_MEDIA__WORKER__HEARTBEAT_MILLIS", "400")
+        .env("MEDIAMESH_MEDIA__WORKER__RESCUE_INTERVAL_SECS", "1");
+    for point in 0..points()? {
+        let mesh = launcher.start().await?;
+        let lanes: Vec<_> = (0..LANES)
+            .map(|lane| {
+                let (http, acknowledged) = (mesh.http().clone(), Arc::clone(&acknowledged));
+                tokio::spawn(upload(http, point * 100_000 + lane, acknowledged))
+            })
+            .collect();
+        tokio::time::sleep(Duration::from_millis(moments.below(LATEST_MILLIS))).await;
+        mesh.kill()?;
+        for lane in lanes {
+            lane.await?;
+        }
+    }
+
+    let mut launcher = launcher
+        .env("MEDIAMESH_MEDIA__WORKER__JOB_TIMEOUT_SECS", "10")
+        .env("MEDIAMESH_MEDIA__WORKER__ORPHAN_AGE_SECS", "11")
+        .env(
+            "MEDIAMESH_MEDIA__WORKER__SCHEDULES__SWEEP_BLOBS__CRON",
+            "* * * * * *",
+        );
+    let mesh = launcher.start().await?;
+    let http = mesh.http();
+    http.settled().await?;
+    let stats = http.get("/v1/queue/stats").await?.ok()?;
+    for state in [
+        "waiting", "active", "delayed", "blocked", "stalled", "failed",
+    ] {
+        let count = stats[state].as_str().unwrap_or("0");
+        assert_eq!(count, "0", "{state}: {stats}");
+    }
+    let items = http.list_all("").await?;
+    let known: BTreeMap<&str, &Value> = items.iter().map(|item| (id(item), item)).collect();
+    let acknowledged = acknowledged.lock().unwrap().clone();
+    assert!(acknowledged.len() >= 5, "too little was uploaded");
+    for (id, seed) in &acknowledged {
+        let item = known.get(id.as_str()).copied();
+        let item = item.with_context(|| format!("{id} of seed {seed} is gone"))?;
+        assert_eq!(item["state"], "STATE_READY", "{item}");
+        let bytes = http.get(&format!("/v1/mediaItems/{id}/content")).await?;
+        assert!(bytes.body == fixture::jpeg(*seed, 320, 240), "{id}: {seed}");
+    }
+    let hashes: BTreeSet<&str> = items
+        .iter()
+        .filter_map(|item| item["sha256"].as_str())
+        .collect();
+    assert_eq!(hashes.len(), items.len(), "a picture is there twice");
+    let blobs = launcher.data().join("blobs");
+    let (mut left, wanted) = (files(&blobs)?, referenced(&items));
+    for _ in 0..LOOKS {
+        if left == wanted {
+            return Ok(());
+        }
+        tokio::time::sleep(LOOK).await;
+        left = files(&blobs)?;
+    }
+    panic!("{left} files are left, and rows refer to {wanted}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn jobs_survive_kills_on_the_embedded_database() -> Result<()> {
+    survives(launcher(), Seeded(1)).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn jobs_survive_kills_on_postgres() -> Result<()> {
+    let Some(database) = TestDatabase::create().await? else {
+        return Ok(());
+    };
+    let on_postgres = launcher().env("MEDIAMESH_DATABASE__URL", &database.url());
+    survives(on_postgres, Seeded(2)).await
+}
