@@ -70,6 +70,12 @@ pub enum Error {
         /// Which column.
         what: &'static str,
     },
+    /// The database does not do what an operator asked of it.
+    #[error("the database refuses: {why}")]
+    Refused {
+        /// What it says.
+        why: String,
+    },
     /// A query cannot be understood by the full text.
     #[error("full-text query has no words")]
     NoWords,
@@ -118,7 +124,9 @@ impl Error {
             Self::Full => (ErrorKind::ResourceExhausted, ErrorReason::StorageFull),
             Self::EtagMismatch { .. } => (ErrorKind::Conflict, ErrorReason::EtagMismatch),
             Self::LeaseLost { .. } => (ErrorKind::Conflict, ErrorReason::LeaseLost),
-            Self::NoWords => (ErrorKind::InvalidArgument, ErrorReason::InvalidField),
+            Self::NoWords | Self::Refused { .. } => {
+                (ErrorKind::InvalidArgument, ErrorReason::InvalidField)
+            }
             Self::Open { .. }
             | Self::Url { .. }
             | Self::Migrate { .. }

@@ -1,5 +1,6 @@
 //! Tables, store traits and their implementations on SQLite and PostgreSQL.
 //!
+//! - [`advise`]: what could be better about a database, and the [`Advisor`] trait
 //! - [`error`]: what a store can answer instead of a result
 //! - [`database`]: opening, locking and migrating a database; its connection pools
 //! - [`media`]: items, renditions and folders, and the [`MediaStore`] trait
@@ -18,6 +19,7 @@
 // `sql` is compiled for each backend: docs/adr/0011-one-query-source-for-two-databases.md
 #![allow(clippy::duplicate_mod)]
 
+pub mod advise;
 pub mod database;
 pub mod error;
 pub mod history;
@@ -37,6 +39,7 @@ pub mod vectors;
 mod full_text;
 mod statements;
 
+pub use advise::Advisor;
 pub use database::{Database, DatabaseOptions};
 pub use error::{Error, Result};
 pub use history::HistoryStore;

@@ -2,6 +2,7 @@
 //! differs.
 //!
 //! - [`database`]: connections, their pools, migrations, and the end of statements nobody waits for
+//! - `advise`: what could be better about the database
 //! - `bell`: tells workers of other processes of new jobs
 //! - `tls`: connections by rustls
 //! - `types`: ids and vectors as PostgreSQL holds them
@@ -14,6 +15,7 @@
 use diesel::pg::Pg as Backend;
 use diesel_async::AsyncPgConnection as Connection;
 
+mod advise;
 mod bell;
 pub mod database;
 mod dialect;

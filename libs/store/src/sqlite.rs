@@ -1,6 +1,7 @@
 //! The store traits on SQLite: the queries of `sql`, compiled for this backend, and what differs.
 //!
 //! - `types`: ids and vectors as SQLite holds them
+//! - `advise`: what could be better about the database
 //! - `bell`: tells the worker of new jobs
 //! - `dialect`: statements that SQLite says in its own way, full text among them
 //! - `sql/...`: the traits; see `docs/adr/0011-one-query-source-for-two-databases.md`
@@ -12,6 +13,7 @@ use crate::{
     limit::Turn,
 };
 
+mod advise;
 mod bell;
 mod dialect;
 mod types;

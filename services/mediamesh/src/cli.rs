@@ -84,6 +84,8 @@ pub(crate) enum Command {
     Top(Top),
     /// How processes of a mesh do: requests, latencies, errors, caches, pools, breakers.
     Report(Report),
+    /// What could be better about the database: indexes, statistics, plans.
+    Advise(Advise),
     /// Check data folder, database, models and ports, and say what to mend.
     Doctor,
     /// Bring the database up to the schema of this version.
@@ -539,6 +541,22 @@ pub(crate) struct Report {
         hide_env_values = true
     )]
     pub(crate) api_key: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Advise {
+    /// A statement to explain instead, e.g. `SELECT count(*) FROM media_items`.
+    pub(crate) statement: Option<String>,
+    /// Run it as well, for its real times and rows; only if it reads.
+    #[arg(long, requires = "statement")]
+    pub(crate) run: bool,
+    /// Mend what can be mended: make missing indexes, beside writers on PostgreSQL, and read statistics
+    /// anew. Each failure is told of and the next is tried; again it does nothing.
+    #[arg(long, conflicts_with = "statement")]
+    pub(crate) apply: bool,
+    /// Print as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]

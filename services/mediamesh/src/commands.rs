@@ -8,6 +8,7 @@ use crate::{
     up,
 };
 
+mod advise;
 mod bench;
 mod config;
 mod doctor;
@@ -65,6 +66,7 @@ pub(crate) fn run(cli: Cli) -> Result<()> {
             Command::Config(_) => unreachable!("answered above, without a runtime"),
             Command::Top(args) => top::run(args, &config).await,
             Command::Report(args) => report::run(args, &config).await,
+            Command::Advise(args) => advise::run(args, &config).await,
             Command::Doctor => doctor::run(&config).await,
             Command::Migrate => migrate::run(&config).await,
             Command::Bench(args) => bench::run(args, config).await,

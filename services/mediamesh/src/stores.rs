@@ -5,8 +5,8 @@ use std::{sync::Arc, time::Duration};
 use anyhow::{Context as _, Result};
 use mediamesh_mesh::Priority;
 use mediamesh_store::{
-    Database, DatabaseOptions, HistoryStore, JobStore, KeyStore, MediaStore, RequestLogStore,
-    SearchStore, VectorStore,
+    Advisor, Database, DatabaseOptions, HistoryStore, JobStore, KeyStore, MediaStore,
+    RequestLogStore, SearchStore, VectorStore,
     database::Observer,
     pool::{Pools, WaitObserver},
     postgres::{self, PostgresStore},
@@ -43,6 +43,8 @@ pub(crate) struct Stores {
     pub(crate) sole: bool,
     /// Connections.
     pub(crate) pools: Pools,
+    /// What could be better.
+    pub(crate) advisor: Arc<dyn Advisor>,
 }
 
 impl Stores {
@@ -125,6 +127,7 @@ impl Stores {
             + SearchStore
             + HistoryStore
             + RequestLogStore
+            + Advisor
             + 'static,
     {
         let store = Arc::new(store);
@@ -132,6 +135,7 @@ impl Stores {
             media: Arc::clone(&store) as Arc<dyn MediaStore>,
             jobs: Arc::clone(&store) as Arc<dyn JobStore>,
             keys: Arc::clone(&store) as Arc<dyn KeyStore>,
+            advisor: Arc::clone(&store) as Arc<dyn Advisor>,
             history: Arc::clone(&store) as Arc<dyn HistoryStore>,
             request_log: Arc::clone(&store) as Arc<dyn RequestLogStore>,
             search: store,

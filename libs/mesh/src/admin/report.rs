@@ -361,6 +361,7 @@ mod tests {
 process_uptime_seconds 10
 mediamesh_http_request_duration_seconds_count{route="/a",method="GET",status="200"} 10
 mediamesh_http_request_duration_seconds_bucket{le="0.1",route="/a",method="GET",status="200"} 10
+mediamesh_http_request_duration_seconds_bucket{le="0.2",route="/a",method="GET",status="200"} 10
 mediamesh_http_request_duration_seconds_bucket{le="+Inf",route="/a",method="GET",status="200"} 10
 "#;
     const NOW: &str = r#"# HELP x y

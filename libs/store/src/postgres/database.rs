@@ -17,7 +17,10 @@ use diesel_async::{
 use futures::{FutureExt as _, future::BoxFuture};
 use tokio::{sync::oneshot, time::Instant};
 
-use super::{tls::Connector, vector_index};
+use super::{
+    tls::{Connector, said},
+    vector_index,
+};
 use crate::{
     database::Observer,
     error::{Error, Result},
@@ -167,6 +170,14 @@ impl Database {
         connected.map_err(|error| Error::Unavailable {
             message: error.to_string(),
         })
+    }
+
+    /// Runs statements as text on a connection of its own; answers the first column of their rows.
+    ///
+    /// Errors: `Refused`.
+    pub(super) async fn ask(&self, statements: &str) -> Result<Vec<String>> {
+        let answer = self.inner.connector.ask(statements).await;
+        answer.map_err(|error| Error::Refused { why: said(&error) })
     }
 
     /// Asks its pool how it is; silent once the database is closed.

@@ -7,6 +7,9 @@ const MANY: f64 = 1000.0;
 /// Rows from which on a nested loop is suspicious.
 const VERY_MANY: f64 = 10_000.0;
 
+/// By how much a guess, or what is read, may be off.
+const FAR_OFF: f64 = 10.0;
+
 /// A plan.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
@@ -14,6 +17,8 @@ pub struct Plan {
     pub text: String,
     /// What could be better, a sentence each; empty = nothing that is seen from the plan.
     pub advice: Vec<String>,
+    /// It changes or locks rows, as far as the plan tells.
+    pub writes: bool,
 }
 
 impl Plan {
@@ -29,6 +34,7 @@ impl Plan {
         Some(Self {
             text: document.to_string(),
             advice,
+            writes: writes(root),
         })
     }
 
@@ -39,6 +45,7 @@ impl Plan {
         Self {
             text: lines.join("; "),
             advice,
+            writes: false,
         }
     }
 }
@@ -56,6 +63,60 @@ fn rows(node: &Value) -> f64 {
 fn children(node: &Value) -> impl Iterator<Item = &Value> {
     let plans = node.get("Plans").and_then(Value::as_array);
     plans.into_iter().flatten()
+}
+
+/// Whether any part of the plan changes or locks rows: a `WITH` may hide one that does.
+fn writes(node: &Value) -> bool {
+    matches!(text(node, "Node Type"), Some("ModifyTable" | "LockRows"))
+        || children(node).any(writes)
+}
+
+fn number(node: &Value, key: &str) -> f64 {
+    node.get(key).and_then(Value::as_f64).unwrap_or(0.0)
+}
+
+/// What is known only of a plan that was run: guesses that were far off, work on disk, rows read in vain, and
+/// one look-up for each row.
+fn measured(node: &Value, advice: &mut Vec<String>) {
+    let Some(actual) = node.get("Actual Rows").and_then(Value::as_f64) else {
+        return;
+    };
+    let table = text(node, "Relation Name");
+    let guess = number(node, "Plan Rows");
+    let (most, least) = (actual.max(guess), actual.min(guess).max(1.0));
+    if let Some(table) = table
+        && most >= MANY
+        && most / least >= FAR_OFF
+    {
+        advice.push(format!(
+            "{guess:.0} rows of {table} were expected and {actual:.0} came: its statistics are stale \
+             (ANALYZE {table})"
+        ));
+    }
+    let removed = number(node, "Rows Removed by Filter");
+    let scans = text(node, "Node Type").is_some_and(|kind| kind != "Seq Scan");
+    if let (Some(table), Some(filter), true) = (table, text(node, "Filter"), scans)
+        && removed >= MANY
+        && removed >= actual * FAR_OFF
+    {
+        advice.push(format!(
+            "{removed:.0} rows of {table} were read and dropped by {filter}: an index that has it would \
+             spare them"
+        ));
+    }
+    let loops = number(node, "Actual Loops");
+    if let (Some(table), true) = (table, loops >= MANY) {
+        advice.push(format!(
+            "{table} is looked up {loops:.0} times, once for each row of another table: a hash join, or \
+             fewer rows there, would help"
+        ));
+    }
+    if number(node, "Hash Batches") > 1.0 {
+        advice.push("a hash does not fit into work_mem and goes to the disk".to_owned());
+    }
+    if number(node, "Temp Written Blocks") > 0.0 && text(node, "Node Type") == Some("Materialize") {
+        advice.push("intermediate rows do not fit into work_mem and go to the disk".to_owned());
+    }
 }
 
 /// Whether rows come out of an index, and so in its order.
@@ -102,6 +163,7 @@ fn walk(node: &Value, advice: &mut Vec<String>) {
     if text(node, "Sort Space Type") == Some("Disk") {
         advice.push("a sort does not fit into work_mem and goes to the disk".to_owned());
     }
+    measured(node, advice);
     for child in children(node) {
         walk(child, advice);
     }
@@ -164,6 +226,30 @@ mod tests {
         for none in ["", "[]", "{}", "[{}]", "null"] {
             assert_eq!(Plan::of_postgres(none), None, "{none}");
         }
+    }
+
+    #[test]
+    fn a_plan_that_was_run_tells_more() {
+        let json = r#"[{"Plan": {"Node Type": "Nested Loop", "Actual Rows": 10, "Plan Rows": 10, "Plans": [
+            {"Node Type": "Index Scan", "Relation Name": "items", "Plan Rows": 5, "Actual Rows": 9000,
+             "Actual Loops": 1, "Filter": "(x = 1)", "Rows Removed by Filter": 5},
+            {"Node Type": "Bitmap Heap Scan", "Relation Name": "tags", "Plan Rows": 2, "Actual Rows": 2,
+             "Actual Loops": 9000, "Filter": "(y = 2)", "Rows Removed by Filter": 4000},
+            {"Node Type": "Hash", "Hash Batches": 4, "Plan Rows": 1, "Actual Rows": 1},
+            {"Node Type": "Sort", "Sort Space Type": "Disk", "Plan Rows": 1, "Actual Rows": 1}]}}]"#;
+        let plan = Plan::of_postgres(json).unwrap();
+        let has = |part: &str| plan.advice.iter().any(|advice| advice.contains(part));
+        assert!(
+            has("ANALYZE items") && has("dropped by (y = 2)"),
+            "{:?}",
+            plan.advice
+        );
+        assert!(has("tags is looked up 9000 times") && has("a hash does not fit"));
+        assert!(has("a sort does not fit") && !plan.writes);
+        assert_eq!(plan.advice.len(), 5, "{:?}", plan.advice);
+        let hidden =
+            r#"[{"Plan": {"Node Type": "CTE Scan", "Plans": [{"Node Type": "ModifyTable"}]}}]"#;
+        assert!(Plan::of_postgres(hidden).unwrap().writes);
     }
 
     #[test]

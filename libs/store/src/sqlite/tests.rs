@@ -10,6 +10,8 @@ use crate::{
     media::{Inserted, NewMediaItem, Processed},
 };
 
+#[path = "../contract/advise.rs"]
+mod advise;
 #[path = "../contract/history.rs"]
 mod history;
 #[path = "../contract/job_control.rs"]

@@ -1,6 +1,7 @@
 //! Whole journeys against the real binary, over HTTP and gRPC.
 #![allow(clippy::unwrap_used)]
 
+mod advise;
 mod bad_input;
 mod config;
 mod content;
