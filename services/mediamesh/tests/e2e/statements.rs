@@ -164,7 +164,6 @@ async fn count_all(database: Option<&TestDatabase>) -> Result<()> {
         // what is read once in the life of a process is no matter
         rig.call(&path, &warm).await?;
         let (few, many) = (rig.call(&path, &few).await?, rig.call(&path, &many).await?);
-        eprintln!("{path}: {} and {} statements", few.len(), many.len());
         let allowed = match case.count {
             Count::Same => few.len(),
             Count::OneMore => few.len() + 1,
