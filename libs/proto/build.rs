@@ -5,7 +5,7 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 use prost::Message as _;
 
-const FILES: [&str; 14] = [
+const FILES: [&str; 15] = [
     "mediamesh/common/v1/access.proto",
     "mediamesh/common/v1/error_reason.proto",
     "mediamesh/cache/v1/cache_service.proto",
@@ -16,6 +16,7 @@ const FILES: [&str; 14] = [
     "mediamesh/media/v1/job_service.proto",
     "mediamesh/media/v1/api_key_service.proto",
     "mediamesh/media/v1/user_service.proto",
+    "mediamesh/media/v1/presign_service.proto",
     "mediamesh/media/v1/request_log_service.proto",
     "mediamesh/search/v1/past_search.proto",
     "mediamesh/search/v1/search.proto",

@@ -23,6 +23,6 @@ pub mod writer;
 
 pub use bucket::{Credentials, S3Options};
 pub use error::{Error, Result};
-pub use presign::{Presigned, PresignedMethod};
+pub use presign::{DEFAULT_EXPIRY, MAX_EXPIRY, Presigned, PresignedMethod};
 pub use store::{BlobStore, ObjectInfo};
 pub use writer::{Staged, Writer, Written};

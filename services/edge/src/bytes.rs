@@ -7,6 +7,7 @@
 //! - [`by_image`]: search by an uploaded image
 //! - [`download`]: originals and renditions, with conditions and ranges
 //! - [`range`]: the `Range` header
+//! - [`signed`]: addresses that let others put one file or get one
 //! - [`disposition`]: the `Content-Disposition` header, and which types browsers may show
 
 pub(crate) mod by_image;
@@ -16,6 +17,7 @@ pub(crate) mod feed;
 pub(crate) mod form;
 pub(crate) mod parts;
 pub(crate) mod range;
+pub(crate) mod signed;
 pub(crate) mod upload;
 
 use http::{HeaderMap, Uri, header};

@@ -7,7 +7,7 @@ use axum::{
     extract::{DefaultBodyLimit, Query, Request, State},
     middleware::{from_fn, from_fn_with_state},
     response::{IntoResponse, Response},
-    routing::{get, post},
+    routing::{get, post, put},
 };
 use http::{HeaderValue, Method, StatusCode, Uri};
 use mediamesh_mesh::admin;
@@ -22,7 +22,7 @@ use tower_http::{
 
 use crate::{
     Options, Shared,
-    bytes::{by_image, download, upload},
+    bytes::{by_image, download, signed, upload},
     console, error_pages, grpc,
     layer::{
         auth, compress, conditional, deadline, log, metadata,
@@ -121,6 +121,8 @@ fn api(shared: &Arc<Shared>) -> Router {
             "/v1/mediaItems/{id}/renditions/{name}",
             get(download::rendition),
         )
+        .route("/v1/uploads/{token}", put(signed::put))
+        .route("/v1/signed/{token}", get(signed::get))
         .route("/v1/mediaItems:searchByImage", post(by_image::search))
         .with_state(Arc::clone(shared));
     let layers = ServiceBuilder::new()

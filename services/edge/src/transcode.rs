@@ -5,7 +5,10 @@ use mediamesh_mesh::{MAX_MESSAGE_BYTES, ServiceName};
 use mediamesh_transcode::runtime;
 use tonic::metadata::{MetadataKey, MetadataValue};
 
-use crate::{Deps, Options, layer::trace::TraceId};
+use crate::{
+    Deps, Options,
+    layer::trace::{TraceId, without_secret},
+};
 
 /// Written by the build script.
 #[allow(clippy::all, missing_docs, unreachable_pub)]
@@ -42,6 +45,7 @@ pub(crate) fn router(deps: &Deps, answers: &runtime::Options) -> axum::Router {
         api_key_service,
         user_service,
         request_log_service,
+        presign_service,
         search_service,
         embedding_service,
         cache_service,
@@ -62,7 +66,7 @@ pub(crate) fn answers(options: &Options) -> runtime::Options {
             if problem.status >= 500 {
                 tracing::warn!(
                     method = %parts.method,
-                    path,
+                    path = without_secret(path),
                     status = problem.status,
                     reason = problem.reason,
                     detail = problem.detail,

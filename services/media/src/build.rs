@@ -8,7 +8,7 @@ use mediamesh_near::NearCache;
 use mediamesh_proto::{
     media::v1::{
         api_key_service_server::ApiKeyServiceServer, job_service_server::JobServiceServer,
-        media_service_server::MediaServiceServer,
+        media_service_server::MediaServiceServer, presign_service_server::PresignServiceServer,
         request_log_service_server::RequestLogServiceServer,
         user_service_server::UserServiceServer,
     },
@@ -18,11 +18,12 @@ use mediamesh_store::{JobStore, KeyStore, MediaStore, RequestLogStore, SearchSto
 use mediamesh_telemetry::Metrics;
 
 use crate::{
-    grpc::{ApiKeyGrpc, JobGrpc, MediaGrpc, RequestLogGrpc, UserGrpc},
+    grpc::{ApiKeyGrpc, JobGrpc, MediaGrpc, PresignGrpc, RequestLogGrpc, UserGrpc},
     jobs::Worker,
     keys::Keys,
     metrics::MediaMetrics,
     options::{InvalidOptions, Options},
+    presign::Presign,
     service::Service,
     users::Users,
 };
@@ -65,6 +66,8 @@ pub struct Media {
     pub user_server: UserServiceServer<UserGrpc>,
     /// Serves the log of requests.
     pub request_log_server: RequestLogServiceServer<RequestLogGrpc>,
+    /// Serves addresses for one file.
+    pub presign_server: PresignServiceServer<PresignGrpc>,
     /// Keys without gRPC, for the gate of the process.
     pub keys: Keys,
     /// Does the work; run it in the worker role, or beside the servers.
@@ -89,6 +92,7 @@ pub fn build(options: Options, deps: Deps) -> Result<Media, InvalidOptions> {
     let media_server = MediaServiceServer::new(MediaGrpc(Arc::clone(&service)))
         .max_decoding_message_size(MAX_MESSAGE_BYTES)
         .max_encoding_message_size(MAX_MESSAGE_BYTES);
+    let presign = Presign::new(Arc::clone(&service), deps.page_tokens.clone());
     let job_server = JobServiceServer::new(JobGrpc(service));
     let keys = Keys::new(Arc::clone(&deps.key_store));
     let key_server = ApiKeyServiceServer::new(ApiKeyGrpc {
@@ -103,6 +107,7 @@ pub fn build(options: Options, deps: Deps) -> Result<Media, InvalidOptions> {
         media_server,
         job_server,
         key_server,
+        presign_server: PresignServiceServer::new(PresignGrpc(Arc::new(presign))),
         request_log_server: RequestLogServiceServer::new(request_log),
         user_server: UserServiceServer::new(UserGrpc(users)),
         keys,

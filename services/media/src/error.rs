@@ -51,6 +51,18 @@ pub enum Error {
         /// What was asked for.
         user: String,
     },
+    /// A signed address or token does not hold.
+    #[error("signature is not valid{}", if *.expired { ": its time is over" } else { "" })]
+    SignatureInvalid {
+        /// It was good once.
+        expired: bool,
+    },
+    /// Nothing was put to an address.
+    #[error("nothing was uploaded there")]
+    UploadNotFound,
+    /// Something was put to an address before.
+    #[error("something was uploaded there before")]
+    UploadExists,
     /// Nobody holds this key: no such id, or another secret.
     #[error("API key is not known")]
     KeyUnknown,
@@ -145,6 +157,11 @@ impl From<Error> for mediamesh_proto::Error {
             Error::UserNotFound { user } => Self::new(K::NotFound, R::UserNotFound, text)
                 .meta("userId", &user)
                 .resource("user", &user),
+            Error::SignatureInvalid { .. } => {
+                Self::new(K::PermissionDenied, R::SignatureInvalid, text)
+            }
+            Error::UploadNotFound => Self::new(K::NotFound, R::UploadNotFound, text),
+            Error::UploadExists => Self::new(K::AlreadyExists, R::UploadExists, text),
             Error::KeyUnknown => Self::new(K::Unauthenticated, R::Unauthenticated, text),
             Error::KeyExpired { ago_secs } => {
                 Self::new(K::Unauthenticated, R::CredentialsExpired, text)

@@ -4,6 +4,7 @@
 //! - `upload`, `download`: streams of bytes
 //! - `jobs`: background work
 //! - `keys`: API keys
+//! - `presign`: addresses for one file
 //! - `request_log`: the log of requests
 //! - `users`: users and what they have stored
 
@@ -11,6 +12,7 @@ mod download;
 mod items;
 mod jobs;
 mod keys;
+mod presign;
 mod request_log;
 mod upload;
 mod users;
@@ -29,6 +31,7 @@ use mediamesh_proto::media::v1::{
 use tonic::{Request, Response, Status, Streaming};
 
 pub use keys::ApiKeyGrpc;
+pub use presign::PresignGrpc;
 pub use request_log::RequestLogGrpc;
 pub use users::UserGrpc;
 

@@ -5,6 +5,7 @@
 //! - [`grpc`]: the generated traits: convert in, call, convert out
 //! - [`convert`]: protocol and domain types; all validation
 //! - [`service`]: one function per operation
+//! - [`presign`]: addresses that let others write or read one file
 //! - [`keys`]: the same for API keys
 //! - [`upload`]: one upload from its first byte to its row
 //! - [`jobs`]: the worker and what it does: process, embed, delete, backfill, sweep
@@ -25,6 +26,7 @@ pub mod keys;
 pub mod limits;
 pub mod metrics;
 pub mod options;
+pub mod presign;
 pub mod schedule;
 pub mod service;
 pub mod tree;

@@ -128,7 +128,8 @@ pub(crate) async fn build(config: &Config, dir: &DataDir, layout: &Layout) -> Re
                     .add_service(media.job_server)
                     .add_service(media.key_server)
                     .add_service(media.user_server)
-                    .add_service(media.request_log_server);
+                    .add_service(media.request_log_server)
+                    .add_service(media.presign_server);
                 parts.gate.look_up_here(media.keys);
             }
             worker = layout.works.then_some(match sole {

@@ -26,10 +26,10 @@ const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; sandbox";
 const MIN_VERSION_DIGITS: usize = 8;
 
 /// What is asked for.
-struct Object {
-    media_item_id: String,
+pub(super) struct Object {
+    pub(super) media_item_id: String,
     /// Empty for the original.
-    rendition: String,
+    pub(super) rendition: String,
 }
 
 /// `GET /v1/mediaItems/{id}/content`.
@@ -66,7 +66,7 @@ pub(crate) async fn rendition(
     .await
 }
 
-async fn answer(shared: &Shared, request: Request, object: Object) -> Response {
+pub(super) async fn answer(shared: &Shared, request: Request, object: Object) -> Response {
     let (parts, _) = request.into_parts();
     let problem = match download(shared, &parts, &object).await {
         Ok(response) => return response,

@@ -50,6 +50,9 @@ enum Asks {
     Operator,
 }
 
+/// Below these an address is the permission, which the media service looks at; nothing else is served there.
+pub(crate) const SIGNED: [&str; 2] = ["/v1/uploads/", "/v1/signed/"];
+
 /// What a path of the edge asks for.
 ///
 /// Open are probes, descriptions, and the files of the console, which hold nobody's data. The
@@ -73,7 +76,7 @@ fn asked_for(uri: &Uri) -> Asks {
     };
     if is_for_operators(uri) {
         Asks::Operator
-    } else if below(&OPEN) {
+    } else if below(&OPEN) || SIGNED.iter().any(|prefix| path.starts_with(prefix)) {
         Asks::Nothing
     } else {
         Asks::Key
@@ -194,6 +197,8 @@ mod tests {
         for path in [
             "/health",
             "/health/ready",
+            "/v1/uploads/token",
+            "/v1/signed/token",
             "/api/health",
             "/openapi.json",
             "/errors",
@@ -218,6 +223,9 @@ mod tests {
             "/v1/mediaItems",
             "/api/search",
             "/consoles",
+            "/v1/uploads",
+            "/v1/uploads:complete",
+            "/v1/signed",
             "/nowhere",
         ] {
             assert_eq!(asked(path), Asks::Key, "{path}");

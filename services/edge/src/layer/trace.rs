@@ -10,7 +10,7 @@ use mediamesh_telemetry::{TraceScope, propagation};
 use mediamesh_transcode::runtime::Matched;
 use tracing::field;
 
-use super::request_id::X_REQUEST_ID;
+use super::{auth, request_id::X_REQUEST_ID};
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
@@ -35,7 +35,7 @@ pub(crate) async fn apply(mut request: Request, next: Next) -> Response {
             http.request.method = %request.method(),
             http.route = field::Empty,
             http.response.status_code = field::Empty,
-            url.path = request.uri().path(),
+            url.path = without_secret(request.uri().path()),
             request_id,
             enduser.id = field::Empty,
         )
@@ -61,6 +61,14 @@ pub(crate) async fn apply(mut request: Request, next: Next) -> Response {
         response.headers_mut().insert(TRACEPARENT, value);
     }
     response
+}
+
+/// A path as it may be shown to operators: a signed address is its own permission.
+pub(crate) fn without_secret(path: &str) -> &str {
+    let prefix = auth::SIGNED
+        .iter()
+        .find(|prefix| path.starts_with(**prefix));
+    prefix.copied().unwrap_or(path)
 }
 
 /// Template of the route, as far as the router knows it; the generated routes tell it in their

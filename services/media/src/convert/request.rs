@@ -17,6 +17,8 @@ use mediamesh_store::{
     media::{ItemPatch, ListQuery},
 };
 
+use serde::{Deserialize, Serialize};
+
 use super::text;
 use crate::{
     error::{Error, Result},
@@ -24,7 +26,7 @@ use crate::{
 };
 
 /// An upload as announced.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct NewUpload {
     /// Clean name.
     pub display_name: String,

@@ -26,6 +26,7 @@ mod operators;
 mod paging;
 mod past_searches;
 mod postgres;
+mod presigned;
 mod processes;
 mod replicas;
 mod request_log;

@@ -22,12 +22,13 @@ use crate::{
 };
 
 /// Services that ask the store.
-const SERVICES: [&str; 6] = [
+const SERVICES: [&str; 7] = [
     "mediamesh.media.v1.MediaService",
     "mediamesh.media.v1.JobService",
     "mediamesh.media.v1.ApiKeyService",
     "mediamesh.media.v1.UserService",
     "mediamesh.media.v1.RequestLogService",
+    "mediamesh.media.v1.PresignService",
     "mediamesh.search.v1.SearchService",
 ];
 /// Span above the call: that of the test.

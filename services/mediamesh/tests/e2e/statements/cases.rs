@@ -266,6 +266,28 @@ pub(super) fn cases(
             "/mediamesh.media.v1.RequestLogService/SummarizeRequests",
             things(|_| json!({"allTenants": true})),
         ),
+        // === addresses for one file ===
+        (
+            "/mediamesh.media.v1.PresignService/CreateDownloadUrl",
+            things(|place| json!({"mediaItemId": items[place]})),
+        ),
+        // these ask the storage; completing is an upload
+        (
+            "/mediamesh.media.v1.PresignService/CreateUploadUrl",
+            not_counted(),
+        ),
+        (
+            "/mediamesh.media.v1.PresignService/CompleteUpload",
+            not_counted(),
+        ),
+        (
+            "/mediamesh.media.v1.PresignService/PutUpload",
+            not_counted(),
+        ),
+        (
+            "/mediamesh.media.v1.PresignService/ResolveDownloadUrl",
+            not_counted(),
+        ),
         // === search ===
         (
             "/mediamesh.search.v1.SearchService/SearchMedia",

@@ -259,6 +259,37 @@ pub(super) fn cases(a: &Tenant, picture: &[u8]) -> HashMap<&'static str, Case> {
             "/mediamesh.media.v1.RequestLogService/SummarizeRequests",
             case(json!({"allTenants": true}), Refused(Code::PermissionDenied)).of_nobody(),
         ),
+        // === addresses for one file ===
+        (
+            // an address of B's own
+            "/mediamesh.media.v1.PresignService/CreateUploadUrl",
+            case(json!({"displayName": "x.jpg", "sizeBytes": "5"}), Nothing).of_nobody(),
+        ),
+        (
+            "/mediamesh.media.v1.PresignService/CompleteUpload",
+            case(
+                json!({"uploadToken": a.list_token}),
+                Refused(Code::PermissionDenied),
+            )
+            .of_nobody(),
+        ),
+        (
+            "/mediamesh.media.v1.PresignService/CreateDownloadUrl",
+            case(json!({"mediaItemId": item}), NotFound),
+        ),
+        (
+            // opened by edges, in the name of their process
+            "/mediamesh.media.v1.PresignService/PutUpload",
+            case(
+                json!({"head": {"token": "x"}}),
+                Refused(Code::PermissionDenied),
+            )
+            .of_nobody(),
+        ),
+        (
+            "/mediamesh.media.v1.PresignService/ResolveDownloadUrl",
+            case(json!({"token": "x"}), Refused(Code::PermissionDenied)).of_nobody(),
+        ),
         // === sessions ===
         (
             // needs an API key, which the callers of this test have not
