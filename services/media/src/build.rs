@@ -52,6 +52,8 @@ pub struct Deps {
     pub metrics: Metrics,
     /// Seals page tokens.
     pub page_tokens: PageTokens,
+    /// Seal signed addresses: the first seals, all open; every media process has the same.
+    pub presign_tokens: Vec<PageTokens>,
 }
 
 /// The media service.
@@ -92,7 +94,7 @@ pub fn build(options: Options, deps: Deps) -> Result<Media, InvalidOptions> {
     let media_server = MediaServiceServer::new(MediaGrpc(Arc::clone(&service)))
         .max_decoding_message_size(MAX_MESSAGE_BYTES)
         .max_encoding_message_size(MAX_MESSAGE_BYTES);
-    let presign = Presign::new(Arc::clone(&service), deps.page_tokens.clone());
+    let presign = Presign::new(Arc::clone(&service), deps.presign_tokens.clone());
     let job_server = JobServiceServer::new(JobGrpc(service));
     let keys = Keys::new(Arc::clone(&deps.key_store));
     let key_server = ApiKeyServiceServer::new(ApiKeyGrpc {

@@ -76,7 +76,8 @@ pub struct Issued {
 /// The operations on addresses.
 pub struct Presign {
     service: Arc<Service>,
-    tokens: PageTokens,
+    /// The first seals, all open: keys are rotated without an address that ends early.
+    tokens: Vec<PageTokens>,
     /// Uploads that are being put: nothing is put twice at once.
     under_way: Mutex<HashSet<Uuid>>,
 }
@@ -103,7 +104,7 @@ fn micros(time: Duration) -> i64 {
 }
 
 impl Presign {
-    pub(crate) fn new(service: Arc<Service>, tokens: PageTokens) -> Self {
+    pub(crate) fn new(service: Arc<Service>, tokens: Vec<PageTokens>) -> Self {
         Self {
             service,
             tokens,
@@ -116,9 +117,17 @@ impl Presign {
         Duration::from_secs(self.service.options.worker.orphan_age_secs / 2).min(MAX_EXPIRY)
     }
 
+    fn seal<T: Serialize>(&self, scope: &[u8], what: &T) -> String {
+        let first = self.tokens.first();
+        first.map_or_else(String::new, |tokens| tokens.seal(scope, what))
+    }
+
     fn open<T: serde::de::DeserializeOwned>(&self, scope: &str, token: &str) -> Result<T> {
-        let opened = self.tokens.open(scope.as_bytes(), token).ok().flatten();
-        opened.ok_or(Error::SignatureInvalid { expired: false })
+        let open = |tokens: &PageTokens| tokens.open(scope.as_bytes(), token).ok().flatten();
+        self.tokens
+            .iter()
+            .find_map(open)
+            .ok_or(Error::SignatureInvalid { expired: false })
     }
 
     /// Issues an address to put a file to.
@@ -153,9 +162,7 @@ impl Presign {
             new,
             until,
         };
-        let token = self
-            .tokens
-            .seal(complete_scope(tenant).as_bytes(), &completion);
+        let token = self.seal(complete_scope(tenant).as_bytes(), &completion);
         let method = PresignedMethod::Put {
             content_type: Some(put.content_type.as_str()).filter(|text| !text.is_empty()),
         };
@@ -163,7 +170,7 @@ impl Presign {
         let url = match self.service.blobs.presign(method, &key, ttl).await {
             Ok(presigned) => presigned.url,
             Err(BlobError::CannotSign { .. }) => {
-                format!("/v1/uploads/{}", self.tokens.seal(PUT.as_bytes(), &put))
+                format!("/v1/uploads/{}", self.seal(PUT.as_bytes(), &put))
             }
             Err(error) => return Err(error.into()),
         };
@@ -312,7 +319,7 @@ impl Presign {
                     rendition,
                     until,
                 };
-                format!("/v1/signed/{}", self.tokens.seal(GET.as_bytes(), &get))
+                format!("/v1/signed/{}", self.seal(GET.as_bytes(), &get))
             }
             Err(error) => return Err(error.into()),
         };

@@ -256,6 +256,18 @@ impl Parts<'_> {
         mediamesh_search::build(self.config.search.clone(), deps)
     }
 
+    /// Keys of signed addresses: those of identity tokens, which every process has, else the folder's.
+    fn presign_tokens(&self) -> Result<Vec<PageTokens>> {
+        let keys = self.config.identity.signing_keys.iter();
+        let mut secrets: Vec<Vec<u8>> = keys.map(|key| key.0.clone().into_bytes()).collect();
+        if secrets.is_empty() {
+            secrets.push(self.dir.secret()?);
+        }
+        // other keys than those of tokens and pages
+        let tokens = |secret: &Vec<u8>| PageTokens::new(&[b"presign:", &secret[..]].concat());
+        Ok(secrets.iter().map(tokens).collect())
+    }
+
     async fn media(&self, stores: Stores) -> Result<mediamesh_media::Media> {
         let blobs = self.config.storage.open(self.dir).await?;
         let deps = mediamesh_media::Deps {
@@ -270,6 +282,7 @@ impl Parts<'_> {
             cache: self.near_cache.clone(),
             metrics: self.metrics.clone(),
             page_tokens: self.page_tokens.clone(),
+            presign_tokens: self.presign_tokens()?,
         };
         Ok(mediamesh_media::build(self.config.media.clone(), deps)?)
     }

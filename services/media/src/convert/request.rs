@@ -25,6 +25,9 @@ use crate::{
     service::{NORMAL, Wanted},
 };
 
+/// Longest id of a user, bytes.
+pub const MAX_USER_BYTES: usize = 256;
+
 /// An upload as announced.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct NewUpload {
@@ -149,6 +152,11 @@ pub fn list(request: &ListMediaItemsRequest) -> Result<ListQuery> {
     let order = known::<Order>("order", request.order, v);
     let kind = known::<media_item::Kind>("kind", request.kind, v);
     let state = known::<media_item::State>("state", request.state, v);
+    let uploader = &request.uploader;
+    let unfit = uploader.len() > MAX_USER_BYTES || uploader.chars().any(char::is_control);
+    v.check(unfit, "uploader", || {
+        format!("must be an id of at most {MAX_USER_BYTES} bytes")
+    });
     let query = ListQuery {
         folder: text::folder(&request.folder, "folder", v),
         tags: text::tags(&request.tags, "tags", v),

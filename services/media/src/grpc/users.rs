@@ -7,10 +7,10 @@ use mediamesh_proto::{
 };
 use tonic::{Request, Response, Status};
 
-use crate::{convert::request::violation, users::Users};
-
-/// Longest id of a user, bytes.
-const MAX_ID_BYTES: usize = 256;
+use crate::{
+    convert::request::{MAX_USER_BYTES, violation},
+    users::Users,
+};
 
 /// `UserService` over gRPC.
 #[derive(Clone)]
@@ -33,8 +33,8 @@ impl UserService for UserGrpc {
 
 /// The user that is meant, if the caller may see it: itself, or any of an admin's tenant.
 fn wanted(caller: &Identity, user: String) -> Result<String, Status> {
-    if user.is_empty() || user.len() > MAX_ID_BYTES || user.chars().any(char::is_control) {
-        let rule = format!("must be `me` or an id of at most {MAX_ID_BYTES} bytes");
+    if user.is_empty() || user.len() > MAX_USER_BYTES || user.chars().any(char::is_control) {
+        let rule = format!("must be `me` or an id of at most {MAX_USER_BYTES} bytes");
         return Err(violation("user_id", &rule).into());
     }
     let user = match user.as_str() {

@@ -8,6 +8,8 @@ use tokio::time::{interval, sleep};
 
 use crate::options::RequestLogOptions;
 
+/// Microseconds of a day.
+const DAY: i64 = 24 * 3600 * 1_000_000;
 /// How often what is too old is removed.
 const EVERY: Duration = Duration::from_secs(3600);
 /// Rows removed at once: others write in between.
@@ -20,8 +22,9 @@ pub(super) async fn run(store: Arc<dyn RequestLogStore>, options: RequestLogOpti
     let mut ticks = interval(EVERY);
     loop {
         ticks.tick().await;
-        let kept = i64::from(options.retention_days) * 24 * 3600 * 1_000_000;
-        if let Err(error) = turn(&*store, now_micros() - kept, options.archive).await {
+        let kept = i64::from(options.retention_days).saturating_mul(DAY);
+        if let Err(error) = turn(&*store, now_micros().saturating_sub(kept), options.archive).await
+        {
             let error = &error as &dyn std::error::Error;
             tracing::warn!(error, "turning the log of requests over failed");
         }

@@ -87,6 +87,13 @@ async fn a_user_sees_how_much_it_has_stored_and_an_admin_sees_others() -> Result
     assert_eq!(get("nobody", &admin).await?.status, 404);
     let long = "x".repeat(300);
     assert_eq!(get(&long, &admin).await?.status, 400);
+    let bad = ask(
+        Method::GET,
+        "/v1/mediaItems?uploader=a%00b".to_owned(),
+        &admin,
+        None,
+    );
+    assert_eq!(bad.await?.status, 400);
 
     // lists by uploader
     let list = async |who: &str| {
