@@ -80,7 +80,7 @@ impl PageTokens {
         let (signed, mac) = bytes.split_at_checked(bytes.len().checked_sub(MAC_BYTES)?)?;
         self.keys
             .iter()
-            .find(|key| hmac(*key, signed).verify_truncated_left(mac).is_ok())?;
+            .find(|key| hmac(key, signed).verify_truncated_left(mac).is_ok())?;
         let (version, rest) = signed.split_first()?;
         let (sealed_scope, sort_key) = rest.split_at_checked(SCOPE_BYTES)?;
         if *version != VERSION || sealed_scope != &Sha256::digest(scope)[..SCOPE_BYTES] {
