@@ -64,7 +64,6 @@ fn descriptors() -> &'static [u8] {
             idempotency_level: Some(level.into()),
             ..Default::default()
         }),
-        ..Default::default()
     };
     let file = FileDescriptorProto {
         name: Some("mediamesh/media/v1/fleet.proto".into()),
