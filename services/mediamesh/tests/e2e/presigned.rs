@@ -317,7 +317,10 @@ async fn what_is_not_completed_is_removed() -> Result<()> {
     let mut launcher = launcher()
         .env("MEDIAMESH_MEDIA__WORKER__JOB_TIMEOUT_SECS", "2")
         .env("MEDIAMESH_MEDIA__WORKER__ORPHAN_AGE_SECS", "4")
-        .env("MEDIAMESH_MEDIA__WORKER__SWEEP_INTERVAL_SECS", "1");
+        .env(
+            "MEDIAMESH_MEDIA__WORKER__SCHEDULES__SWEEP_BLOBS__CRON",
+            "* * * * * *",
+        );
     let mesh = launcher.start().await?;
     let http = mesh.http();
     let bytes = fixture::jpeg(1, 64, 48);

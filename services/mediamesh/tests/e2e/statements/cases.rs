@@ -220,6 +220,19 @@ pub(super) fn cases(
             .removes(),
         ),
         (
+            // writes a row for each of at most 64 steps, and for each step that one needs
+            "/mediamesh.media.v1.JobService/CreateJobTree",
+            not_counted(),
+        ),
+        (
+            "/mediamesh.media.v1.JobService/GetJobTree",
+            things(|place| json!({"jobTreeId": done(place)})),
+        ),
+        (
+            "/mediamesh.media.v1.JobService/ListSchedules",
+            things(|_| json!({})),
+        ),
+        (
             "/mediamesh.media.v1.JobService/PauseQueue",
             things(|_| json!({"kind": "KIND_DELETE_BLOBS"})),
         ),
