@@ -69,7 +69,7 @@ pub(crate) fn run(cli: Cli) -> Result<()> {
             Command::Advise(args) => advise::run(args, &config).await,
             Command::Doctor => doctor::run(&config).await,
             Command::Migrate => migrate::run(&config).await,
-            Command::Bench(args) => bench::run(args, config).await,
+            Command::Bench(args) => Box::pin(bench::run(args, config)).await,
         };
         guard.shutdown().await;
         result
