@@ -14,9 +14,9 @@ use tower::Service;
 use tracing::Span;
 
 use super::breaker::{Permit, Signal};
-use super::call::Call;
+use super::call::{Call, Original};
 use super::connector::address_to;
-use super::endpoint::Endpoint;
+use super::endpoint::{Endpoint, Live};
 use super::pool::{Nowhere, Pick, Pool};
 use super::untrusted::checked;
 use super::verdict::{Broken, Verdict, how};
@@ -140,7 +140,7 @@ async fn attempt(
     let live = endpoint.live()?;
     let kind = call.original.policy.method.kind;
     let repeatable = call.original.is_repeatable();
-    let mut flight = Flight::start(endpoint, permit, call.expires);
+    let mut flight = Flight::start(endpoint, permit, call, &live);
     let request = call.open();
     let endpoint = Arc::clone(&flight.endpoint);
     let mut sender = live.sender.clone();
@@ -202,20 +202,27 @@ struct Flight {
     endpoint: Arc<Endpoint>,
     permit: Option<Permit>,
     started: Instant,
+    original: Arc<Original>,
+    previous_attempts: u32,
     /// When it is given up.
     expires: Option<Deadline>,
+    /// Kept as long as the call is on it: whoever watches the connection sees that somebody is.
+    _live: Arc<Live>,
     /// How long the response took to begin.
     took: Option<Duration>,
 }
 
 impl Flight {
-    fn start(endpoint: Arc<Endpoint>, permit: Permit, expires: Option<Deadline>) -> Self {
+    fn start(endpoint: Arc<Endpoint>, permit: Permit, call: &Call, live: &Arc<Live>) -> Self {
         endpoint.load.start();
         Self {
             endpoint,
             permit: Some(permit),
             started: Instant::now(),
-            expires,
+            original: Arc::clone(&call.original),
+            previous_attempts: call.previous_attempts,
+            expires: call.expires,
+            _live: Arc::clone(live),
             took: None,
         }
     }
@@ -280,7 +287,8 @@ impl Drop for Flight {
         let waited = self.started.elapsed();
         self.endpoint.load.waited(waited);
         let shared = &self.endpoint.shared;
-        let timed_out = self.expires.is_some_and(Deadline::has_passed);
+        let timed_out = self.expires.is_some_and(Deadline::has_passed)
+            || self.original.has_given_up(self.previous_attempts);
         let code = match timed_out {
             true => Code::DeadlineExceeded,
             false => Code::Cancelled,

@@ -1,7 +1,7 @@
 //! A call on its way through retry, hedge, attempt and balance: a request that can be sent again.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use bytes::Bytes;
 use http::request::Parts;
@@ -36,6 +36,8 @@ pub(crate) struct Original {
     pub(crate) deadline: Option<Deadline>,
     /// Endpoints that attempts went to, those that run now included.
     pub(crate) tried: Tried,
+    /// The number of the attempt that was given up last, though the call had more time; 0 is none.
+    given_up: AtomicU32,
 }
 
 enum CallBody {
@@ -56,6 +58,16 @@ impl Original {
             body,
             previous_attempts,
         ))
+    }
+
+    /// Notes that this attempt is given up.
+    pub(crate) fn give_up(&self, previous_attempts: u32) {
+        self.given_up
+            .store(previous_attempts + 1, Ordering::Release);
+    }
+
+    pub(crate) fn has_given_up(&self, previous_attempts: u32) -> bool {
+        self.given_up.load(Ordering::Acquire) == previous_attempts + 1
     }
 
     /// Returns the path of a call that can be sent again.
@@ -105,6 +117,7 @@ impl Call {
             policy,
             deadline: extensions.get::<Deadline>().copied(),
             tried: Tried::default(),
+            given_up: AtomicU32::new(0),
         });
         Ok(Self::new(original, head, body, 0))
     }

@@ -182,14 +182,14 @@ impl Endpoint {
         self.serving.store(sign == Sign::Serving, Ordering::Release);
     }
 
-    pub(super) fn connected(&self, live: Live, sign: Sign) {
+    pub(super) fn connected(&self, live: Arc<Live>, sign: Sign) {
         // What was learnt is about another process, or another network.
         if let Some(transition) = self.breaker.reset() {
             self.tell(transition);
         }
         self.load.reset();
         self.signed(sign);
-        self.live.store(Some(Arc::new(live)));
+        self.live.store(Some(live));
         *self.last_error.lock() = None;
         self.set(Connectivity::Ready);
     }

@@ -24,7 +24,7 @@ use super::breaker::Signal;
 use super::call::{Call, Original};
 use super::latency::Latency;
 use super::pool::Pool;
-use super::verdict::Verdict;
+use super::verdict::{Broken, Verdict};
 use crate::Response;
 use crate::method::PathMap;
 use crate::policy::{HedgingPolicy, Policy};
@@ -121,7 +121,7 @@ where
                     };
                     race(inner, &pool, &observed, first, late).await?
                 }
-                None => patiently(first, &pool, &original, 2).await?,
+                None => patiently(first, &pool, &original, previous_attempts, 2).await?,
             };
             // How long failures take says nothing about when an answer is late.
             if Verdict::of(&response).signal == Signal::Success {
@@ -158,7 +158,7 @@ where
     // Without another endpoint a second attempt would only be more load.
     let original = &late.original;
     if !pool.has_untried(original) || !pool.throttle.allows() || !observed.spend() {
-        return patiently(first, pool, original, 1).await;
+        return patiently(first, pool, original, late.previous_attempts, 1).await;
     }
     let Some(mut second) = original.again(late.previous_attempts) else {
         return first.await;
@@ -177,14 +177,26 @@ where
 }
 
 /// Waits for a call that is not hedged, which is no reason to wait for a server that hangs.
-async fn patiently<F>(first: F, pool: &Pool, original: &Original, untried: usize) -> F::Output
+async fn patiently<F>(
+    first: F,
+    pool: &Pool,
+    original: &Original,
+    previous_attempts: u32,
+    untried: usize,
+) -> F::Output
 where
-    F: Future<Output = Result<Response, Infallible>>,
+    F: Future<Output = Result<Response, Infallible>> + Unpin,
 {
-    match half_way(original, pool, untried) {
-        Some(limit) => held(first, limit, original.path()).await,
-        None => first.await,
+    let Some(limit) = half_way(original, pool, untried) else {
+        return first.await;
+    };
+    let mut first = first;
+    let answer = held(&mut first, limit, original.path()).await?;
+    if answer.extensions().get() == Some(&Broken::TimedOut) {
+        // Before it is dropped: it tells the breaker why.
+        original.give_up(previous_attempts);
     }
+    Ok(answer)
 }
 
 impl Observed {

@@ -8,22 +8,26 @@
 //!   flight and said nothing for `silence`; without one within `probe_timeout` it is given up. This is
 //!   the keep-alive of the connection.
 //! - **Given up**, the connection is left to the calls on it that may not be repeated, until it has said
-//!   nothing for `keep_alive_timeout` more.
-//! - **Removed**, the connection takes no new calls and ends with the last that runs.
+//!   nothing for `keep_alive_timeout` more. So is that of an endpoint that was **removed**.
 
 use std::net::Shutdown;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
+use super::address::Address;
 use super::connector::{self, ConnectError, Connection, Sender, Sign};
 use super::endpoint::{Endpoint, Live};
+use crate::policy::ConnectionPolicy;
 use crate::policy::defaults::WATCH_INTERVAL;
 
 /// Least wait between two attempts to connect, however much it is wanted.
 const LEAST_PAUSE: Duration = Duration::from_millis(20);
+
+/// Health checks in a row without an answer after which an idle connection is given up.
+const MISSED: u32 = 2;
 
 /// Why a connection is no longer used.
 enum End {
@@ -114,10 +118,11 @@ async fn hold(endpoint: &Endpoint, connection: Connection, sign: Sign, failures:
         socket,
     } = connection;
     let silent = CancellationToken::new();
-    let live = Live {
+    let live = Arc::new(Live {
         sender: sender.clone(),
         silent: silent.clone(),
-    };
+    });
+    let used = Arc::downgrade(&live);
     endpoint.connected(live, sign);
     if failures > 0 {
         tracing::info!(
@@ -129,7 +134,7 @@ async fn hold(endpoint: &Endpoint, connection: Connection, sign: Sign, failures:
     }
     let end = tokio::select! {
         () = closed.cancelled() => End::Closed,
-        () = listen(endpoint, sender.clone()) => End::Silent,
+        () = listen(endpoint, sender) => End::Silent,
         () = endpoint.removed.cancelled() => End::Removed,
     };
     match end {
@@ -137,21 +142,45 @@ async fn hold(endpoint: &Endpoint, connection: Connection, sign: Sign, failures:
         End::Silent => {
             endpoint.connecting();
             silent.cancel();
-            let (address, limit) = (
+            tokio::spawn(outlast(
+                used,
                 endpoint.address.clone(),
-                endpoint.policy().keep_alive_timeout,
-            );
-            tokio::spawn(async move {
-                let answer = connector::probe(sender, &address);
-                if tokio::time::timeout(limit, answer).await.is_err() {
-                    // One that is closed already is what is wanted.
-                    let _ = socket.shutdown(Shutdown::Both);
-                }
-            });
+                *endpoint.policy(),
+                socket,
+            ));
         }
-        End::Removed => {}
+        End::Removed => {
+            tokio::spawn(outlast(
+                used,
+                endpoint.address.clone(),
+                *endpoint.policy(),
+                socket,
+            ));
+        }
     }
     end
+}
+
+/// Watches a connection that takes no new calls until the last on it has ended; ends it, and them, when it
+/// has said nothing for `keep_alive_timeout`.
+async fn outlast(
+    used: Weak<Live>,
+    address: Address,
+    policy: ConnectionPolicy,
+    socket: std::net::TcpStream,
+) {
+    while let Some(sender) = used.upgrade().map(|live| live.sender.clone()) {
+        let answer = connector::probe(sender, &address);
+        match tokio::time::timeout(policy.keep_alive_timeout, answer).await {
+            Ok(Ok(_)) => tokio::time::sleep(policy.health_interval).await,
+            Ok(Err(_)) => return,
+            Err(_) => {
+                // One that is closed already is what is wanted.
+                let _ = socket.shutdown(Shutdown::Both);
+                return;
+            }
+        }
+    }
 }
 
 /// Completes when the peer gives no sign of life.
@@ -161,6 +190,7 @@ async fn listen(endpoint: &Endpoint, sender: Sender) {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut last = ticks.tick().await;
     let mut asked = last;
+    let mut missed = 0;
     loop {
         let now = ticks.tick().await;
         // A late tick says that this process gets no CPU, which is not the peer's silence.
@@ -176,12 +206,20 @@ async fn listen(endpoint: &Endpoint, sender: Sender) {
         let probe = connector::probe(sender.clone(), &endpoint.address);
         match tokio::time::timeout(policy.probe_timeout, probe).await {
             Ok(Ok(sign)) => {
+                missed = 0;
                 endpoint.load.heard();
                 endpoint.signed(sign);
             }
             // The connection broke; its end is noticed elsewhere.
             Ok(Err(_)) => {}
             Err(_) if asked.elapsed() > policy.probe_timeout + WATCH_INTERVAL * 2 => {}
+            // Idle, it may be a packet that was lost.
+            Err(_) if endpoint.load.in_flight() == 0 => {
+                missed += 1;
+                if missed == MISSED {
+                    return;
+                }
+            }
             // Silent to the probe, but not to a call meanwhile.
             Err(_) if !silent || endpoint.load.silence() < policy.probe_timeout => {}
             Err(_) => return,
