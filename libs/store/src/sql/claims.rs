@@ -22,7 +22,7 @@ use super::{
     types::{Id, SqlId, raw, uuid},
 };
 use crate::{
-    error::{Error, Result},
+    error::Result,
     job::{Job, JobKind, JobState},
     limit::{ClaimLimits, Ledger, Reached, Scope, Turn, deal},
 };
@@ -198,7 +198,7 @@ async fn run(conn: &mut Connection, claim: &Claim, picked: Vec<Id>, now: i64) ->
     Ok(jobs.into_iter().map(|(_, job)| job).collect())
 }
 
-/// Tenants and kinds that wait and are not paused. Walks from one to the next in the index, so that
+/// Tenants and kinds that may run now and are not paused. Walks from one to the next in the index, so that
 /// a queue of a million costs no more than one of ten.
 async fn waiting(conn: &mut Connection, now: i64) -> Result<Waiting> {
     let mut sql = Sql::new("WITH RECURSIVE w (tenant_id, kind) AS (");
@@ -211,20 +211,21 @@ async fn waiting(conn: &mut Connection, now: i64) -> Result<Waiting> {
          ORDER BY j.tenant_id, j.kind LIMIT 1)) \
          SELECT w.tenant_id, w.kind FROM w WHERE NOT EXISTS (SELECT 1 FROM job_pauses p \
          WHERE p.tenant_id = w.tenant_id AND p.kind IN (0, w.kind) \
-         AND (p.until_time IS NULL OR p.until_time > ?))",
-        [Bind::Long(now)],
+         AND (p.until_time IS NULL OR p.until_time > ?)) \
+         AND EXISTS (SELECT 1 FROM processing_jobs r WHERE r.state = 1 \
+         AND r.tenant_id = w.tenant_id AND r.kind = w.kind AND r.run_after <= ?)",
+        [now, now].map(Bind::Long),
     );
     let rows: Vec<KindRow> = sql.load(conn).await?;
     let mut waiting = Waiting::new();
     for row in rows {
         let tenant = TenantId(uuid(&row.tenant_id)?);
-        waiting.entry(tenant).or_default().push(kind(row.kind)?);
+        // a kind that a newer program queued is left to it
+        if let Some(kind) = JobKind::from_number(row.kind) {
+            waiting.entry(tenant).or_default().push(kind);
+        }
     }
     Ok(waiting)
-}
-
-fn kind(number: i16) -> Result<JobKind> {
-    JobKind::from_number(number).ok_or(Error::Corrupt { what: "job kind" })
 }
 
 /// What runs, and how full the buckets are.
@@ -250,17 +251,17 @@ async fn ledger<'l>(
         sql.push(" WHERE full_time > ?", [Bind::Long(now)]);
         let rows: Vec<RateRow> = sql.load(conn).await?;
         for row in rows {
+            let kind = JobKind::from_number(row.kind);
             let scope = Scope {
                 tenant: match row.scope & OF_TENANT {
                     0 => None,
                     _ => Some(TenantId(uuid(&row.tenant_id)?)),
                 },
-                kind: match row.scope & OF_KIND {
-                    0 => None,
-                    _ => Some(kind(row.kind)?),
-                },
+                kind,
             };
-            full.push((scope, row.full_time));
+            if kind.is_some() == (row.scope & OF_KIND != 0) {
+                full.push((scope, row.full_time));
+            }
         }
     }
     Ok(Ledger::new(limits, now, running, full))
@@ -268,9 +269,13 @@ async fn ledger<'l>(
 
 async fn counts(sql: Sql, conn: &mut Connection) -> Result<Vec<(TenantId, JobKind, i64)>> {
     let rows: Vec<CountRow> = sql.load(conn).await?;
-    rows.into_iter()
-        .map(|row| Ok((TenantId(uuid(&row.tenant_id)?), kind(row.kind)?, row.jobs)))
-        .collect()
+    let mut counts = Vec::with_capacity(rows.len());
+    for row in rows {
+        if let Some(kind) = JobKind::from_number(row.kind) {
+            counts.push((TenantId(uuid(&row.tenant_id)?), kind, row.jobs));
+        }
+    }
+    Ok(counts)
 }
 
 /// Bits of `job_rates.scope`.

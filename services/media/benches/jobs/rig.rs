@@ -18,9 +18,9 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-pub const TENANT: TenantId = TenantId(Uuid::from_u128(1));
+pub(crate) const TENANT: TenantId = TenantId(Uuid::from_u128(1));
 
-pub trait Stores:
+pub(crate) trait Stores:
     MediaStore + JobStore + KeyStore + SearchStore + RequestLogStore + Clone + 'static
 {
 }
@@ -30,7 +30,7 @@ impl<S: MediaStore + JobStore + KeyStore + SearchStore + RequestLogStore + Clone
 {
 }
 
-pub struct Rig {
+pub(crate) struct Rig {
     worker: Option<Worker>,
     running: Option<JoinHandle<std::io::Result<()>>>,
     stop: CancellationToken,
@@ -40,7 +40,7 @@ pub struct Rig {
 }
 
 impl Rig {
-    pub fn new<S: Stores>(store: S, options: Options) -> Self {
+    pub(crate) fn new<S: Stores>(store: S, options: Options) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let blobs = BlobStore::local(folder.path().to_owned()).unwrap();
         let metrics = Metrics::new();
@@ -70,13 +70,13 @@ impl Rig {
         }
     }
 
-    pub fn start(&mut self) {
+    pub(crate) fn start(&mut self) {
         let worker = self.worker.take().unwrap();
         let stop = self.stop.clone().cancelled_owned();
         self.running = Some(tokio::spawn(worker.run(stop)));
     }
 
-    pub async fn stop(mut self) {
+    pub(crate) async fn stop(mut self) {
         self.stop.cancel();
         self.running.take().unwrap().await.unwrap().unwrap();
     }
@@ -93,20 +93,20 @@ impl Rig {
     }
 
     /// Jobs that do nothing and are done.
-    pub fn succeeded(&self) -> u64 {
+    pub(crate) fn succeeded(&self) -> u64 {
         self.counted("jobs_total{kind=\"delete_blobs\"", "succeeded")
     }
 
-    pub fn rescued(&self) -> u64 {
+    pub(crate) fn rescued(&self) -> u64 {
         self.counted("jobs_rescued_total", "")
     }
 
-    pub fn lost(&self) -> u64 {
+    pub(crate) fn lost(&self) -> u64 {
         self.counted("jobs_total{", "lease_lost")
     }
 
     /// Stores pictures, each with a job that decodes it.
-    pub async fn items(
+    pub(crate) async fn items(
         &self,
         store: &impl Stores,
         picture: Vec<u8>,
@@ -143,7 +143,7 @@ impl Rig {
     }
 
     /// How many of these are ready.
-    pub async fn ready(&self, store: &impl Stores, ids: &[MediaItemId]) -> usize {
+    pub(crate) async fn ready(&self, store: &impl Stores, ids: &[MediaItemId]) -> usize {
         let items = store.get_items(TENANT, ids).await.unwrap();
         items
             .iter()
