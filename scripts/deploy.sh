@@ -99,6 +99,8 @@ chart() {
   # workers and media would write to volumes that the other does not see
   ! "$tools/helm" template test helm/mediamesh --kube-version "$KUBE_VERSION" --set worker.enabled=true >/dev/null 2>&1 ||
     fail "the chart makes workers that share no files with media"
+  ! "$tools/helm" template test helm/mediamesh --kube-version "$KUBE_VERSION" --set database.secret=db \
+    --set persistence.enabled=false >/dev/null 2>&1 || fail "the chart lets files lie where a restart of a pod removes them"
   say "chart: $number sets of values, $resources resources, all valid; our program takes their settings"
 }
 

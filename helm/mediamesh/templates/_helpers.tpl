@@ -43,8 +43,9 @@ worker: [embedding, search]
 {{- if and .Values.worker.enabled (or (empty .Values.database.secret) .Values.persistence.enabled) -}}
 {{- fail "worker.enabled wants database.secret, a bucket for the files ([storage] in config) and persistence.enabled=false: workers share no volume with media" -}}
 {{- end -}}
-{{- if and (not .Values.persistence.enabled) (empty .Values.database.secret) -}}
-{{- fail "persistence.enabled=false wants database.secret, and a bucket for the files ([storage] in config)" -}}
+{{- $bucket := or (regexMatch "(?s)\\[storage\\].*bucket *=" .Values.config) (contains "MEDIAMESH_STORAGE__BUCKET" (toJson .Values.env)) -}}
+{{- if and (not .Values.persistence.enabled) (or (empty .Values.database.secret) (not $bucket)) -}}
+{{- fail "persistence.enabled=false wants database.secret, and a bucket for the files: [storage] with bucket in config, or MEDIAMESH_STORAGE__BUCKET in env" -}}
 {{- end -}}
 {{ ternary "[cache, embedding, search, media, worker, edge]" "[cache, embedding, search, media, edge]" .Values.worker.enabled }}
 {{- end -}}

@@ -219,8 +219,10 @@ fn resolve(options: &PolicyOptions, path: &str, method: Method) -> MethodPolicy 
     let own = options.methods.get(path.trim_start_matches('/'));
     let own_deadline = own.and_then(|own| own.deadline_ms);
     let service_deadline = of_service.and_then(|service| service.deadline_ms);
+    let whole_files = defaults::WHOLE_FILES.contains(&path);
     let deadline = match (own_deadline, method.kind, service_deadline) {
         (Some(millis), _, _) => positive(millis),
+        _ if whole_files => Some(defaults::STREAM_DEADLINE),
         (None, MethodKind::Unary, Some(millis)) => positive(millis),
         _ => defaults::deadline(name, method.kind, limited),
     };
@@ -242,6 +244,7 @@ fn resolve(options: &PolicyOptions, path: &str, method: Method) -> MethodPolicy 
     };
     let attempt_timeout = match own.and_then(|own| own.attempt_timeout_ms) {
         Some(millis) => positive(millis).map_or(AttemptTimeout::None, AttemptTimeout::After),
+        None if whole_files => AttemptTimeout::None,
         None if may_ask_another(method) && retry.max_attempts > 1 => AttemptTimeout::Half,
         None => AttemptTimeout::None,
     };
@@ -271,6 +274,17 @@ fn positive(millis: u64) -> Option<Duration> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_call_that_copies_a_file_has_the_time_of_an_upload() {
+        let policy = Policy::new(&PolicyOptions::default(), &MethodTable::of_contract());
+        for path in defaults::WHOLE_FILES {
+            let of = policy.method(path);
+            assert_eq!(of.method.idempotency, Idempotency::Idempotent, "{path}");
+            assert_eq!(of.deadline, Some(defaults::STREAM_DEADLINE), "{path}");
+            assert_eq!(of.attempt_timeout, AttemptTimeout::None, "{path}");
+        }
+    }
 
     #[test]
     fn the_nearest_override_wins() {

@@ -151,6 +151,9 @@ pub(super) const HEDGED: [&str; 3] = [
     "/mediamesh.media.v1.MediaService/BatchGetMediaItems",
     "/mediamesh.media.v1.JobService/GetJob",
 ];
+/// Unary calls that read and write whole files: they have the time of an upload, and no server gets only a
+/// part of it, because the next would begin anew.
+pub(super) const WHOLE_FILES: [&str; 1] = ["/mediamesh.media.v1.PresignService/CompleteUpload"];
 /// Largest request that is kept for a retry, bytes: the largest message.
 pub const MAX_REPLAY_BYTES: usize = MAX_MESSAGE_BYTES;
 

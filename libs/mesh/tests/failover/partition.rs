@@ -46,6 +46,7 @@ impl Blackhole {
 fn keep_alive(ms: u64) -> PolicyOptions {
     let mut service = ServicePolicyOptions::default();
     service.connection.keep_alive_timeout_ms = Some(ms);
+    service.connection.health_interval_ms = Some(200);
     let mut options = PolicyOptions::default();
     options.services.insert(ServiceName::Media, service);
     options
@@ -129,4 +130,40 @@ async fn a_write_outlives_a_pause_of_the_network() {
     let (answer, ()) = tokio::join!(fleet.write(), pause);
     assert_eq!(answer.unwrap(), 0);
     assert_eq!(conduct.calls() - before, 1, "a write is never made twice");
+}
+
+#[tokio::test]
+async fn a_write_to_a_server_that_was_removed_ends_when_its_connection_dies() {
+    let fleet = Fleet::start_with(1, keep_alive(300)).await;
+    let proxy = Proxy::start(fleet.replicas[0].address).await.unwrap();
+    fleet.at([proxy.address()]);
+    fleet.warm_up().await;
+    let delay = &fleet.replicas[0].conduct.delay_ms;
+    delay.store(60_000, Ordering::SeqCst);
+    let began = Instant::now();
+    let cut = async {
+        tokio::time::sleep(100 * MS).await;
+        fleet.at([fleet.replicas[0].address]);
+        tokio::time::sleep(100 * MS).await;
+        proxy.cut();
+    };
+    let (answer, ()) = tokio::join!(fleet.write(), cut);
+    assert_eq!(answer.unwrap_err().code(), Code::Unavailable);
+    assert!(began.elapsed() < 5 * S, "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn a_server_that_is_lost_while_nobody_calls_is_not_called() {
+    let fleet = Fleet::start_with(2, keep_alive(20_000)).await;
+    let proxy = Proxy::start(fleet.replicas[0].address).await.unwrap();
+    fleet.at([proxy.address(), fleet.replicas[1].address]);
+    fleet.warm_up().await;
+    proxy.cut();
+    // Two health checks in vain.
+    tokio::time::sleep(3 * S).await;
+    for _ in 0..20 {
+        let began = Instant::now();
+        assert_eq!(fleet.write().await.unwrap(), 1);
+        assert!(began.elapsed() < S, "{:?}", began.elapsed());
+    }
 }

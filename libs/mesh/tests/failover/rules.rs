@@ -320,7 +320,25 @@ async fn a_server_that_fails_fast_neither_attracts_calls_nor_fails_reads() {
 
 #[tokio::test]
 async fn a_server_whose_handlers_hang_costs_no_read_and_its_time_outs_are_counted() {
-    let fleet = Fleet::start(2).await;
+    hangs(PolicyOptions::default()).await;
+}
+
+#[tokio::test]
+async fn nor_does_it_where_hedges_are_used_up() {
+    let mut options = method(
+        "mediamesh.media.v1.Fleet/Read",
+        MethodPolicyOptions::default(),
+    );
+    for own in options.methods.values_mut() {
+        own.hedging_policy.max_attempts = Some(2);
+        own.hedging_policy.hedging_delay_ms = Some(20);
+    }
+    hangs(options).await;
+}
+
+/// Reads from two servers, one of which takes calls and never answers them.
+async fn hangs(options: PolicyOptions) {
+    let fleet = Fleet::start_with(2, options).await;
     fleet.warm_up().await;
     let hangs = &fleet.replicas[0].conduct;
     hangs.delay_ms.store(60_000, Ordering::SeqCst);

@@ -13,6 +13,7 @@ use mediamesh_mesh::{Deadline, deadline};
 use mediamesh_transcode::runtime::Problem;
 use tower_http::timeout::TimeoutBody;
 
+use super::trace::without_secret;
 use crate::{Shared, problem};
 
 const X_REQUEST_TIMEOUT: &str = "x-request-timeout";
@@ -51,9 +52,12 @@ pub(crate) async fn apply(
     let work = deadline::scope(deadline, next.run(request));
     match tokio::time::timeout_at(deadline.at(), work).await {
         Ok(response) => response,
-        Err(_) => shared
-            .answers
-            .answer(problem::deadline_exceeded(parts.uri.path()), &parts),
+        Err(_) => {
+            let path = without_secret(parts.uri.path());
+            shared
+                .answers
+                .answer(problem::deadline_exceeded(path), &parts)
+        }
     }
 }
 

@@ -11,6 +11,7 @@ use axum::{
 use futures::FutureExt as _;
 use http::request::Parts;
 
+use super::trace::without_secret;
 use crate::{Shared, problem};
 
 /// Catches panics of everything inside; the panic hook has logged the cause.
@@ -25,7 +26,7 @@ pub(crate) async fn apply(
     match AssertUnwindSafe(next.run(request)).catch_unwind().await {
         Ok(response) => response,
         Err(_) => {
-            tracing::error!(path = head.uri.path(), "handler panicked");
+            tracing::error!(path = without_secret(head.uri.path()), "handler panicked");
             shared.answers.answer(problem::internal(), &head)
         }
     }

@@ -53,12 +53,16 @@ impl PresignService for PresignGrpc {
         let request = request.into_inner();
         let ttl = request.ttl.as_ref().map(std_duration);
         let content_type = request.content_type;
+        // A space at an end would be lost on the way, and the file refused for it.
         let fits = content_type.len() <= MAX_CONTENT_TYPE
+            && content_type.trim() == content_type
             && content_type
                 .bytes()
                 .all(|byte| (0x20..0x7f).contains(&byte));
         if !fits {
-            let rule = format!("must be at most {MAX_CONTENT_TYPE} printable ASCII characters");
+            let rule = format!(
+                "must be at most {MAX_CONTENT_TYPE} printable ASCII characters, no space at either end"
+            );
             return Err(violation("content_type", &rule).into());
         }
         let new = request::upload(UploadMediaMetadata {
