@@ -2,11 +2,11 @@
 //! token; a batch is as many statements as there are different tokens, which count the claims of a
 //! job and so are few.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use diesel::{ExpressionMethods as _, QueryDsl as _};
 use diesel_async::RunQueryDsl as _;
-use mediamesh_proto::JobId;
+use mediamesh_proto::{JobId, TenantId};
 
 use super::{
     Connection, dialect,
@@ -19,25 +19,28 @@ use crate::{
     job::{JobState, Lease},
 };
 
-/// Ids by token, in lists that one statement takes, all of them locked.
-async fn locked(conn: &mut Connection, leases: &[Lease]) -> Result<Vec<(i64, Vec<Id>)>> {
-    let mut by_token: BTreeMap<i64, Vec<Id>> = BTreeMap::new();
-    let mut all: Vec<Id> = Vec::with_capacity(leases.len());
-    for lease in leases {
-        let id = raw(lease.job_id.0);
-        all.push(id.to_owned());
-        by_token.entry(lease.token).or_default().push(id);
-    }
-    all.sort_unstable();
-    // in one order over all lists
-    for ids in all.chunks(dialect::MOST_BINDS) {
+/// Locks the jobs of leases, in one order over all of them.
+async fn lock(conn: &mut Connection, leases: &[Lease]) -> Result<()> {
+    let mut ids: Vec<Id> = leases.iter().map(|lease| raw(lease.job_id.0)).collect();
+    ids.sort_unstable();
+    for ids in ids.chunks(dialect::MOST_BINDS) {
         dialect::lock_jobs(conn, ids).await?;
+    }
+    Ok(())
+}
+
+/// Ids by token, in lists that one statement takes.
+fn by_token(leases: &[Lease]) -> Vec<(i64, Vec<Id>)> {
+    let mut by_token: BTreeMap<i64, Vec<Id>> = BTreeMap::new();
+    for lease in leases {
+        let ids = by_token.entry(lease.token).or_default();
+        ids.push(raw(lease.job_id.0));
     }
     let lists = by_token.into_iter().flat_map(|(token, ids)| {
         let chunks = ids.chunks(dialect::MOST_BINDS).map(<[Id]>::to_vec);
         chunks.map(|ids| (token, ids)).collect::<Vec<_>>()
     });
-    Ok(lists.collect())
+    lists.collect()
 }
 
 /// Those of some leases that are not among the kept ones, given as token and ids.
@@ -58,8 +61,9 @@ pub(super) async fn renew(
     leases: Vec<Lease>,
     expire: i64,
 ) -> Result<Vec<JobId>> {
+    lock(conn, &leases).await?;
     let mut kept = Vec::new();
-    for (token, ids) in locked(conn, &leases).await? {
+    for (token, ids) in by_token(&leases) {
         let held = j::processing_jobs
             .filter(j::id.eq_any(ids))
             .filter(j::lease_token.eq(token))
@@ -81,10 +85,16 @@ pub(super) async fn complete(
     leases: Vec<Lease>,
     now: i64,
 ) -> Result<Vec<Lease>> {
+    // steps of trees free others, under the lock of their tenant, which comes before that of any job;
+    // and all of them in one order, whatever order the jobs ended in
+    let tenants: BTreeSet<TenantId> = leases.iter().filter_map(|lease| lease.tree).collect();
+    for tenant in tenants {
+        dialect::lock_tenant(conn, tenant).await?;
+    }
+    lock(conn, &leases).await?;
     let (steps, single): (Vec<Lease>, Vec<Lease>) =
         leases.into_iter().partition(|lease| lease.tree.is_some());
     let mut gone = Vec::new();
-    // steps of trees free others, under the lock of their tenant, which comes before that of any job
     for lease in steps {
         match settle(conn, lease, End::new(JobState::Succeeded, "")).await {
             Ok(()) => {}
@@ -93,7 +103,7 @@ pub(super) async fn complete(
         }
     }
     let mut kept = Vec::new();
-    for (token, ids) in locked(conn, &single).await? {
+    for (token, ids) in by_token(&single) {
         let held = j::processing_jobs
             .filter(j::id.eq_any(ids))
             .filter(j::lease_token.eq(token))

@@ -12,6 +12,8 @@ use crate::{
 
 #[path = "../contract/advise.rs"]
 mod advise;
+#[path = "../contract/ends.rs"]
+mod ends;
 #[path = "../contract/history.rs"]
 mod history;
 #[path = "../contract/job_control.rs"]

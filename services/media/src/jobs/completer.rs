@@ -4,13 +4,16 @@
 //! written at once, and under load the cost of a commit is shared. Each end is still fenced by its own
 //! lease, and whoever did the work hears of its own job.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use mediamesh_store::{JobStore, job::Lease};
 use tokio::sync::{mpsc, oneshot};
 
 /// Ends in one transaction: some milliseconds of a database.
 const MOST: usize = 500;
+/// Waits before a batch that failed is tried again: together far shorter than a lease, which is
+/// renewed all the while.
+const AGAIN_AFTER: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(500)];
 
 /// What became of the end of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,17 +57,7 @@ async fn write(jobs: Arc<dyn JobStore>, mut ends: mpsc::Receiver<End>) {
     let mut batch = Vec::with_capacity(MOST);
     while ends.recv_many(&mut batch, MOST).await > 0 {
         let leases: Vec<Lease> = batch.iter().map(|end| end.lease).collect();
-        let lost: Option<HashSet<Lease>> = match jobs.complete_all(&leases).await {
-            Ok(lost) => Some(lost.into_iter().collect()),
-            Err(error) => {
-                tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    jobs = leases.len(),
-                    "the ends of jobs could not be stored"
-                );
-                None
-            }
-        };
+        let lost = end(jobs.as_ref(), &leases).await;
         for End { lease, answer } in batch.drain(..) {
             let written = match &lost {
                 None => Written::Failed,
@@ -74,5 +67,25 @@ async fn write(jobs: Arc<dyn JobStore>, mut ends: mpsc::Receiver<End>) {
             // who waited may be gone at shutdown
             let _ = answer.send(written);
         }
+    }
+}
+
+/// Ends jobs, and tries again if the store fails: an end that was stored all the same is refused the
+/// second time. Answers the leases that are lost; none if it failed each time.
+async fn end(jobs: &dyn JobStore, leases: &[Lease]) -> Option<HashSet<Lease>> {
+    let mut waits = AGAIN_AFTER.into_iter();
+    loop {
+        let error = match jobs.complete_all(leases).await {
+            Ok(lost) => return Some(lost.into_iter().collect()),
+            Err(error) => error,
+        };
+        let wait = waits.next();
+        tracing::warn!(
+            error = &error as &dyn std::error::Error,
+            jobs = leases.len(),
+            again = wait.is_some(),
+            "the ends of jobs could not be stored"
+        );
+        tokio::time::sleep(wait?).await;
     }
 }
