@@ -7,7 +7,7 @@ use crate::{
     JobStore as _,
     error::Error,
     job::{Job, JobKind, JobState, Sweep, Turned},
-    media::State,
+    media::{MediaItem, State},
 };
 
 const LEASE: Duration = Duration::from_secs(60);
@@ -197,6 +197,49 @@ async fn a_step_that_is_cancelled_takes_along_what_needs_it() {
         Err(Error::LeaseLost { .. })
     ));
     assert_eq!(states(&store, &ids).await, [cancelled; 3]);
+}
+
+#[tokio::test]
+async fn an_item_that_is_deleted_takes_along_the_rest_of_its_trees() {
+    let Some((_dir, store)) = store().await else {
+        return;
+    };
+    let item = insert(&store, new_item(1, "a.jpg")).await;
+    let other = insert(&store, new_item(2, "b.jpg")).await;
+    let _running = claim(&store).await;
+    let ids: Vec<JobId> = (0..6).map(|_| JobId::generate()).collect();
+    let step = |place: usize, needs: &[usize], of: Option<&MediaItem>| NewJob {
+        id: ids[place],
+        tree_id: Some(ids[place / 3 * 3]),
+        needs: needs.iter().map(|need| ids[*need]).collect(),
+        media_item_id: of.map(|item| item.id),
+        ..NewJob::new(TENANT, JobKind::ProcessMedia)
+    };
+    let jobs = vec![
+        step(0, &[], Some(&item)),
+        step(1, &[0], Some(&item)),
+        step(2, &[1], Some(&other)),
+        // here a step of the item waits, and no step of it is queued
+        step(3, &[], None),
+        step(4, &[3], Some(&item)),
+        step(5, &[4], None),
+    ];
+    store.enqueue_all(jobs).await.unwrap();
+    store.delete_item(TENANT, item.id, None).await.unwrap();
+    let [queued, cancelled] = [JobState::Queued, JobState::Cancelled];
+    assert_eq!(
+        states(&store, &ids).await,
+        [
+            cancelled, cancelled, cancelled, queued, cancelled, cancelled
+        ]
+    );
+    let told = store.queue_stats(Some(TENANT)).await.unwrap();
+    assert_eq!(told.blocked, 0);
+    let last = store.get_job(TENANT, ids[2]).await.unwrap().unwrap();
+    assert!(last.last_error.contains("deleted"), "{}", last.last_error);
+    // nobody waits for what will not be done
+    let found = store.get_items(TENANT, &[other.id]).await.unwrap();
+    assert_eq!(found[0].state, State::Failed);
 }
 
 #[tokio::test]

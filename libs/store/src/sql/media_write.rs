@@ -4,7 +4,7 @@ use diesel::{
     ExpressionMethods as _, OptionalExtension as _, QueryDsl as _, SelectableHelper as _,
 };
 use diesel_async::RunQueryDsl as _;
-use mediamesh_proto::{MediaItemId, TenantId, time::now_micros};
+use mediamesh_proto::{JobId, MediaItemId, TenantId, time::now_micros};
 
 use super::{
     Connection, bulk, dialect,
@@ -16,7 +16,8 @@ use super::{
         media_colors, media_embeddings::dsl as e, media_items::dsl as m, media_tags,
         processing_jobs::dsl as j, renditions::dsl as r, tenants::dsl as t,
     },
-    types::{Id, Vector, raw},
+    trees,
+    types::{Id, Vector, raw, uuid},
 };
 use crate::{
     error::{Error, Result},
@@ -226,18 +227,7 @@ pub(super) async fn delete(
     forget_vectors(conn, tenant, current.item_key).await?;
     set_tags(conn, tenant, current.item_key, &[]).await?;
     set_colors(conn, tenant, current.item_key, &[]).await?;
-    let waiting = j::processing_jobs
-        .filter(j::tenant_id.eq(raw(tenant.0)))
-        .filter(j::media_item_id.eq(raw(id.0)))
-        .filter(j::state.eq(JobState::Queued as i16));
-    diesel::update(waiting)
-        .set((
-            j::state.eq(JobState::Cancelled as i16),
-            j::unique_key.eq(None::<String>),
-            j::end_time.eq(now_micros()),
-        ))
-        .execute(conn)
-        .await?;
+    cancel_waiting(conn, tenant, id).await?;
     dialect::forget_words(conn, tenant, current.item_key).await?;
     diesel::delete(row(tenant, current.item_key))
         .execute(conn)
@@ -253,6 +243,30 @@ pub(super) async fn delete(
     jobs::enqueue(conn, job, now_micros()).await?;
     bump_corpus(conn, tenant).await?;
     Ok(Some(blob_keys))
+}
+
+/// Cancels what waits for its turn with an item that goes away, and what needs that. What runs finds
+/// out by itself.
+async fn cancel_waiting(conn: &mut Connection, tenant: TenantId, item: MediaItemId) -> Result<()> {
+    let waiting = j::processing_jobs
+        .filter(j::tenant_id.eq(raw(tenant.0)))
+        .filter(j::media_item_id.eq(raw(item.0)))
+        .filter(j::state.eq_any([JobState::Queued as i16, JobState::Blocked as i16]));
+    let cancelled: Vec<(Id, Option<Id>)> = diesel::update(waiting)
+        .set((
+            j::state.eq(JobState::Cancelled as i16),
+            j::unique_key.eq(None::<String>),
+            j::end_time.eq(now_micros()),
+        ))
+        .returning((j::id, j::tree_id))
+        .get_results(conn)
+        .await?;
+    for (id, _) in cancelled.iter().filter(|(_, tree)| tree.is_some()) {
+        let id = JobId(uuid(id)?);
+        let why = format!("the item of a step it needs was deleted, job {id}");
+        trees::cancel_dependants(conn, tenant, id, &why).await?;
+    }
+    Ok(())
 }
 
 /// Replaces the vectors of an item by rows without one, which take them out of the indexes.
