@@ -242,6 +242,61 @@ async fn an_item_that_is_deleted_takes_along_the_rest_of_its_trees() {
     assert_eq!(found[0].state, State::Failed);
 }
 
+/// Fails the claimed ones of some jobs.
+async fn fail(store: &Store, claimed: &[Job], ids: &[JobId]) {
+    for job in claimed.iter().filter(|job| ids.contains(&job.id)) {
+        store.fail(&job.lease(), "no luck").await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_step_waits_again_when_nothing_that_it_needs_has_failed() {
+    use JobState::{Blocked, Cancelled, Failed, Queued, Succeeded};
+    let Some((_dir, store)) = store().await else {
+        return;
+    };
+    // 2 needs 0 and 1; 3 needs 2 and 1
+    let ids = queue(&store, &[&[], &[], &[0, 1], &[1, 2]]).await;
+    fail(&store, &claim(&store).await, &ids).await;
+    assert_eq!(
+        states(&store, &ids).await,
+        [Failed, Failed, Cancelled, Cancelled]
+    );
+    // it could never start, so it does not wait
+    store.requeue_job(TENANT, ids[0]).await.unwrap();
+    assert_eq!(
+        states(&store, &ids).await,
+        [Queued, Failed, Cancelled, Cancelled]
+    );
+    let again = claim(&store).await;
+    store.complete(&again[0].lease()).await.unwrap();
+    // what succeeded is not missed, even if it is swept
+    let succeeded = Sweep {
+        succeeded_before: i64::MAX,
+        cancelled_before: 0,
+        failed_before: 0,
+        limit: 99,
+    };
+    assert_eq!(store.sweep(succeeded).await.unwrap(), 1);
+    store.requeue_job(TENANT, ids[1]).await.unwrap();
+    assert_eq!(states(&store, &ids[1..]).await, [Queued, Blocked, Blocked]);
+    for id in &ids[1..] {
+        let next = claim(&store).await;
+        assert_eq!(next.iter().map(|job| job.id).collect::<Vec<_>>(), [*id]);
+        store.complete(&next[0].lease()).await.unwrap();
+    }
+    assert_eq!(states(&store, &ids[1..]).await, [Succeeded; 3]);
+
+    // both at once
+    let ids = queue(&store, &[&[], &[], &[0, 1], &[1, 2]]).await;
+    fail(&store, &claim(&store).await, &ids).await;
+    assert_eq!(store.requeue_failed(TENANT, None, 9).await.unwrap(), 2);
+    assert_eq!(
+        states(&store, &ids).await,
+        [Queued, Queued, Blocked, Blocked]
+    );
+}
+
 #[tokio::test]
 async fn many_jobs_are_queued_with_one_call() {
     let Some((_dir, store)) = store().await else {

@@ -83,8 +83,8 @@ pub(super) async fn cancel(
     Ok(Some(Turned::Done(job)))
 }
 
-/// States of jobs that can be cancelled.
-const LIVE: [i16; 3] = [
+/// States of jobs that have yet to end, and so can be cancelled.
+pub(super) const LIVE: [i16; 3] = [
     JobState::Queued as i16,
     JobState::Running as i16,
     JobState::Blocked as i16,

@@ -6,12 +6,14 @@
 
 use std::collections::HashMap;
 
-use diesel::{ExpressionMethods as _, QueryDsl as _, SelectableHelper as _};
+use diesel::{
+    ExpressionMethods as _, JoinOnDsl as _, QueryDsl as _, SelectableHelper as _, dsl::count_star,
+};
 use diesel_async::RunQueryDsl as _;
 use mediamesh_proto::{ErrorReason, JobId, TenantId, status::reason_name, time::now_micros};
 
 use super::{
-    Connection, dialect, media_write,
+    Connection, dialect, job_control, media_write,
     rows::{JobRow, NewJobRow, NewNeedRow},
     schema::{job_needs::dsl as n, processing_jobs::dsl as j},
     types::{Id, raw, uuid},
@@ -119,7 +121,8 @@ pub(super) async fn cancel_dependants(
     }
 }
 
-/// Takes up again what was cancelled because a job that waits again had failed.
+/// Takes up again what was cancelled because a job that waits again had failed, unless something else
+/// that it needs cannot succeed: then it comes back when that waits again.
 pub(super) async fn revive(conn: &mut Connection, tenant: TenantId, id: JobId) -> Result<()> {
     let mut again = vec![raw(id.0)];
     loop {
@@ -129,7 +132,10 @@ pub(super) async fn revive(conn: &mut Connection, tenant: TenantId, id: JobId) -
             .filter(j::id.eq_any(&ids))
             .filter(j::state.eq(JobState::Cancelled as i16))
             .filter(j::unmet_needs.gt(0));
-        again = diesel::update(cancelled)
+        let cancelled: Vec<(Id, i32)> =
+            cancelled.select((j::id, j::unmet_needs)).load(conn).await?;
+        let hopeful = hopeful(conn, tenant, cancelled).await?;
+        again = diesel::update(j::processing_jobs.filter(j::id.eq_any(&hopeful)))
             .set((
                 j::state.eq(JobState::Blocked as i16),
                 j::last_error.eq(""),
@@ -142,6 +148,25 @@ pub(super) async fn revive(conn: &mut Connection, tenant: TenantId, id: JobId) -
             return Ok(());
         }
     }
+}
+
+/// Those of some jobs, each with the number of its unmet needs, that may still start: as many of the
+/// jobs that they need have yet to end. What succeeded may be swept, and is no unmet need; what failed
+/// and was swept is one for ever.
+async fn hopeful(conn: &mut Connection, tenant: TenantId, jobs: Vec<(Id, i32)>) -> Result<Vec<Id>> {
+    let ids: Vec<Id> = jobs.iter().map(|(id, _)| id.to_owned()).collect();
+    let open: Vec<(Id, i64)> = n::job_needs
+        .inner_join(j::processing_jobs.on(j::id.eq(n::needed_id)))
+        .filter(n::tenant_id.eq(raw(tenant.0)))
+        .filter(n::job_id.eq_any(ids))
+        .filter(j::state.eq_any(job_control::LIVE))
+        .group_by(n::job_id)
+        .select((n::job_id, count_star()))
+        .load(conn)
+        .await?;
+    let open: HashMap<Id, i64> = open.into_iter().collect();
+    let may = |(id, unmet): &(Id, i32)| open.get(id).is_some_and(|open| *open >= i64::from(*unmet));
+    Ok(jobs.into_iter().filter(may).map(|(id, _)| id).collect())
 }
 
 /// The steps of a tree: those that were queued as one, or a job and what it queued itself.
