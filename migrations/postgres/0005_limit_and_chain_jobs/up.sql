@@ -16,10 +16,11 @@ CREATE TABLE job_rates (
 );
 
 -- Steps of one piece of work: the tree they are of, their names in it, and for how many others each
--- still waits (state 6).
+-- still waits (state 6), and whether it was cancelled because one of those has no success.
 ALTER TABLE processing_jobs ADD COLUMN tree_id uuid;
 ALTER TABLE processing_jobs ADD COLUMN step text NOT NULL DEFAULT '';
 ALTER TABLE processing_jobs ADD COLUMN unmet_needs integer NOT NULL DEFAULT 0;
+ALTER TABLE processing_jobs ADD COLUMN cancelled_by_need boolean NOT NULL DEFAULT FALSE;
 CREATE INDEX idx_processing_jobs_tree ON processing_jobs (tenant_id, tree_id)
     WHERE tree_id IS NOT NULL;
 

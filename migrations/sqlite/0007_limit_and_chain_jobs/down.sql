@@ -1,5 +1,6 @@
 DROP TABLE job_needs;
 DROP INDEX idx_processing_jobs_tree;
+ALTER TABLE processing_jobs DROP COLUMN cancelled_by_need;
 ALTER TABLE processing_jobs DROP COLUMN unmet_needs;
 ALTER TABLE processing_jobs DROP COLUMN step;
 ALTER TABLE processing_jobs DROP COLUMN tree_id;

@@ -18,10 +18,11 @@ CREATE TABLE job_rates (
 ) WITHOUT ROWID;
 
 -- Steps of one piece of work: the tree they are of, their names in it, and for how many others each
--- still waits (state 6).
+-- still waits (state 6), and whether it was cancelled because one of those has no success.
 ALTER TABLE processing_jobs ADD COLUMN tree_id BLOB;
 ALTER TABLE processing_jobs ADD COLUMN step TEXT NOT NULL DEFAULT '';
 ALTER TABLE processing_jobs ADD COLUMN unmet_needs INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE processing_jobs ADD COLUMN cancelled_by_need BOOLEAN NOT NULL DEFAULT FALSE;
 CREATE INDEX idx_processing_jobs_tree ON processing_jobs (tenant_id, tree_id)
     WHERE tree_id IS NOT NULL;
 

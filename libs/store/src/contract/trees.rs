@@ -298,6 +298,43 @@ async fn a_step_waits_again_when_nothing_that_it_needs_has_failed() {
 }
 
 #[tokio::test]
+async fn what_a_person_cancelled_stays_so_until_a_person_wants_it() {
+    use JobState::{Blocked, Cancelled, Failed, Queued, Running, Succeeded};
+    let Some((_dir, store)) = store().await else {
+        return;
+    };
+    // 1 and 3 need 0, and 2 needs 1
+    let ids = queue(&store, &[&[], &[0], &[1], &[0]]).await;
+    let first = claim(&store).await;
+    store.cancel_job(TENANT, ids[1]).await.unwrap();
+    assert_eq!(
+        states(&store, &ids).await,
+        [Running, Cancelled, Cancelled, Blocked]
+    );
+    fail(&store, &first, &ids).await;
+    assert_eq!(
+        states(&store, &ids).await,
+        [Failed, Cancelled, Cancelled, Cancelled]
+    );
+    store.requeue_job(TENANT, ids[0]).await.unwrap();
+    assert_eq!(
+        states(&store, &ids).await,
+        [Queued, Cancelled, Cancelled, Blocked]
+    );
+    for place in [0, 3] {
+        let next = claim(&store).await.remove(0);
+        assert_eq!(next.id, ids[place]);
+        store.complete(&next.lease()).await.unwrap();
+    }
+    let done = store.requeue_job(TENANT, ids[1]).await.unwrap();
+    assert!(matches!(done, Some(Turned::Done(_))));
+    assert_eq!(
+        states(&store, &ids).await,
+        [Succeeded, Queued, Blocked, Succeeded]
+    );
+}
+
+#[tokio::test]
 async fn many_jobs_are_queued_with_one_call() {
     let Some((_dir, store)) = store().await else {
         return;

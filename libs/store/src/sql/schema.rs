@@ -145,6 +145,7 @@ diesel::table! {
         tree_id -> Nullable<SqlId>,
         step -> Text,
         unmet_needs -> Integer,
+        cancelled_by_need -> Bool,
     }
 }
 

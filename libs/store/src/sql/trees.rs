@@ -100,6 +100,7 @@ pub(super) async fn cancel_dependants(
         let rows: Vec<JobRow> = diesel::update(waiting)
             .set((
                 j::state.eq(JobState::Cancelled as i16),
+                j::cancelled_by_need.eq(true),
                 j::last_error.eq(why),
                 j::end_time.eq(now),
             ))
@@ -127,17 +128,18 @@ pub(super) async fn revive(conn: &mut Connection, tenant: TenantId, id: JobId) -
     let mut again = vec![raw(id.0)];
     loop {
         let ids = dependants(conn, tenant, &again).await?;
-        // what never began still counts what it needs
+        // what somebody else cancelled stays so
         let cancelled = j::processing_jobs
             .filter(j::id.eq_any(&ids))
             .filter(j::state.eq(JobState::Cancelled as i16))
-            .filter(j::unmet_needs.gt(0));
+            .filter(j::cancelled_by_need.eq(true));
         let cancelled: Vec<(Id, i32)> =
             cancelled.select((j::id, j::unmet_needs)).load(conn).await?;
         let hopeful = hopeful(conn, tenant, cancelled).await?;
         again = diesel::update(j::processing_jobs.filter(j::id.eq_any(&hopeful)))
             .set((
                 j::state.eq(JobState::Blocked as i16),
+                j::cancelled_by_need.eq(false),
                 j::last_error.eq(""),
                 j::end_time.eq(None::<i64>),
             ))
