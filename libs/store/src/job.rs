@@ -292,6 +292,17 @@ impl Job {
     }
 }
 
+/// How many jobs of a tree are in one state.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct StepCount {
+    /// The state.
+    pub state: JobState,
+    /// How many are in it.
+    pub jobs: i64,
+    /// Sum of the shares of these that are done.
+    pub progress: f32,
+}
+
 /// What became of a job that somebody wanted to cancel or to repeat.
 #[derive(Debug, Clone)]
 pub enum Turned {
@@ -380,6 +391,9 @@ pub trait JobStore: ScheduleStore {
 
     /// Reads up to `limit` jobs of a tree: those queued as its steps, or a job and what it queued.
     async fn tree(&self, tenant: TenantId, tree: JobId, limit: i64) -> Result<Vec<Step>>;
+
+    /// Counts all jobs of a tree by their state.
+    async fn tree_counts(&self, tenant: TenantId, tree: JobId) -> Result<Vec<StepCount>>;
 
     /// Tells workers, of this process and of others on this database, that there may be something
     /// to claim. Those who miss it find it when they look by themselves.

@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet};
 
 use mediamesh_proto::{MediaItemId, Violations};
-use mediamesh_store::job::{JobKind, JobState, Step};
+use mediamesh_store::job::{JobKind, JobState, StepCount};
 
 /// Most steps of a tree: one transaction of some milliseconds, and one answer that holds them all.
 pub const MAX_STEPS: usize = 64;
@@ -83,34 +83,35 @@ pub struct Status {
     /// In [0, 1]: each step counts the same.
     pub progress: f32,
     /// Steps that succeeded.
-    pub succeeded: usize,
+    pub succeeded: i64,
 }
 
-/// Sums up the steps of a tree: it runs from the first step's start to the last one's end, and has
-/// failed if one step has.
+/// Sums up the steps of a tree, all of them: it runs from the first step's start to the last one's
+/// end, and has failed if one step has.
 #[must_use]
-pub fn status(steps: &[Step]) -> Status {
-    let count = |state| steps.iter().filter(|step| step.job.state == state).count();
-    let ended = steps
-        .iter()
-        .filter(|step| step.job.state.has_ended())
-        .count();
+pub fn status(counts: &[StepCount]) -> Status {
+    let jobs = |of: &dyn Fn(JobState) -> bool| -> i64 {
+        let counted = counts.iter().filter(|count| of(count.state));
+        counted.map(|count| count.jobs).sum()
+    };
+    let count = |state| jobs(&|other| other == state);
+    let (all, ended) = (jobs(&|_| true), jobs(&JobState::has_ended));
     let begun = ended > 0 || count(JobState::Running) > 0;
-    let state = match (ended == steps.len(), begun) {
+    let state = match (ended == all, begun) {
         (false, true) => JobState::Running,
         (false, false) => JobState::Queued,
         (true, _) if count(JobState::Failed) > 0 => JobState::Failed,
         (true, _) if count(JobState::Cancelled) > 0 => JobState::Cancelled,
         (true, _) => JobState::Succeeded,
     };
-    let share = |step: &Step| match step.job.state {
-        JobState::Succeeded => 1.0,
-        _ => step.job.progress.share(),
+    let share = |of: &StepCount| match of.state {
+        JobState::Succeeded => of.jobs as f32,
+        _ => of.progress,
     };
-    let sum: f32 = steps.iter().map(share).sum();
+    let sum: f32 = counts.iter().map(share).sum();
     Status {
         state,
-        progress: (sum / steps.len().max(1) as f32).clamp(0.0, 1.0),
+        progress: (sum / all.max(1) as f32).clamp(0.0, 1.0),
         succeeded: count(JobState::Succeeded),
     }
 }

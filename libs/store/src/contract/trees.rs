@@ -6,7 +6,7 @@ use super::*;
 use crate::{
     JobStore as _,
     error::Error,
-    job::{Job, JobKind, JobState, Sweep, Turned},
+    job::{Job, JobKind, JobState, Progress, Sweep, Turned},
     media::{MediaItem, State},
 };
 
@@ -332,6 +332,36 @@ async fn what_a_person_cancelled_stays_so_until_a_person_wants_it() {
         states(&store, &ids).await,
         [Succeeded, Queued, Blocked, Succeeded]
     );
+}
+
+#[tokio::test]
+async fn all_steps_are_counted_however_few_are_listed() {
+    let Some((_dir, store)) = store().await else {
+        return;
+    };
+    let ids = queue(&store, &[&[], &[], &[], &[0, 1], &[2]]).await;
+    let claimed = claim(&store).await;
+    let of = |place: usize| claimed.iter().find(|job| job.id == ids[place]).unwrap();
+    let half = Progress::of(1, 2, "half");
+    store.progress(&of(1).lease(), half).await.unwrap();
+    store.complete(&of(0).lease()).await.unwrap();
+    fail(&store, &claimed, &ids[2..3]).await;
+    let mut counts = store.tree_counts(TENANT, ids[0]).await.unwrap();
+    counts.sort_by_key(|count| count.state as i16);
+    let told = counts.iter().map(|of| (of.state, of.jobs, of.progress));
+    assert_eq!(
+        told.collect::<Vec<_>>(),
+        [
+            (JobState::Running, 1, 0.5),
+            (JobState::Succeeded, 1, 1.0),
+            (JobState::Failed, 1, 0.0),
+            (JobState::Cancelled, 1, 0.0),
+            (JobState::Blocked, 1, 0.0),
+        ]
+    );
+    assert_eq!(store.tree(TENANT, ids[0], 2).await.unwrap().len(), 2);
+    let nothing = store.tree_counts(STRANGER, ids[0]).await.unwrap();
+    assert!(nothing.is_empty());
 }
 
 #[tokio::test]

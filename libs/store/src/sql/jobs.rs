@@ -24,7 +24,7 @@ use crate::{
     error::{Error, Result},
     job::{
         Job, JobFilter, JobKind, JobState, JobStore, Lease, NewJob, Pause, Progress, QueueStats,
-        Step, Sweep, Turned, UniquePeriod,
+        Step, StepCount, Sweep, Turned, UniquePeriod,
     },
     limit::{ClaimLimits, Reached},
 };
@@ -180,6 +180,14 @@ impl JobStore for Store {
         self.db
             .read("job_tree", move |conn| {
                 Box::pin(trees::steps(conn, tenant, tree, limit))
+            })
+            .await
+    }
+
+    async fn tree_counts(&self, tenant: TenantId, tree: JobId) -> Result<Vec<StepCount>> {
+        self.db
+            .read("job_tree_counts", move |conn| {
+                Box::pin(trees::counts(conn, tenant, tree))
             })
             .await
     }

@@ -7,7 +7,8 @@
 use std::collections::HashMap;
 
 use diesel::{
-    ExpressionMethods as _, JoinOnDsl as _, QueryDsl as _, SelectableHelper as _, dsl::count_star,
+    ExpressionMethods as _, JoinOnDsl as _, QueryDsl as _, SelectableHelper as _,
+    dsl::{count_star, sum},
 };
 use diesel_async::RunQueryDsl as _;
 use mediamesh_proto::{ErrorReason, JobId, TenantId, status::reason_name, time::now_micros};
@@ -19,8 +20,8 @@ use super::{
     types::{Id, raw, uuid},
 };
 use crate::{
-    error::Result,
-    job::{Job, JobKind, JobState, NewJob, Step},
+    error::{Error, Result},
+    job::{Job, JobKind, JobState, NewJob, Step, StepCount},
 };
 
 /// Queues jobs that may need each other; nothing stands for one of them.
@@ -205,4 +206,28 @@ pub(super) async fn steps(
         job,
     };
     Ok(jobs.into_iter().map(step).collect())
+}
+
+/// Counts the steps of a tree by their state, however many it has.
+pub(super) async fn counts(
+    conn: &mut Connection,
+    tenant: TenantId,
+    tree: JobId,
+) -> Result<Vec<StepCount>> {
+    use diesel::BoolExpressionMethods as _;
+    let rows: Vec<(i16, i64, Option<f32>)> = j::processing_jobs
+        .filter(j::tenant_id.eq(raw(tenant.0)))
+        .filter(j::id.eq(raw(tree.0)).or(j::tree_id.eq(raw(tree.0))))
+        .group_by(j::state)
+        .select((j::state, count_star(), sum(j::progress)))
+        .load(conn)
+        .await?;
+    let count = |(state, jobs, progress): (i16, i64, Option<f32>)| {
+        Ok(StepCount {
+            state: JobState::from_number(state).ok_or(Error::Corrupt { what: "job state" })?,
+            jobs,
+            progress: progress.unwrap_or(0.0),
+        })
+    };
+    rows.into_iter().map(count).collect()
 }

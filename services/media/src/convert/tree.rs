@@ -9,7 +9,7 @@ use mediamesh_store::job::{JobKind, Step};
 use super::{answer, request};
 use crate::{
     error::Result,
-    tree::{self, MAX_STEPS, WantedStep},
+    tree::{self, MAX_STEPS, Status, WantedStep},
 };
 
 /// Most characters of a step's name.
@@ -77,8 +77,7 @@ fn one(place: usize, step: &JobStep, v: &mut Violations) -> Option<WantedStep> {
 
 /// A tree with one status for all of its steps.
 #[must_use]
-pub fn job_tree(id: JobId, steps: Vec<Step>) -> JobTree {
-    let status = tree::status(&steps);
+pub fn job_tree(id: JobId, steps: Vec<Step>, status: Status) -> JobTree {
     let step = |step: Step| JobTreeStep {
         job: Some(answer::job(step.job)),
         needed_job_ids: step.needs.iter().map(JobId::to_string).collect(),

@@ -45,9 +45,9 @@ impl JobService for JobGrpc {
         let tenant = request::tenant(&request)?;
         let steps = tree::steps(request.get_ref())?;
         let id = self.0.queue_tree(tenant, steps).await?;
-        let steps = self.0.tree(tenant, id).await?;
+        let (steps, status) = self.0.tree(tenant, id).await?;
         Ok(Response::new(CreateJobTreeResponse {
-            job_tree: Some(tree::job_tree(id, steps)),
+            job_tree: Some(tree::job_tree(id, steps, status)),
         }))
     }
 
@@ -57,9 +57,9 @@ impl JobService for JobGrpc {
     ) -> Result<Response<GetJobTreeResponse>, Status> {
         let tenant = request::tenant(&request)?;
         let id = request::job_id(&request.get_ref().job_tree_id)?;
-        let steps = self.0.tree(tenant, id).await?;
+        let (steps, status) = self.0.tree(tenant, id).await?;
         Ok(Response::new(GetJobTreeResponse {
-            job_tree: Some(tree::job_tree(id, steps)),
+            job_tree: Some(tree::job_tree(id, steps, status)),
         }))
     }
 

@@ -19,7 +19,7 @@ use super::{SYSTEM_TENANT, Service, new_job};
 use crate::{
     error::{Error, Result},
     schedule::Ticks,
-    tree::{self, WantedStep},
+    tree::{self, Status, WantedStep},
 };
 
 /// Between two looks at a job that is watched.
@@ -73,14 +73,15 @@ impl Service {
         Ok(tree_id)
     }
 
-    /// Reads the steps of a tree.
-    pub async fn tree(&self, tenant: TenantId, id: JobId) -> Result<Vec<Step>> {
+    /// Reads the steps of a tree, the oldest of them if there are many, and how all of them are.
+    pub async fn tree(&self, tenant: TenantId, id: JobId) -> Result<(Vec<Step>, Status)> {
         let limit = i64::try_from(tree::MAX_STEPS).unwrap_or(i64::MAX);
         let steps = self.jobs.tree(tenant, id, limit).await?;
-        match steps.is_empty() {
-            true => Err(Error::JobNotFound { id }),
-            false => Ok(steps),
+        if steps.is_empty() {
+            return Err(Error::JobNotFound { id });
         }
+        let counts = self.jobs.tree_counts(tenant, id).await?;
+        Ok((steps, tree::status(&counts)))
     }
 
     /// Reads a page of jobs, newest first.

@@ -4,7 +4,7 @@ use std::{sync::atomic::Ordering, time::Duration};
 
 use futures::TryStreamExt as _;
 use mediamesh_proto::{
-    ErrorReason,
+    ErrorReason, JobId,
     media::v1::{
         CancelJobRequest, CreateJobRequest, CreateJobTreeRequest, GetJobRequest, GetJobTreeRequest,
         GetQueueStatsRequest, GetQueueStatsResponse, Job, JobStep, JobTree, ListJobsRequest,
@@ -16,8 +16,12 @@ use mediamesh_proto::{
     pbjson_types,
     time::{duration, micros, now_micros, timestamp},
 };
+use mediamesh_store::{
+    JobStore as _,
+    job::{JobKind, NewJob},
+};
 
-use crate::rig::{Rig, photo, quick, refused};
+use crate::rig::{Rig, TENANT, photo, quick, refused};
 
 async fn upload(rig: &Rig) -> (String, String) {
     let stored = rig.upload("cat.jpg", photo("cat.jpg")).await.unwrap();
@@ -376,6 +380,41 @@ async fn steps_run_one_after_the_other_with_one_status() {
         job_tree_id: unknown.to_owned(),
     };
     refused(jobs.get_job_tree(nowhere).await, ErrorReason::JobNotFound);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_status_of_a_tree_is_that_of_all_its_jobs_however_many_are_listed() {
+    let rig = Rig::new(quick()).await;
+    let tree = JobId::generate();
+    let step = |place: i32| NewJob {
+        id: if place == 0 { tree } else { JobId::generate() },
+        tree_id: Some(tree),
+        ..NewJob::new(TENANT, JobKind::EmbedMedia)
+    };
+    let jobs = (0..80).map(step).collect();
+    rig.store.enqueue_all(jobs).await.unwrap();
+    let request = GetJobTreeRequest {
+        job_tree_id: tree.to_string(),
+    };
+    let mut jobs = rig.jobs.clone();
+    let listed = jobs.get_job_tree(request.clone()).await.unwrap();
+    let listed = listed.into_inner().job_tree.unwrap().steps;
+    let oldest: Vec<String> = listed
+        .into_iter()
+        .map(|step| step.job.unwrap().id)
+        .collect();
+    assert_eq!(oldest.len(), 64);
+    let lease = Duration::from_secs(60);
+    for job in rig.store.claim("w", lease, 80).await.unwrap() {
+        match oldest.contains(&job.id.to_string()) {
+            true => rig.store.complete(&job.lease()).await.unwrap(),
+            false => rig.store.fail(&job.lease(), "no luck").await.unwrap(),
+        }
+    }
+    let done = jobs.get_job_tree(request).await.unwrap();
+    let done = done.into_inner().job_tree.unwrap();
+    assert_eq!((done.state(), done.progress), (job::State::Failed, 0.8));
+    assert_eq!((done.succeeded_count, done.steps.len()), (64, 64));
 }
 
 #[tokio::test(flavor = "multi_thread")]
