@@ -39,6 +39,10 @@ pub(super) const PARTITIONS: bool = true;
 /// Documents are counted up to here: a word in more of them is common, however many there are.
 const COUNTED: i64 = 10_000;
 
+/// Longest that a transaction which holds up other claims may be silent: between two of its statements
+/// lie microseconds, and a process that is merely slow answers well within this.
+const CLAIM_SILENCE: &str = "'5s'";
+
 #[derive(QueryableByName)]
 struct CandidateRow {
     #[diesel(sql_type = BigInt)]
@@ -89,8 +93,12 @@ async fn lock(conn: &mut Connection, name: String) -> Result<()> {
     Ok(())
 }
 
-/// Makes claims take turns until the end of this transaction.
+/// Makes claims take turns until the end of this transaction, which the server gives up after some
+/// seconds without a word: a worker that was stopped in it would stop the claims of all others.
 pub(super) async fn lock_claims(conn: &mut Connection) -> Result<()> {
+    let mut sql = Sql::new("SET LOCAL idle_in_transaction_session_timeout = ");
+    sql.push(CLAIM_SILENCE, []);
+    sql.execute(conn).await?;
     lock(conn, "claim".to_owned()).await
 }
 

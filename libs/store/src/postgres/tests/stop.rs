@@ -7,7 +7,9 @@ use diesel_async::RunQueryDsl as _;
 use futures::FutureExt as _;
 
 use super::*;
-use crate::{Error, KeyStore as _, SearchStore as _};
+use crate::{
+    Error, JobStore as _, KeyStore as _, SearchStore as _, limit::ClaimLimits, postgres::dialect,
+};
 
 async fn run(database: &Database, statement: &'static str) -> Result<usize, Error> {
     database
@@ -119,4 +121,33 @@ async fn a_server_that_restarts_is_an_error_only_while_it_is_down() {
     }
     test.cluster().resume().await.unwrap();
     assert!(store.has_tenant(TENANT).await.unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_is_stopped_amid_a_claim_holds_up_the_others_for_seconds() {
+    let Some((test, store)) = store().await else {
+        return;
+    };
+    let id = store.enqueue(job(None)).await.unwrap();
+    let (locked, is_locked) = tokio::sync::oneshot::channel();
+    let stopped = small(test.url()).await;
+    tokio::spawn(async move {
+        let claim = stopped.write("test", move |conn| {
+            async move {
+                dialect::lock_claims(conn).await?;
+                let _ = locked.send(());
+                std::future::pending::<Result<(), Error>>().await
+            }
+            .boxed()
+        });
+        claim.await
+    });
+    is_locked.await.unwrap();
+    let mut limits = ClaimLimits::default();
+    limits.jobs.all.running = Some(9);
+    let lease = Duration::from_secs(60);
+    let claim = store.claim_within("w", lease, 9, limits);
+    let claimed = tokio::time::timeout(Duration::from_secs(20), claim).await;
+    let claimed = claimed.expect("it waits no longer").unwrap();
+    assert_eq!(claimed.iter().map(|job| job.id).collect::<Vec<_>>(), [id]);
 }
