@@ -62,6 +62,16 @@ pub struct Schedule {
     pub last_job: Option<Job>,
 }
 
+/// A last tick that lies further ahead, in microseconds, was noted by a clock that was wrong.
+const MAX_AHEAD: i64 = 3_600_000_000;
+
+/// Whether a last tick was noted by a clock that ran ahead: nothing would be due until the time comes
+/// that it told. [`ScheduleStore::register_schedule`] lets the ticks count from now on again.
+#[must_use]
+pub fn is_ahead(last_tick: i64, now: i64) -> bool {
+    last_tick > now.saturating_add(MAX_AHEAD)
+}
+
 /// The tick that queued a job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tick {
@@ -90,7 +100,8 @@ pub struct Due {
 #[async_trait]
 pub trait ScheduleStore: Send + Sync {
     /// Makes a schedule known, or changes it. From here on its ticks count: those before are not
-    /// made up for when the schedule is new, or when it had other ticks until now.
+    /// made up for when the schedule is new, or when it had other ticks until now, or when its last
+    /// one [is ahead](is_ahead).
     async fn register_schedule(&self, schedule: NewSchedule) -> Result<()>;
 
     /// Queues the jobs of due ticks, and notes that these are dealt with, in one transaction.

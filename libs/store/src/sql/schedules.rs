@@ -17,11 +17,8 @@ use super::{
 use crate::{
     error::{Error, Result},
     job::{Job, JobKind},
-    schedule::{CatchUp, Due, NewSchedule, Schedule, ScheduleStore},
+    schedule::{CatchUp, Due, NewSchedule, Schedule, ScheduleStore, is_ahead},
 };
-
-/// A last tick that lies further ahead, in microseconds, was noted by a clock that was wrong.
-const MAX_AHEAD: i64 = 3_600_000_000;
 
 #[derive(Queryable, Selectable, Insertable)]
 #[diesel(table_name = job_schedules)]
@@ -115,7 +112,7 @@ async fn register(conn: &mut Connection, new: NewSchedule, now: i64) -> Result<(
     };
     let same_ticks = (&known.cron, &known.time_zone, known.enabled)
         == (&new.cron, &new.time_zone, new.enabled)
-        && known.last_tick <= now.saturating_add(MAX_AHEAD);
+        && !is_ahead(known.last_tick, now);
     diesel::update(s::job_schedules.find((tenant, new.name)))
         .set((
             s::kind.eq(new.kind as i16),

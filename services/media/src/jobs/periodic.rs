@@ -9,7 +9,7 @@ use std::{sync::Arc, time::Duration};
 use mediamesh_proto::time::now_micros;
 use mediamesh_store::{
     job::NewJob,
-    schedule::{Due, NewSchedule, Tick},
+    schedule::{Due, NewSchedule, Tick, is_ahead},
 };
 
 use super::{Context, Failure};
@@ -84,6 +84,14 @@ async fn look(context: &Context, schedules: &[Periodic]) -> Result<(), Failure> 
         else {
             continue;
         };
+        if is_ahead(row.last_tick, now_micros()) {
+            tracing::warn!(
+                schedule = definition.name,
+                "its last tick lies ahead, noted by a clock that was wrong: ticks count from now on"
+            );
+            context.jobs.register_schedule(definition.clone()).await?;
+            continue;
+        }
         let most = usize::try_from(definition.max_catch_up).unwrap_or(1);
         let (last, now, policy) = (row.last_tick, now_micros(), definition.catch_up);
         let Some(passed) = schedule.ticks.passed(last, now, policy, most) else {

@@ -3,6 +3,7 @@
 use std::{sync::atomic::Ordering, time::Duration};
 
 use futures::TryStreamExt as _;
+use mediamesh_media::service::SYSTEM_TENANT;
 use mediamesh_proto::{
     ErrorReason, JobId,
     media::v1::{
@@ -17,8 +18,9 @@ use mediamesh_proto::{
     time::{duration, micros, now_micros, timestamp},
 };
 use mediamesh_store::{
-    JobStore as _,
+    JobStore as _, ScheduleStore as _,
     job::{JobKind, NewJob},
+    schedule::Due,
 };
 
 use crate::rig::{Rig, TENANT, photo, quick, refused};
@@ -248,6 +250,42 @@ async fn what_is_scheduled_is_done_at_its_times_and_its_outcome_is_told() {
     };
     let refusal = rig.jobs.clone().create_job(wanted).await;
     refused(refusal, ErrorReason::InvalidField);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_ran_ahead_stops_no_schedule() {
+    let mut options = quick();
+    options.worker.schedules.sweep_jobs.cron = "* * * * * *".to_owned();
+    let rig = Rig::working(options).await;
+    let known = async || {
+        let known = rig.store.schedules(SYSTEM_TENANT).await.unwrap();
+        let mut known = known.into_iter();
+        known.find(|known| known.definition.name == "sweep_jobs")
+    };
+    rig.until("the schedule has ticked", async || {
+        known().await.is_some_and(|known| known.last_job.is_some())
+    })
+    .await;
+    // another process, whose clock is two days ahead, is faster than the worker once
+    let ahead = now_micros() + 2 * 86_400_000_000;
+    rig.until("a tick is noted far ahead", async || {
+        let due = Due {
+            tenant_id: SYSTEM_TENANT,
+            schedule: "sweep_jobs".to_owned(),
+            last_tick: known().await.unwrap().last_tick,
+            until: ahead,
+            jobs: Vec::new(),
+        };
+        rig.store.fire(due).await.unwrap()
+    })
+    .await;
+    let since = now_micros();
+    rig.until("the schedule ticks again", async || {
+        let last = known().await.and_then(|known| known.last_job);
+        last.is_some_and(|job| job.create_time > since)
+    })
+    .await;
+    assert!(known().await.unwrap().last_tick < ahead);
 }
 
 #[tokio::test(flavor = "multi_thread")]
