@@ -470,8 +470,8 @@ pub trait JobStore: ScheduleStore {
     async fn cancel_job(&self, tenant: TenantId, id: JobId) -> Result<Option<Turned>>;
 
     /// Queues a dead letter or a cancelled job again, with all its attempts; `None` if there is none.
-    /// What was cancelled because it needs the job waits again; that itself can be queued by no other
-    /// way.
+    /// What was cancelled because it needs the job waits again, once nothing else that it needs has
+    /// failed or was cancelled; that itself can be queued by no other way.
     async fn requeue_job(&self, tenant: TenantId, id: JobId) -> Result<Option<Turned>>;
 
     /// Queues up to `limit` dead letters again, oldest first; answers how many.

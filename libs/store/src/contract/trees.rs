@@ -303,23 +303,25 @@ async fn what_a_person_cancelled_stays_so_until_a_person_wants_it() {
     let Some((_dir, store)) = store().await else {
         return;
     };
-    // 1 and 3 need 0, and 2 needs 1
-    let ids = queue(&store, &[&[], &[0], &[1], &[0]]).await;
+    // 1, 3 and 4 need 0, and 2 needs 1
+    let ids = queue(&store, &[&[], &[0], &[1], &[0], &[0]]).await;
     let first = claim(&store).await;
     store.cancel_job(TENANT, ids[1]).await.unwrap();
     assert_eq!(
         states(&store, &ids).await,
-        [Running, Cancelled, Cancelled, Blocked]
+        [Running, Cancelled, Cancelled, Blocked, Blocked]
     );
     fail(&store, &first, &ids).await;
     assert_eq!(
         states(&store, &ids).await,
-        [Failed, Cancelled, Cancelled, Cancelled]
+        [Failed, Cancelled, Cancelled, Cancelled, Cancelled]
     );
+    // and so does what was cancelled already, with another
+    store.cancel_job(TENANT, ids[4]).await.unwrap();
     store.requeue_job(TENANT, ids[0]).await.unwrap();
     assert_eq!(
         states(&store, &ids).await,
-        [Queued, Cancelled, Cancelled, Blocked]
+        [Queued, Cancelled, Cancelled, Blocked, Cancelled]
     );
     for place in [0, 3] {
         let next = claim(&store).await.remove(0);
@@ -330,7 +332,7 @@ async fn what_a_person_cancelled_stays_so_until_a_person_wants_it() {
     assert!(matches!(done, Some(Turned::Done(_))));
     assert_eq!(
         states(&store, &ids).await,
-        [Succeeded, Queued, Blocked, Succeeded]
+        [Succeeded, Queued, Blocked, Succeeded, Cancelled]
     );
 }
 

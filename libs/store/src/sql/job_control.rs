@@ -64,6 +64,14 @@ pub(super) async fn cancel(
         .await
         .optional()?;
     let Some(row) = row else {
+        // what went along with another is now cancelled for itself, and comes back with no other
+        let along = j::processing_jobs
+            .filter(j::tenant_id.eq(raw(tenant.0)))
+            .filter(j::id.eq(raw(id.0)));
+        diesel::update(along)
+            .set(j::cancelled_by_need.eq(false))
+            .execute(conn)
+            .await?;
         let known = as_it_is(conn, tenant, id).await?;
         return Ok(known.map(|job| match job.state {
             JobState::Cancelled => Turned::Done(job),
