@@ -162,7 +162,9 @@ impl Tiers {
     ) -> Option<Claimed> {
         let shared = self.shared.as_ref()?;
         let mark = self.memory.mark(key);
-        let claimed = shared.redis.claim(key, ttl, seen).await.ok()?;
+        let claimed = shared.redis.claim(key, ttl, seen).await;
+        let claimed = claimed.inspect_err(|fault| shared.forget_lease(key, fault));
+        let claimed = claimed.ok()?;
         if let Claimed::Entry(entry) = &claimed {
             self.memory.keep(key.clone(), entry.clone(), mark).await;
         }
@@ -171,9 +173,10 @@ impl Tiers {
 
     /// Gives a lease back; those who wait elsewhere hear of it.
     pub(crate) async fn release(&self, key: &Key, token: i64) {
-        if let Some(shared) = &self.shared
-            && shared.redis.release(key, token).await.unwrap_or(false)
-        {
+        let Some(shared) = &self.shared else { return };
+        let released = shared.redis.release(key, token).await;
+        let released = released.inspect_err(|fault| shared.forget_lease(key, fault));
+        if released.unwrap_or(false) {
             self.tell_keys(std::slice::from_ref(key)).await;
         }
     }
@@ -326,6 +329,13 @@ impl Shared {
             return;
         }
         self.later(keys.iter().cloned().map(Removal::Entry));
+    }
+
+    /// Ends a lease that may be held for nobody: Redis was asked about it, and nobody heard the answer.
+    fn forget_lease(&self, key: &Key, fault: &Fault) {
+        if fault.is_failure() {
+            self.later([Removal::Lease(key.clone())]);
+        }
     }
 
     fn later(&self, removals: impl IntoIterator<Item = Removal>) {

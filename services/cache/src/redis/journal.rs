@@ -21,6 +21,8 @@ const MAX_PENDING: usize = 10_000;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Removal {
     Entry(Key),
+    /// The lease only: nobody knows whether it was granted, or given back.
+    Lease(Key),
     Tagged(TenantId, String),
     Matching(TenantId, Pattern),
     Everything,

@@ -321,6 +321,16 @@ impl Redis {
         .await
     }
 
+    async fn remove_lease(&self, key: &Key) -> Result<(), Fault> {
+        self.call("remove", 1, async |mut connection: Connection| {
+            redis::cmd("UNLINK")
+                .arg(self.keys.lease(key))
+                .query_async(&mut connection)
+                .await
+        })
+        .await
+    }
+
     /// Removes entries and ends the leases on them; answers for each whether there was one.
     pub(crate) async fn remove(&self, keys: &[Key]) -> Result<Vec<bool>, Fault> {
         self.call("remove", keys.len(), async |connection: Connection| {
@@ -416,6 +426,7 @@ impl Redis {
     pub(super) async fn replay(&self, removal: &Removal) -> Result<(), Fault> {
         match removal {
             Removal::Entry(key) => self.remove(std::slice::from_ref(key)).await.map(drop),
+            Removal::Lease(key) => self.remove_lease(key).await,
             Removal::Tagged(tenant, tag) => self.remove_tagged(*tenant, tag).await.map(drop),
             Removal::Matching(tenant, pattern) => {
                 self.remove_matching(*tenant, pattern).await.map(drop)
