@@ -52,8 +52,8 @@ pub struct Deps {
     pub metrics: Metrics,
     /// Seals page tokens.
     pub page_tokens: PageTokens,
-    /// Seal signed addresses: the first seals, all open; every media process has the same.
-    pub presign_tokens: Vec<PageTokens>,
+    /// Seals signed addresses; every media process has the same secrets.
+    pub presign_tokens: PageTokens,
 }
 
 /// The media service.

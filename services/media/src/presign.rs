@@ -77,7 +77,7 @@ pub struct Issued {
 pub struct Presign {
     service: Arc<Service>,
     /// The first seals, all open: keys are rotated without an address that ends early.
-    tokens: Vec<PageTokens>,
+    tokens: PageTokens,
     /// Uploads that are being put: nothing is put twice at once.
     under_way: Mutex<HashSet<Uuid>>,
 }
@@ -104,7 +104,7 @@ fn micros(time: Duration) -> i64 {
 }
 
 impl Presign {
-    pub(crate) fn new(service: Arc<Service>, tokens: Vec<PageTokens>) -> Self {
+    pub(crate) fn new(service: Arc<Service>, tokens: PageTokens) -> Self {
         Self {
             service,
             tokens,
@@ -118,15 +118,14 @@ impl Presign {
     }
 
     fn seal<T: Serialize>(&self, scope: &[u8], what: &T) -> String {
-        let first = self.tokens.first();
-        first.map_or_else(String::new, |tokens| tokens.seal(scope, what))
+        self.tokens.seal(scope, what)
     }
 
     fn open<T: serde::de::DeserializeOwned>(&self, scope: &str, token: &str) -> Result<T> {
-        let open = |tokens: &PageTokens| tokens.open(scope.as_bytes(), token).ok().flatten();
-        self.tokens
-            .iter()
-            .find_map(open)
+        let opened = self.tokens.open(scope.as_bytes(), token);
+        opened
+            .ok()
+            .flatten()
             .ok_or(Error::SignatureInvalid { expired: false })
     }
 

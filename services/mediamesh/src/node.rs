@@ -46,6 +46,7 @@ struct Parts<'a> {
     metrics: Metrics,
     health: HealthRegistry,
     page_tokens: PageTokens,
+    presign_tokens: PageTokens,
     near_cache: NearCache,
     gate: Gate,
     edge_authenticator: Arc<dyn Authenticator>,
@@ -76,14 +77,17 @@ pub(crate) async fn build(config: &Config, dir: &DataDir, layout: &Layout) -> Re
         true => NearCache::without_memory(cache),
         false => NearCache::new(cache, &config.near_cache, &metrics),
     };
+    // From what all processes have, or the next page could be asked of a replica that knows nothing of it.
+    let secret = dir.secret()?;
+    let tokens = |of: &str| PageTokens::rotated(config.identity.secrets(&secret, of));
     let parts = Parts {
         config,
         dir,
         registry,
         metrics: metrics.clone(),
         health: HealthRegistry::new(),
-        // From what all processes have, or the next page could be asked of a replica that knows nothing of it.
-        page_tokens: PageTokens::rotated(config.identity.secrets(&dir.secret()?, "page tokens")),
+        page_tokens: tokens("page tokens"),
+        presign_tokens: tokens("signed addresses"),
         near_cache,
         gate,
         guard: Guard::new(&config.admin, Arc::clone(&edge_authenticator)),
@@ -256,18 +260,6 @@ impl Parts<'_> {
         mediamesh_search::build(self.config.search.clone(), deps)
     }
 
-    /// Keys of signed addresses: those of identity tokens, which every process has, else the folder's.
-    fn presign_tokens(&self) -> Result<Vec<PageTokens>> {
-        let keys = self.config.identity.signing_keys.iter();
-        let mut secrets: Vec<Vec<u8>> = keys.map(|key| key.0.clone().into_bytes()).collect();
-        if secrets.is_empty() {
-            secrets.push(self.dir.secret()?);
-        }
-        // other keys than those of tokens and pages
-        let tokens = |secret: &Vec<u8>| PageTokens::new(&[b"presign:", &secret[..]].concat());
-        Ok(secrets.iter().map(tokens).collect())
-    }
-
     async fn media(&self, stores: Stores) -> Result<mediamesh_media::Media> {
         let blobs = self.config.storage.open(self.dir).await?;
         let deps = mediamesh_media::Deps {
@@ -282,7 +274,7 @@ impl Parts<'_> {
             cache: self.near_cache.clone(),
             metrics: self.metrics.clone(),
             page_tokens: self.page_tokens.clone(),
-            presign_tokens: self.presign_tokens()?,
+            presign_tokens: self.presign_tokens.clone(),
         };
         Ok(mediamesh_media::build(self.config.media.clone(), deps)?)
     }

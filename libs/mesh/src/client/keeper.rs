@@ -137,26 +137,15 @@ async fn hold(endpoint: &Endpoint, connection: Connection, sign: Sign, failures:
         () = listen(endpoint, sender) => End::Silent,
         () = endpoint.removed.cancelled() => End::Removed,
     };
-    match end {
-        End::Closed => endpoint.connecting(),
-        End::Silent => {
-            endpoint.connecting();
-            silent.cancel();
-            tokio::spawn(outlast(
-                used,
-                endpoint.address.clone(),
-                *endpoint.policy(),
-                socket,
-            ));
-        }
-        End::Removed => {
-            tokio::spawn(outlast(
-                used,
-                endpoint.address.clone(),
-                *endpoint.policy(),
-                socket,
-            ));
-        }
+    if !matches!(end, End::Removed) {
+        endpoint.connecting();
+    }
+    if matches!(end, End::Silent) {
+        silent.cancel();
+    }
+    if !matches!(end, End::Closed) {
+        let address = endpoint.address.clone();
+        tokio::spawn(outlast(used, address, *endpoint.policy(), socket));
     }
     end
 }

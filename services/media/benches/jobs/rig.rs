@@ -58,7 +58,7 @@ impl Rig {
             cache: NearCache::without_memory(registry.channel(ServiceName::Cache)),
             metrics: metrics.clone(),
             page_tokens: PageTokens::new(b"bench"),
-            presign_tokens: vec![PageTokens::new(b"bench")],
+            presign_tokens: PageTokens::new(b"bench"),
         };
         Self {
             worker: Some(build(options, deps).unwrap().worker),

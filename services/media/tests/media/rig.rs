@@ -70,7 +70,7 @@ impl Rig {
             cache: NearCache::without_memory(registry.channel(ServiceName::Cache)),
             metrics: metrics.clone(),
             page_tokens: PageTokens::new(b"test"),
-            presign_tokens: vec![PageTokens::new(b"presign test")],
+            presign_tokens: PageTokens::new(b"presign test"),
         };
         let built = build(options, deps).unwrap();
         let server = || {
