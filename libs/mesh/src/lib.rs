@@ -19,6 +19,7 @@ pub mod admin;
 mod body;
 pub mod channel;
 pub mod client;
+mod coalesced;
 pub mod deadline;
 pub mod fault;
 pub mod identity;

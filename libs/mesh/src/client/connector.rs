@@ -20,6 +20,7 @@ use tower::Service;
 
 use super::address::Address;
 use super::untrusted::checked;
+use crate::coalesced::Coalesced;
 use crate::policy::defaults;
 use crate::tls::ClientTls;
 use crate::{Request, Response};
@@ -96,7 +97,7 @@ where
         .initial_connection_window_size(defaults::CONNECTION_WINDOW_BYTES)
         .max_frame_size(defaults::MAX_FRAME_BYTES)
         .max_header_list_size(defaults::MAX_HEADER_LIST_BYTES)
-        .handshake(TokioIo::new(io))
+        .handshake(TokioIo::new(Coalesced::new(io)))
         .await?;
     let closed = CancellationToken::new();
     let ended = closed.clone().drop_guard();

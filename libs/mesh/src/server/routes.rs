@@ -6,8 +6,8 @@ use std::future::Future;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures::FutureExt as _;
 use futures::future::BoxFuture;
+use futures::{FutureExt as _, TryStreamExt as _};
 use mediamesh_telemetry::HealthRegistry;
 use tokio::net::TcpListener;
 use tonic::transport::Server;
@@ -16,6 +16,7 @@ use tower::Service;
 
 use super::limits::Limiters;
 use super::load::ServiceLoad;
+use crate::coalesced::Coalesced;
 use crate::policy::defaults;
 use crate::tls::ServerTls;
 use crate::{BoxService, Request, Response};
@@ -109,12 +110,18 @@ impl Routes {
         };
         let stack = self.stack;
         let serving = match self.tls {
-            None => server
-                .serve_with_incoming_shutdown(stack, incoming, signal)
-                .left_future(),
-            Some(tls) => server
-                .serve_with_incoming_shutdown(stack, tls.incoming(incoming), signal)
-                .right_future(),
+            None => {
+                let incoming = incoming.map_ok(Coalesced::new);
+                server
+                    .serve_with_incoming_shutdown(stack, incoming, signal)
+                    .left_future()
+            }
+            Some(tls) => {
+                let incoming = tls.incoming(incoming).map_ok(Coalesced::new);
+                server
+                    .serve_with_incoming_shutdown(stack, incoming, signal)
+                    .right_future()
+            }
         };
         tokio::select! {
             ended = serving => Ok(ended?),
