@@ -136,7 +136,7 @@ impl NearCache {
             return Ok(self.client.clone().get_entry(request).await?.into_inner());
         };
         let key = key(tenant, &request.key);
-        if let Some(entry) = shared.look(&key).await {
+        if let Some(entry) = shared.look(&key) {
             return Ok(GetEntryResponse {
                 outcome: Some(Outcome::Entry(message(&key, &entry))),
                 ..GetEntryResponse::default()
@@ -148,7 +148,7 @@ impl NearCache {
             && !response.stale
             && response.refresh_token == 0
         {
-            shared.keep(key, entry, mark).await;
+            shared.keep(key, entry, mark);
         }
         Ok(response)
     }
@@ -171,7 +171,7 @@ impl NearCache {
         let mut missing = Vec::new();
         for (place, name) in request.keys.into_iter().enumerate() {
             let key = key(tenant, &name);
-            match shared.look(&key).await {
+            match shared.look(&key) {
                 Some(entry) => lookups[place].entry = Some(message(&key, &entry)),
                 None => missing.push((place, name, shared.memory.mark(&key), key)),
             }
@@ -183,7 +183,7 @@ impl NearCache {
         let found = call(BatchGetEntriesRequest { keys }).await?;
         for ((place, _, mark, key), lookup) in missing.into_iter().zip(found) {
             if let Some(entry) = &lookup.entry {
-                shared.keep(key, entry, mark).await;
+                shared.keep(key, entry, mark);
             }
             lookups[place] = lookup;
         }
@@ -233,8 +233,8 @@ impl NearCache {
 
 impl Shared {
     /// An entry of memory that nobody needs to compute anew yet.
-    async fn look(&self, key: &Key) -> Option<Stored> {
-        let entry = self.memory.get(key).await.filter(|entry| !entry.is_stale());
+    fn look(&self, key: &Key) -> Option<Stored> {
+        let entry = self.memory.get(key).filter(|entry| !entry.is_stale());
         match &entry {
             Some(_) => self.hits.inc(),
             None => self.misses.inc(),
@@ -242,42 +242,42 @@ impl Shared {
         entry
     }
 
-    async fn keep(&self, key: Key, entry: &Entry, mark: crate::Mark) {
+    fn keep(&self, key: Key, entry: &Entry, mark: crate::Mark) {
         if self.memory.is_quiet(&key, QUIET) {
             let value = (!entry.negative).then(|| entry.value.clone());
             let ttl = entry.ttl.as_ref().map(std_duration).unwrap_or_default();
             // what is stale is not answered from here, so there is no use in keeping it longer
             let stored = Stored::new(value, entry.tags.clone().into(), ttl, Duration::ZERO);
-            self.memory.keep(key, stored, mark).await;
+            self.memory.keep(key, stored, mark);
         }
         // the stream may have ended, and memory with it, before this came
         if !self.live.load(Ordering::SeqCst) {
-            self.memory.clear().await;
+            self.memory.clear();
         }
     }
 
-    async fn rely_on_memory(&self, live: bool) {
+    fn rely_on_memory(&self, live: bool) {
         self.live.store(live, Ordering::SeqCst);
         self.watching.set(i64::from(live));
-        self.memory.clear().await;
+        self.memory.clear();
     }
 
-    async fn apply(&self, change: &Invalidation) {
+    fn apply(&self, change: &Invalidation) {
         let Ok(tenant) = change.tenant_id.parse::<TenantId>() else {
-            return self.memory.clear().await;
+            return self.memory.clear();
         };
         if change.everything {
-            return self.memory.clear().await;
+            return self.memory.clear();
         }
         for name in &change.keys {
-            self.memory.remove(&key(tenant, name)).await;
+            self.memory.remove(&key(tenant, name));
         }
         for tag in &change.tags {
-            self.memory.remove_tagged(tenant, tag).await;
+            self.memory.remove_tagged(tenant, tag);
         }
         if !change.key_prefix.is_empty() {
             let pattern = Pattern::prefix(&change.key_prefix);
-            self.memory.remove_matching(tenant, &pattern).await;
+            self.memory.remove_matching(tenant, &pattern);
         }
     }
 }
@@ -293,13 +293,13 @@ async fn watch(mut client: CacheServiceClient<Channel>, shared: Arc<Shared>) {
             let mut live = false;
             while let Ok(Ok(Some(response))) = timeout(SILENCE, stream.message()).await {
                 for change in &response.invalidations {
-                    shared.apply(change).await;
+                    shared.apply(change);
                 }
                 if !std::mem::replace(&mut live, true) {
-                    shared.rely_on_memory(true).await;
+                    shared.rely_on_memory(true);
                 }
             }
-            shared.rely_on_memory(false).await;
+            shared.rely_on_memory(false);
         }
         tokio::time::sleep(RETRY).await;
     }

@@ -1,17 +1,17 @@
-//! Entries in this process's memory: moka, weighed by bytes.
+//! Entries in this process's memory: quick_cache, weighed by bytes.
+//!
+//! A look-up does no bookkeeping but for a counter: moka, which keeps the order of its look-ups in a
+//! journal, works it off in every 64th of them, for microseconds.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
 
-use mediamesh_proto::TenantId;
+use mediamesh_proto::{TenantId, time::now_micros};
 use mediamesh_telemetry::Metrics;
-use moka::{Expiry, future::Cache, notification::RemovalCause, policy::EvictionPolicy};
 use prometheus_client::metrics::{counter::Counter, gauge::Gauge};
+use quick_cache::{DefaultHashBuilder, Lifecycle, OptionsBuilder, Weighter, sync::Cache};
 
 use crate::{
     entry::{Key, Stored, Usage},
@@ -20,9 +20,14 @@ use crate::{
     tags::Tags,
 };
 
-/// Share of the capacity that may be written before moka's bookkeeping must catch up: it evicts
-/// late, and large values would overshoot the bound between its own rounds.
-const SETTLE_SHARE: u64 = 32;
+/// Bytes of a shard at least: each holds its share of the bound, and no entry may be larger than that.
+const SHARD_BYTES: u64 = 16 << 20;
+/// Bytes of an entry, from which the number of entries is guessed.
+const USUAL_BYTES: u64 = 2 << 10;
+/// Share of the newcomers: they have so much room until they are asked for again.
+const NEW_SHARE: f64 = 0.1;
+/// What is written between two looks for what has expired, as a share of the bound.
+const SWEEP_SHARE: u64 = 4;
 
 /// Metrics of entries in memory; clones share them.
 #[derive(Debug, Clone)]
@@ -57,6 +62,14 @@ impl MemoryMetrics {
 struct Slot {
     entry: Stored,
     generation: u64,
+    /// When it is to be forgotten, Unix microseconds.
+    expires_micros: i64,
+}
+
+impl Slot {
+    fn is_over(&self) -> bool {
+        now_micros() >= self.expires_micros || self.entry.remaining().is_zero()
+    }
 }
 
 /// Entries in memory, at most so many bytes of them.
@@ -64,55 +77,72 @@ struct Slot {
 /// An entry may vanish at any time, but is never answered after it expired or after a removal that
 /// covers it returned.
 pub struct Memory {
-    slots: Cache<Key, Slot>,
-    tags: Arc<Tags>,
+    slots: Cache<Key, Slot, Bytes, DefaultHashBuilder, Leavers>,
+    tags: Tags,
     stripes: Stripes,
     generations: AtomicU64,
-    unsettled_bytes: AtomicU64,
+    unswept_bytes: AtomicU64,
     max_bytes: u64,
+    max_age: Option<Duration>,
     metrics: MemoryMetrics,
+}
+
+/// Weighs entries.
+#[derive(Clone)]
+struct Bytes;
+
+impl Weighter<Key, Slot> for Bytes {
+    fn weight(&self, key: &Key, slot: &Slot) -> u64 {
+        weight(key, &slot.entry)
+    }
+}
+
+/// Tells a writer which entries leave on its account: those that make room, the one it replaces, or
+/// its own, if it is too large.
+#[derive(Clone)]
+struct Leavers;
+
+impl Lifecycle<Key, Slot> for Leavers {
+    type RequestState = Vec<(Key, Slot)>;
+
+    fn on_evict(&self, left: &mut Self::RequestState, key: Key, slot: Slot) {
+        left.push((key, slot));
+    }
 }
 
 impl Memory {
     /// Holds at most `max_bytes`, and no entry for longer than `max_age` whatever its time to live.
     #[must_use]
     pub fn new(max_bytes: u64, max_age: Option<Duration>, metrics: MemoryMetrics) -> Self {
-        let tags = Arc::new(Tags::default());
-        let slots = Cache::builder()
-            .max_capacity(max_bytes)
-            .weigher(|key: &Key, slot: &Slot| {
-                u32::try_from(weight(key, &slot.entry)).unwrap_or(u32::MAX)
-            })
-            // Not TinyLFU: it refuses newcomers of a full cache, and a value just computed under a
-            // lease is the one that will be asked for next.
-            .eviction_policy(EvictionPolicy::lru())
-            .expire_after(ByEntry { max_age })
-            .eviction_listener({
-                let (tags, metrics) = (Arc::clone(&tags), metrics.clone());
-                move |key: Arc<Key>, slot: Slot, cause| {
-                    tags.remove(&key, slot.generation, &slot.entry.tags);
-                    if cause == RemovalCause::Size {
-                        metrics.evictions.inc();
-                    }
-                }
-            })
+        let entries = usize::try_from(max_bytes / USUAL_BYTES).unwrap_or(usize::MAX);
+        let shards = usize::try_from(max_bytes / SHARD_BYTES).unwrap_or(usize::MAX);
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let options = OptionsBuilder::new()
+            .weight_capacity(max_bytes)
+            .estimated_items_capacity(entries.max(1))
+            .hot_allocation(1.0 - NEW_SHARE)
+            // rounded up to a power of two, and a shard must not become too small
+            .shards((shards / 2 + 1).min(4 * cores))
             .build();
+        // both of what it asks for are given
+        #[allow(clippy::expect_used)]
+        let options = options.expect("capacities are set");
         Self {
-            slots,
-            tags,
+            slots: Cache::with_options(options, Bytes, DefaultHashBuilder::default(), Leavers),
+            tags: Tags::default(),
             stripes: Stripes::new(),
             generations: AtomicU64::new(0),
-            unsettled_bytes: AtomicU64::new(0),
+            unswept_bytes: AtomicU64::new(0),
             max_bytes,
+            max_age,
             metrics,
         }
     }
 
     /// Looks an entry up; a stale one too.
-    pub async fn get(&self, key: &Key) -> Option<Stored> {
-        let entry = self.slots.get(key).await?.entry;
-        // moka removes what expired in rounds, and by a clock of its own.
-        (!entry.remaining().is_zero()).then_some(entry)
+    pub fn get(&self, key: &Key) -> Option<Stored> {
+        let slot = self.slots.get(key)?;
+        (!slot.is_over()).then_some(slot.entry)
     }
 
     /// The mark of now, to be taken before an entry is read elsewhere.
@@ -128,73 +158,93 @@ impl Memory {
     }
 
     /// Stores an entry in place of any other under the key.
-    pub async fn set(&self, key: Key, entry: Stored) {
+    pub fn set(&self, key: Key, entry: Stored) {
         let (_, mark) = self.stripes.change(&key);
-        self.insert(key, entry, mark).await;
+        self.insert(key, entry, mark);
     }
 
     /// Stores an entry that was written elsewhere after `mark` was taken, unless the key was changed
     /// since: then it is not known which of the two is there, and none is kept.
-    pub async fn set_written(&self, key: Key, entry: Stored, mark: Mark) {
+    pub fn set_written(&self, key: Key, entry: Stored, mark: Mark) {
         let (before, after) = self.stripes.change(&key);
         if before == mark {
-            self.insert(key, entry, after).await;
+            self.insert(key, entry, after);
         } else {
-            self.take(&key).await;
+            self.take(&key);
         }
     }
 
     /// Keeps an entry that was read elsewhere after `mark` was taken, unless the key was changed
     /// since.
-    pub async fn keep(&self, key: Key, entry: Stored, mark: Mark) {
+    pub fn keep(&self, key: Key, entry: Stored, mark: Mark) {
         if self.stripes.mark(&key) == mark {
-            self.insert(key, entry, mark).await;
+            self.insert(key, entry, mark);
         }
     }
 
-    async fn insert(&self, key: Key, entry: Stored, mark: Mark) {
-        let weight = weight(&key, &entry) as u64;
+    fn insert(&self, key: Key, entry: Stored, mark: Mark) {
+        let weight = weight(&key, &entry);
         let generation = self.generations.fetch_add(1, Ordering::Relaxed);
         // Before the entry can be seen, so that an invalidation never misses one that can.
         self.tags.add(&key, generation, &entry.tags);
+        let mut left = Vec::new();
+        let slot = self.slot(entry, generation);
         self.slots
-            .insert(key.clone(), Slot { entry, generation })
-            .await;
-        if self.stripes.mark(&key) != mark {
-            self.slots.remove(&key).await;
+            .insert_with_lifecycle(key.clone(), slot, &mut left);
+        for (other, slot) in left {
+            self.tags.remove(&other, slot.generation, &slot.entry.tags);
+            // else it is the one before
+            if other != key || slot.generation == generation {
+                self.metrics.evictions.inc();
+            }
         }
-        let unsettled = self.unsettled_bytes.fetch_add(weight, Ordering::Relaxed) + weight;
-        if unsettled > self.max_bytes / SETTLE_SHARE {
-            self.usage().await;
+        if self.stripes.mark(&key) != mark {
+            self.take(&key);
+        }
+        let unswept = self.unswept_bytes.fetch_add(weight, Ordering::Relaxed) + weight;
+        if unswept > self.max_bytes / SWEEP_SHARE {
+            self.usage();
+        }
+    }
+
+    fn slot(&self, entry: Stored, generation: u64) -> Slot {
+        let remaining = entry.remaining();
+        let time = self.max_age.map_or(remaining, |age| remaining.min(age));
+        let micros = i64::try_from(time.as_micros()).unwrap_or(i64::MAX);
+        Slot {
+            entry,
+            generation,
+            expires_micros: now_micros().saturating_add(micros),
         }
     }
 
     /// Removes an entry; answers whether there was one.
-    pub async fn remove(&self, key: &Key) -> bool {
+    pub fn remove(&self, key: &Key) -> bool {
         self.stripes.change(key);
-        self.take(key).await
+        self.take(key)
     }
 
-    async fn take(&self, key: &Key) -> bool {
-        self.slots
-            .remove(key)
-            .await
-            .is_some_and(|slot| !slot.entry.remaining().is_zero())
+    fn take(&self, key: &Key) -> bool {
+        self.taken(self.slots.remove(key))
+    }
+
+    /// Forgets the tags of what was removed; answers whether it was still there for anybody.
+    fn taken(&self, removed: Option<(Key, Slot)>) -> bool {
+        let Some((key, slot)) = removed else {
+            return false;
+        };
+        self.tags.remove(&key, slot.generation, &slot.entry.tags);
+        !slot.is_over()
     }
 
     /// Removes a tenant's entries that carry `tag`; answers their keys.
-    pub async fn remove_tagged(&self, tenant: TenantId, tag: &str) -> Vec<Key> {
+    pub fn remove_tagged(&self, tenant: TenantId, tag: &str) -> Vec<Key> {
         self.stripes.change_everything();
         let mut removed = Vec::new();
         for name in self.tags.names(tenant, tag) {
             let key = Key { tenant, name };
             let carries = |slot: &Slot| slot.entry.tags.iter().any(|own| own == tag);
-            let carried = self
-                .slots
-                .get(&key)
-                .await
-                .is_some_and(|slot| carries(&slot));
-            if carried && self.take(&key).await {
+            if self.taken(self.slots.remove_if(&key, carries)) {
                 removed.push(key);
             }
         }
@@ -202,38 +252,31 @@ impl Memory {
     }
 
     /// Removes a tenant's entries whose name matches; answers how many.
-    pub async fn remove_matching(&self, tenant: TenantId, pattern: &Pattern) -> u64 {
+    pub fn remove_matching(&self, tenant: TenantId, pattern: &Pattern) -> u64 {
         self.stripes.change_everything();
         // Walks all keys: an ordered index would cost every write, and this is rare.
-        let keys: Vec<Arc<Key>> = self
-            .slots
-            .iter()
-            .map(|(key, _)| key)
-            .filter(|key| key.tenant == tenant && pattern.matches(&key.name))
-            .collect();
-        let mut removed = 0;
-        for key in keys {
-            removed += u64::from(self.take(&key).await);
-        }
-        removed
+        let matches = |key: &Key| key.tenant == tenant && pattern.matches(&key.name);
+        let keys = self.slots.iter().map(|(key, _)| key).filter(matches);
+        keys.map(|key| u64::from(self.take(&key))).sum()
     }
 
     /// Removes everything.
-    pub async fn clear(&self) {
+    pub fn clear(&self) {
         self.stripes.change_everything();
-        let keys: Vec<Arc<Key>> = self.slots.iter().map(|(key, _)| key).collect();
-        for key in keys {
-            self.take(&key).await;
+        for (key, _) in self.slots.iter() {
+            self.take(&key);
         }
     }
 
-    /// Lets moka evict and expire, and tells how full it is.
-    pub async fn usage(&self) -> Usage {
-        self.unsettled_bytes.store(0, Ordering::Relaxed);
-        self.slots.run_pending_tasks().await;
+    /// Forgets what has expired, and tells how full it is.
+    pub fn usage(&self) -> Usage {
+        self.unswept_bytes.store(0, Ordering::Relaxed);
+        for (key, _) in self.slots.iter().filter(|(_, slot)| slot.is_over()) {
+            self.taken(self.slots.remove_if(&key, Slot::is_over));
+        }
         let usage = Usage {
-            entries: self.slots.entry_count(),
-            size_bytes: self.slots.weighted_size(),
+            entries: self.slots.len() as u64,
+            size_bytes: self.slots.weight(),
             max_size_bytes: self.max_bytes,
         };
         self.metrics
@@ -247,40 +290,9 @@ impl Memory {
 }
 
 /// Bytes of key, value and tags.
-fn weight(key: &Key, entry: &Stored) -> usize {
-    key.name.len() + entry.size_bytes()
+fn weight(key: &Key, entry: &Stored) -> u64 {
+    (key.name.len() + entry.size_bytes()) as u64
 }
-
-struct ByEntry {
-    max_age: Option<Duration>,
-}
-
-impl ByEntry {
-    fn time(&self, slot: &Slot) -> Option<Duration> {
-        let remaining = slot.entry.remaining();
-        Some(self.max_age.map_or(remaining, |age| remaining.min(age)))
-    }
-}
-
-impl Expiry<Key, Slot> for ByEntry {
-    fn expire_after_create(&self, _: &Key, slot: &Slot, _: MokaInstant) -> Option<Duration> {
-        self.time(slot)
-    }
-
-    fn expire_after_update(
-        &self,
-        _: &Key,
-        slot: &Slot,
-        _: MokaInstant,
-        _: Option<Duration>,
-    ) -> Option<Duration> {
-        self.time(slot)
-    }
-}
-
-// moka's signature; it is not used here.
-#[allow(clippy::disallowed_types)]
-type MokaInstant = std::time::Instant;
 
 #[cfg(test)]
 mod tests {
@@ -313,76 +325,74 @@ mod tests {
         Stored::new(value, tags, MINUTE, Duration::ZERO)
     }
 
-    #[tokio::test]
-    async fn bytes_stay_within_the_bound_and_the_newest_entry_stays() {
+    #[test]
+    fn bytes_stay_within_the_bound_and_the_newest_entry_stays() {
         let memory = memory(100_000);
         for round in 0..500 {
-            memory
-                .set(key(&format!("k{round}")), entry(1_000, &["t"]))
-                .await;
-            assert!(memory.slots.weighted_size() <= 110_000, "round {round}");
+            memory.set(key(&format!("k{round}")), entry(1_000, &["t"]));
+            assert!(memory.slots.weight() <= 110_000, "round {round}");
         }
-        let usage = memory.usage().await;
+        let usage = memory.usage();
         assert!(
             usage.size_bytes <= 100_000 && usage.size_bytes > 90_000,
             "{usage:?}"
         );
-        assert!(memory.get(&key("k499")).await.is_some());
-        assert!(memory.get(&key("k0")).await.is_none());
+        assert!(memory.get(&key("k499")).is_some());
+        assert!(memory.get(&key("k0")).is_none());
         assert_eq!(memory.metrics.evictions.get(), 500 - usage.entries);
         assert_eq!(memory.tags.names(TENANT, "t").len() as u64, usage.entries);
     }
 
-    #[tokio::test]
-    async fn replaced_and_removed_entries_leave_no_tags_behind() {
+    #[test]
+    fn replaced_and_removed_entries_leave_no_tags_behind() {
         let memory = memory(100_000);
-        memory.set(key("k"), entry(1, &["old", "both"])).await;
-        memory.set(key("k"), entry(1, &["both"])).await;
-        memory.usage().await;
-        assert!(memory.remove_tagged(TENANT, "old").await.is_empty());
-        assert_eq!(memory.remove_tagged(TENANT, "both").await, [key("k")]);
-        memory.usage().await;
+        memory.set(key("k"), entry(1, &["old", "both"]));
+        memory.set(key("k"), entry(1, &["both"]));
+        memory.usage();
+        assert!(memory.remove_tagged(TENANT, "old").is_empty());
+        assert_eq!(memory.remove_tagged(TENANT, "both"), [key("k")]);
+        memory.usage();
         assert!(memory.tags.is_empty());
     }
 
-    #[tokio::test]
-    async fn an_entry_that_arrives_after_a_change_is_not_kept() {
+    #[test]
+    fn an_entry_that_arrives_after_a_change_is_not_kept() {
         let memory = memory(100_000);
         let late = |name| (key(name), entry(1, &[]), memory.mark(&key(name)));
         let (removed, tagged, prefix, cleared) = (late("a"), late("b"), late("c"), late("d"));
-        memory.remove(&key("a")).await;
-        memory.keep(removed.0, removed.1, removed.2).await;
-        assert!(memory.get(&key("a")).await.is_none());
-        memory.remove_tagged(TENANT, "any").await;
-        memory.keep(tagged.0, tagged.1, tagged.2).await;
-        assert!(memory.get(&key("b")).await.is_none());
-        memory.remove_matching(TENANT, &Pattern::prefix("c")).await;
-        memory.keep(prefix.0, prefix.1, prefix.2).await;
-        assert!(memory.get(&key("c")).await.is_none());
-        memory.clear().await;
-        memory.keep(cleared.0, cleared.1, cleared.2).await;
-        assert!(memory.get(&key("d")).await.is_none());
+        memory.remove(&key("a"));
+        memory.keep(removed.0, removed.1, removed.2);
+        assert!(memory.get(&key("a")).is_none());
+        memory.remove_tagged(TENANT, "any");
+        memory.keep(tagged.0, tagged.1, tagged.2);
+        assert!(memory.get(&key("b")).is_none());
+        memory.remove_matching(TENANT, &Pattern::prefix("c"));
+        memory.keep(prefix.0, prefix.1, prefix.2);
+        assert!(memory.get(&key("c")).is_none());
+        memory.clear();
+        memory.keep(cleared.0, cleared.1, cleared.2);
+        assert!(memory.get(&key("d")).is_none());
         let (first, second) = (memory.mark(&key("f")), memory.mark(&key("f")));
-        memory.set_written(key("f"), entry(1, &[]), first).await;
-        assert!(memory.get(&key("f")).await.is_some());
-        memory.set_written(key("f"), entry(2, &[]), second).await;
-        assert!(memory.get(&key("f")).await.is_none(), "one of two writers");
+        memory.set_written(key("f"), entry(1, &[]), first);
+        assert!(memory.get(&key("f")).is_some());
+        memory.set_written(key("f"), entry(2, &[]), second);
+        assert!(memory.get(&key("f")).is_none(), "one of two writers");
         let mark = memory.mark(&key("e"));
-        memory.keep(key("e"), entry(1, &[]), mark).await;
-        assert!(memory.get(&key("e")).await.is_some());
+        memory.keep(key("e"), entry(1, &[]), mark);
+        assert!(memory.get(&key("e")).is_some());
     }
 
-    #[tokio::test]
-    async fn no_entry_is_held_for_longer_than_the_age_allowed() {
+    #[test]
+    fn no_entry_is_held_for_longer_than_the_age_allowed() {
         let age = Duration::from_millis(100);
         let memory = Memory::new(
             100_000,
             Some(age),
             MemoryMetrics::new(&Metrics::new(), "cache"),
         );
-        memory.set(key("k"), entry(1, &[])).await;
-        assert!(memory.get(&key("k")).await.is_some());
-        tokio::time::sleep(2 * age).await;
-        assert!(memory.get(&key("k")).await.is_none());
+        memory.set(key("k"), entry(1, &[]));
+        assert!(memory.get(&key("k")).is_some());
+        std::thread::sleep(2 * age);
+        assert!(memory.get(&key("k")).is_none());
     }
 }

@@ -66,9 +66,9 @@ impl Options {
         };
         let largest = (self.max_key_bytes + self.max_value_bytes) as u64;
         check(
-            self.max_bytes < largest,
+            self.max_bytes < 2 * largest,
             format!(
-                "cache.max_bytes is {}; it must hold one entry of cache.max_key_bytes + \
+                "cache.max_bytes is {}; it must hold two entries of cache.max_key_bytes + \
                  cache.max_value_bytes ({largest})",
                 self.max_bytes
             ),

@@ -395,7 +395,7 @@ impl Service {
 
     /// Takes in what happened in another process.
     pub(crate) async fn hear(&self, told: Told) {
-        let change = self.tiers.hear(told).await;
+        let change = self.tiers.hear(told);
         let Ok(tenant) = change.tenant_id.parse::<TenantId>() else {
             return;
         };
@@ -412,7 +412,7 @@ impl Service {
 
     /// Describes the cache.
     pub(crate) async fn stats(&self) -> GetCacheStatsResponse {
-        let usage = self.tiers.usage().await;
+        let usage = self.tiers.usage();
         let (hits, misses) = (self.metrics.hits.get(), self.metrics.misses.get());
         let looked_up = hits + misses;
         GetCacheStatsResponse {

@@ -57,13 +57,13 @@ impl Tiers {
 
     /// Looks an entry up; a stale one too.
     pub(crate) async fn get(&self, key: &Key) -> Option<Stored> {
-        if let Some(entry) = self.memory.get(key).await {
+        if let Some(entry) = self.memory.get(key) {
             return Some(entry);
         }
         let shared = self.shared.as_ref()?;
         let mark = self.memory.mark(key);
         let entry = shared.redis.get(key).await?;
-        self.memory.keep(key.clone(), entry.clone(), mark).await;
+        self.memory.keep(key.clone(), entry.clone(), mark);
         Some(entry)
     }
 
@@ -74,7 +74,7 @@ impl Tiers {
         for chunk in keys.chunks(BATCH) {
             let mut entries = Vec::with_capacity(chunk.len());
             for key in chunk {
-                entries.push(self.memory.get(key).await);
+                entries.push(self.memory.get(key));
             }
             // what does not fit is not fetched
             if bytes <= max_bytes {
@@ -103,7 +103,7 @@ impl Tiers {
         let found = shared.redis.get_batch(&missing).await;
         for (((place, key), mark), entry) in places.into_iter().zip(missing).zip(marks).zip(found) {
             if let Some(entry) = entry {
-                self.memory.keep(key, entry.clone(), mark).await;
+                self.memory.keep(key, entry.clone(), mark);
                 entries[place] = Some(entry);
             }
         }
@@ -115,7 +115,7 @@ impl Tiers {
         match &self.shared {
             None => {
                 for (key, entry) in entries {
-                    self.memory.set(key, entry).await;
+                    self.memory.set(key, entry);
                 }
             }
             Some(shared) => {
@@ -124,7 +124,7 @@ impl Tiers {
                     shared.forget(&keys, &fault).await;
                 }
                 for ((key, entry), mark) in entries.into_iter().zip(marks) {
-                    self.memory.set_written(key, entry, mark).await;
+                    self.memory.set_written(key, entry, mark);
                 }
             }
         }
@@ -140,7 +140,7 @@ impl Tiers {
         match shared.redis.fill(key, entry, token).await {
             Ok(true) => {
                 let (key, entry) = (key.clone(), entry.clone());
-                self.memory.set_written(key.clone(), entry, mark).await;
+                self.memory.set_written(key.clone(), entry, mark);
                 self.tell_keys(&[key]).await;
                 Filled::Stored
             }
@@ -166,7 +166,7 @@ impl Tiers {
         let claimed = claimed.inspect_err(|fault| shared.forget_lease(key, fault));
         let claimed = claimed.ok()?;
         if let Claimed::Entry(entry) = &claimed {
-            self.memory.keep(key.clone(), entry.clone(), mark).await;
+            self.memory.keep(key.clone(), entry.clone(), mark);
         }
         Some(claimed)
     }
@@ -194,7 +194,7 @@ impl Tiers {
             }
         }
         for (key, there) in std::iter::zip(keys, &mut there) {
-            *there |= self.memory.remove(key).await;
+            *there |= self.memory.remove(key);
         }
         self.tell_keys(keys).await;
         there.into_iter().map(u64::from).sum()
@@ -209,10 +209,10 @@ impl Tiers {
                 Err(_) => shared.later([Removal::Tagged(tenant, tag.to_owned())]),
             }
         }
-        removed.extend(self.memory.remove_tagged(tenant, tag).await);
+        removed.extend(self.memory.remove_tagged(tenant, tag));
         // what was read under an older entry of the same key
         for key in &removed {
-            self.memory.remove(key).await;
+            self.memory.remove(key);
         }
         self.tell(Change {
             tenant_id: tenant.to_string(),
@@ -234,7 +234,7 @@ impl Tiers {
                 Err(_) => shared.later([Removal::Matching(tenant, pattern.clone())]),
             }
         }
-        removed = removed.max(self.memory.remove_matching(tenant, pattern).await);
+        removed = removed.max(self.memory.remove_matching(tenant, pattern));
         self.tell(Change {
             tenant_id: tenant.to_string(),
             key_prefix: pattern.beginning().to_owned(),
@@ -279,7 +279,7 @@ impl Tiers {
     }
 
     /// Takes what another process changed out of memory.
-    pub(crate) async fn hear(&self, told: Told) -> Arc<Change> {
+    pub(crate) fn hear(&self, told: Told) -> Arc<Change> {
         let change = match told {
             Told::Changed(change) => change,
             Told::Missed => Change {
@@ -291,17 +291,17 @@ impl Tiers {
             Ok(tenant) if !change.everything => {
                 for name in &change.keys {
                     let name = name.as_str().into();
-                    self.memory.remove(&Key { tenant, name }).await;
+                    self.memory.remove(&Key { tenant, name });
                 }
                 for tag in &change.tags {
-                    self.memory.remove_tagged(tenant, tag).await;
+                    self.memory.remove_tagged(tenant, tag);
                 }
                 if !change.key_prefix.is_empty() {
                     let pattern = Pattern::prefix(&change.key_prefix);
-                    self.memory.remove_matching(tenant, &pattern).await;
+                    self.memory.remove_matching(tenant, &pattern);
                 }
             }
-            _ => self.memory.clear().await,
+            _ => self.memory.clear(),
         }
         let change = Arc::new(change);
         let _ = self.changes.send(Arc::clone(&change));
@@ -309,8 +309,8 @@ impl Tiers {
     }
 
     /// How full memory is.
-    pub(crate) async fn usage(&self) -> Usage {
-        self.memory.usage().await
+    pub(crate) fn usage(&self) -> Usage {
+        self.memory.usage()
     }
 
     /// What Redis says of itself, if there is one.
