@@ -276,8 +276,11 @@ pub(super) async fn sweep(conn: &mut Connection, sweep: Sweep, now: i64) -> Resu
     // and the last of a schedule tells how it went
     sql.push(
         " AND NOT EXISTS (SELECT 1 FROM job_schedules s WHERE s.tenant_id = j.tenant_id \
-         AND s.last_job_id = j.id) LIMIT ?)",
+         AND s.last_job_id = j.id) LIMIT ?",
         [Bind::Long(sweep.limit)],
     );
+    // not waited for, so nobody waits in a circle: the next sweep finds it
+    sql.push(dialect::LOCK_CLAIMED, []);
+    sql.push(")", []);
     Ok(sql.execute(conn).await? as u64)
 }

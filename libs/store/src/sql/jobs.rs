@@ -306,12 +306,17 @@ impl JobStore for Store {
                     let mut sql =
                         Sql::new("UPDATE processing_jobs SET state = 1, unique_key = NULL");
                     sql.push(
-                        ", last_error = ? WHERE state = 2 AND lease_expire < ?",
+                        ", last_error = ? WHERE id IN (SELECT j.id FROM processing_jobs j \
+                         WHERE j.state = 2 AND j.lease_expire < ?",
                         [
                             Bind::Text("the worker's lease ended".to_owned()),
                             Bind::Long(bound),
                         ],
                     );
+                    // what somebody else is at is not waited for, so nobody waits in a circle: its lease
+                    // is being renewed or its end written, or the next rescue finds it
+                    sql.push(dialect::LOCK_CLAIMED, []);
+                    sql.push(")", []);
                     Ok(sql.execute(conn).await? as u64)
                 })
             })

@@ -3,7 +3,7 @@
 use std::{collections::HashSet, time::Duration};
 
 use super::*;
-use crate::{JobStore as _, SearchStore as _, error::Error, media::ItemPatch};
+use crate::{JobStore as _, SearchStore as _, error::Error, job::Sweep, media::ItemPatch};
 
 const LEASE: Duration = Duration::from_secs(60);
 
@@ -137,4 +137,43 @@ async fn a_reader_of_the_change_log_misses_no_vector() {
         .await
         .expect("a vector was passed over")
         .unwrap();
+}
+
+/// Whoever waits for nobody is part of no circle: a rescue and a sweep pass over what another holds.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_rescue_and_a_sweep_wait_for_nobody() {
+    let Some((test, store)) = store().await else {
+        return;
+    };
+    let mut jobs = Vec::new();
+    for _ in 0..4 {
+        jobs.push(store.enqueue(job(None)).await.unwrap());
+    }
+    let none = Duration::ZERO;
+    let claimed = store.claim("gone", none, 3).await.unwrap();
+    let ended = store.claim("w", LEASE, 1).await.unwrap();
+    store.complete(&ended[0].lease()).await.unwrap();
+    let held = [claimed[0].id, ended[0].id];
+    let holder = tokio::spawn(async move {
+        let [one, other] = held;
+        let hold = format!(
+            "BEGIN; SELECT id FROM processing_jobs WHERE id IN ('{one}', '{other}') FOR UPDATE; \
+             SELECT pg_sleep(4); COMMIT"
+        );
+        test.psql(&hold).await.unwrap();
+    });
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let began = std::time::SystemTime::now();
+    let sweep = Sweep {
+        succeeded_before: i64::MAX,
+        cancelled_before: i64::MAX,
+        failed_before: i64::MAX,
+        limit: 100,
+    };
+    assert_eq!(store.rescue(false).await.unwrap(), 2);
+    assert_eq!(store.sweep(sweep).await.unwrap(), 0);
+    assert!(began.elapsed().unwrap() < Duration::from_secs(2));
+    holder.await.unwrap();
+    assert_eq!(store.rescue(false).await.unwrap(), 1);
+    assert_eq!(store.sweep(sweep).await.unwrap(), 1);
 }
