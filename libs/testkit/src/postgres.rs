@@ -243,6 +243,56 @@ impl Postgres {
         Ok(())
     }
 
+    /// Stops all of its processes where they are (SIGSTOP): connections stay, nothing is answered.
+    ///
+    /// Errors: it does not run.
+    pub fn pause(&self) -> Result<()> {
+        let running = self.running();
+        let server = running.as_ref().context("PostgreSQL does not run")?;
+        // the parent first, so that it starts no other
+        server.signal(Signal::STOP)?;
+        server.signal_children(Signal::STOP);
+        Ok(())
+    }
+
+    /// Lets them go on (SIGCONT).
+    ///
+    /// Errors: it does not run.
+    pub fn unpause(&self) -> Result<()> {
+        let running = self.running();
+        let server = running.as_ref().context("PostgreSQL does not run")?;
+        server.signal_children(Signal::CONT);
+        server.signal(Signal::CONT)
+    }
+
+    /// Kills all of its processes (SIGKILL), as the end of its machine would; [`Self::resume`] recovers
+    /// from its log.
+    ///
+    /// Errors: it does not run, or its processes do not end.
+    pub async fn kill(&self) -> Result<()> {
+        let mut server = self.running().take().context("PostgreSQL does not run")?;
+        let children = server.children();
+        server.signal(Signal::KILL)?;
+        children.iter().for_each(|child| {
+            // one that ended by itself is as good
+            let _ = kill_process(*child, Signal::KILL);
+        });
+        let start = Instant::now();
+        let left = |child: &Pid| {
+            Path::new("/proc")
+                .join(child.as_raw_nonzero().to_string())
+                .metadata()
+                .is_ok()
+        };
+        while server.child.try_wait()?.is_none() || children.iter().any(left) {
+            if start.elapsed() > PATIENCE {
+                bail!("PostgreSQL is not gone");
+            }
+            tokio::time::sleep(POLL).await;
+        }
+        Ok(())
+    }
+
     /// `postgres://...` of one of its databases.
     #[must_use]
     pub fn url(&self, database: &str) -> String {
@@ -328,6 +378,31 @@ impl Server {
     fn signal(&self, signal: Signal) -> Result<()> {
         let pid = Pid::from_raw(self.child.id().try_into()?).context("process id 0")?;
         kill_process(pid, signal).with_context(|| format!("cannot send {signal:?}"))
+    }
+}
+
+impl Server {
+    /// Its processes beside the first; none on a system without /proc.
+    fn children(&self) -> Vec<Pid> {
+        let Ok(processes) = fs::read_dir("/proc") else {
+            return Vec::new();
+        };
+        let own = self.child.id().to_string();
+        let child = |entry: fs::DirEntry| {
+            let number: i32 = entry.file_name().to_str()?.parse().ok()?;
+            let stat = fs::read_to_string(entry.path().join("stat")).ok()?;
+            // state and parent follow the name, which is in brackets and may hold anything
+            let parent = stat.rsplit_once(") ")?.1.split(' ').nth(1)?;
+            (parent == own).then(|| Pid::from_raw(number)).flatten()
+        };
+        processes.flatten().filter_map(child).collect()
+    }
+
+    fn signal_children(&self, signal: Signal) {
+        for child in self.children() {
+            // one that ended since needs no signal
+            let _ = kill_process(child, signal);
+        }
     }
 }
 

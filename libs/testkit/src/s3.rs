@@ -10,6 +10,11 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, anyhow};
+use hyper::{
+    Request,
+    body::Incoming,
+    service::{Service, service_fn},
+};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo},
     server::conn::auto::Builder,
@@ -20,7 +25,7 @@ use s3s::{
 };
 use s3s_fs::FileSystem;
 use tempfile::TempDir;
-use tokio::runtime::Runtime;
+use tokio::{runtime::Runtime, sync::watch};
 
 use crate::address::Address;
 
@@ -36,6 +41,7 @@ pub const SECRET_KEY: &str = "mediamesh-test-secret";
 #[derive(Debug)]
 pub struct S3 {
     running: Option<Runtime>,
+    silent: watch::Sender<bool>,
     listens: SocketAddr,
     folder: TempDir,
     _address: Address,
@@ -51,6 +57,7 @@ impl S3 {
         let address = Address::claim()?;
         let mut server = Self {
             running: None,
+            silent: watch::Sender::new(false),
             listens: address.port(0, 0),
             folder,
             _address: address,
@@ -72,11 +79,22 @@ impl S3 {
         }
     }
 
+    /// Makes it silent, as a process that is stopped: connections are taken, nothing is answered.
+    pub fn pause(&self) {
+        self.silent.send_replace(true);
+    }
+
+    /// Lets it answer again, those who still wait too.
+    pub fn unpause(&self) {
+        self.silent.send_replace(false);
+    }
+
     /// Starts it where it was, with what it held.
     ///
     /// Errors: the port is taken.
     pub fn start_again(&mut self) -> Result<()> {
         self.stop();
+        self.silent.send_replace(false);
         let files = FileSystem::new(self.folder.path()).map_err(|error| anyhow!("{error:?}"))?;
         let mut builder = S3ServiceBuilder::new(files);
         builder.set_auth(SimpleAuth::from_single(ACCESS_KEY, SECRET_KEY));
@@ -89,7 +107,7 @@ impl S3 {
             .thread_name("s3")
             .enable_all()
             .build()?;
-        runtime.spawn(serve(listener, service));
+        runtime.spawn(serve(listener, service, self.silent.subscribe()));
         self.running = Some(runtime);
         Ok(())
     }
@@ -119,6 +137,12 @@ impl S3 {
         Ok(parts)
     }
 
+    /// The folder that its objects are files of, below their keys.
+    #[must_use]
+    pub fn objects(&self) -> PathBuf {
+        self.folder.path().join(BUCKET)
+    }
+
     /// Bytes of an object as they lie on disk.
     ///
     /// Errors: there is none.
@@ -145,18 +169,26 @@ impl Drop for S3 {
     }
 }
 
-async fn serve(listener: TcpListener, service: S3Service) {
+async fn serve(listener: TcpListener, service: S3Service, silent: watch::Receiver<bool>) {
     let Ok(listener) = tokio::net::TcpListener::from_std(listener) else {
         return;
     };
     while let Ok((socket, _)) = listener.accept().await {
         // without it a small answer waits 40 ms
         let _ = socket.set_nodelay(true);
-        let service = service.clone();
+        let (service, silent) = (service.clone(), silent.clone());
+        let answer = service_fn(move |request: Request<Incoming>| {
+            let (service, mut silent) = (service.clone(), silent.clone());
+            async move {
+                // the server outlives its connections
+                let _ = silent.wait_for(|silent| !*silent).await;
+                Service::call(&service, request).await
+            }
+        });
         tokio::spawn(async move {
             let http = Builder::new(TokioExecutor::new());
             // a client that goes away is no news
-            let _ = http.serve_connection(TokioIo::new(socket), service).await;
+            let _ = http.serve_connection(TokioIo::new(socket), answer).await;
         });
     }
 }
