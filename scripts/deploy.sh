@@ -78,7 +78,7 @@ chart() {
       $1 == "-" && $2 == "name:" && $3 ~ /^MEDIAMESH_/ { name = $3; next }
       name != "" && $1 == "value:" { sub(/^ *value: /, ""); gsub(/^["'\'']|["'\'']$/, ""); print name "=" $0 }
       name == "MEDIAMESH_DATABASE__URL" || name == "MEDIAMESH_DATABASE__REPLICA_URL" { print name "=postgres://m:p@db:5432/m" }
-      name == "MEDIAMESH_CACHE__REDIS__PASSWORD" { print name "=secret" }
+      name == "MEDIAMESH_CACHE__REDIS__PASSWORD" || name == "MEDIAMESH_CACHE__SESSIONS__REDIS__PASSWORD" { print name "=secret" }
       name == "MEDIAMESH_IDENTITY__SIGNING_KEYS" { print name "=['\''test:MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE='\'']" }
       { name = "" }' "$scratch/$number.yaml" | grep -v '^MEDIAMESH_CONFIG=' | sort -u)
     [ "${#variables[@]}" -ge 6 ] || fail "the chart's settings were not found"

@@ -115,6 +115,17 @@ worker: [embedding, search]
     secretKeyRef: {name: {{ . }}, key: {{ $.Values.redis.key }}}
 {{- end }}
 {{- end }}
+{{- with .Values.sessionsRedis.urls }}
+- name: MEDIAMESH_CACHE__SESSIONS__REDIS__URLS
+  value: '[{{ range $index, $url := . }}{{ if $index }}, {{ end }}{{ $url | quote }}{{ end }}]'
+- name: MEDIAMESH_CACHE__SESSIONS__REDIS__CLUSTER
+  value: {{ $.Values.sessionsRedis.cluster | quote }}
+{{- with $.Values.sessionsRedis.secret }}
+- name: MEDIAMESH_CACHE__SESSIONS__REDIS__PASSWORD
+  valueFrom:
+    secretKeyRef: {name: {{ . }}, key: {{ $.Values.sessionsRedis.key }}}
+{{- end }}
+{{- end }}
 {{- with .Values.monitoring.token.secret }}
 - name: METRICS_TOKEN
   valueFrom:

@@ -37,6 +37,7 @@ use mediamesh_proto::{
 use mediamesh_telemetry::{HealthRegistry, Metrics};
 
 pub use options::{Options, RedisOptions, SessionOptions};
+pub use sessions::SessionRedisOptions;
 
 /// What the service needs from its process.
 pub struct Deps {
@@ -55,7 +56,10 @@ pub struct Deps {
 pub enum BuildError {
     /// Settings that cannot be used.
     #[error("cache.redis cannot be used")]
-    Redis(#[from] ::redis::RedisError),
+    Redis(#[source] ::redis::RedisError),
+    /// Settings that cannot be used.
+    #[error("cache.sessions.redis cannot be used")]
+    SessionRedis(#[source] ::redis::RedisError),
     /// A folder that cannot be used.
     #[error("sessions cannot be kept")]
     Sessions(#[from] sessions::OpenError),
@@ -91,8 +95,9 @@ pub fn build(options: Options, deps: Deps) -> Result<Cache, BuildError> {
             service::Service::new(options, tiers::Tiers::new(memory, None), popular, metrics)
         }
         true => {
-            let connector = redis::Connector::new(&settings)?;
-            let redis = redis::Redis::new(settings, redis::RedisMetrics::new(&deps.metrics));
+            let connector = redis::Connector::new(&settings).map_err(BuildError::Redis)?;
+            let redis_metrics = redis::RedisMetrics::new(&deps.metrics);
+            let redis = redis::Redis::new(redis::Role::Cache, settings, redis_metrics);
             let (feed, queue) = redis::FeedWriter::new(redis.options.timeout());
             let shared = tiers::Shared {
                 redis: Arc::clone(&redis),
@@ -107,6 +112,14 @@ pub fn build(options: Options, deps: Deps) -> Result<Cache, BuildError> {
             service
         }
     };
+    let own = session_options.redis.connection();
+    if own.enabled() {
+        let connector = redis::Connector::new(&own).map_err(BuildError::SessionRedis)?;
+        let redis_metrics = redis::RedisMetrics::of_sessions(&deps.metrics);
+        let redis = redis::Redis::new(redis::Role::Sessions, own, redis_metrics);
+        session_store = Some(sessions::Store::Redis(Arc::clone(&redis)));
+        service.run(redis::keep(redis, connector, deps.health.clone()));
+    }
     let store = match (session_store, &deps.session_dir) {
         (Some(store), _) => store,
         (None, Some(folder)) => {

@@ -11,6 +11,9 @@
 //! - Other processes hear of a change through the feed, a stream in Redis, within milliseconds, and
 //!   after an outage of Redis all that they missed. A process that cannot catch up drops its memory.
 //!
+//! Sessions may have a Redis of their own (`cache.sessions.redis`): another connection, breaker and keeper,
+//! and no feed or journal, since nothing of it is ever in memory.
+//!
 //! What is not: a process that is killed while Redis is away takes its journal with it, and a
 //! fail-over of Redis may lose the last writes it confirmed. What is stale then ends with its time
 //! to live, in memory after `max_memory_age_secs`.
@@ -52,4 +55,4 @@ pub(crate) use journal::Removal;
 pub(crate) use keeper::keep;
 pub(crate) use metrics::RedisMetrics;
 pub use options::RedisOptions;
-pub(crate) use store::{Claimed, Redis};
+pub(crate) use store::{Claimed, Redis, Role};

@@ -12,7 +12,7 @@
 //!
 //! # Modules
 //!
-//! - [`options`]: what can be set
+//! - [`options`]: what can be set; `own_redis`: a Redis that is theirs alone
 //! - `record`: a session as it is stored
 //! - `store`: memory or Redis behind one type; the commands of Redis are in `crate::redis::sessions`
 //! - `memory`: sessions of one process; `journal`: the file by which they survive its end
@@ -28,6 +28,7 @@ mod journal;
 mod memory;
 mod metrics;
 pub mod options;
+mod own_redis;
 pub(crate) mod record;
 mod service;
 pub(crate) mod store;
@@ -38,6 +39,7 @@ pub use journal::OpenError;
 pub(crate) use memory::Memory;
 pub(crate) use metrics::SessionMetrics;
 pub use options::SessionOptions;
+pub use own_redis::SessionRedisOptions;
 pub(crate) use service::Sessions;
 pub(crate) use store::Store;
 pub(crate) use sweep::sweep;

@@ -108,7 +108,7 @@ fn read(path: &Path) -> RedisResult<Vec<u8>> {
     std::fs::read(path).map_err(|error| {
         RedisError::from((
             ErrorKind::InvalidClientConfig,
-            "cache.redis.ca_file cannot be read",
+            "its ca_file cannot be read",
             format!("{}: {error}", path.display()),
         ))
     })

@@ -8,7 +8,7 @@ use tokio::time::timeout;
 use super::{
     connection::{Connection, Connector},
     fault::Fault,
-    store::Redis,
+    store::{Redis, Role},
 };
 
 /// How often a Redis that answers is asked for a sign of life: also one that nobody else asks.
@@ -21,8 +21,24 @@ const PROBES: u32 = 10;
 const REFUSED: Duration = Duration::from_secs(10);
 /// Removals done between two looks at the state.
 const REPLAY: usize = 100;
-/// The component of health.
-const COMPONENT: &str = "cache";
+
+impl Role {
+    /// The component of health.
+    fn component(self) -> &'static str {
+        match self {
+            Self::Cache => "cache",
+            Self::Sessions => "sessions",
+        }
+    }
+
+    /// What remains without it.
+    fn without(self) -> &'static str {
+        match self {
+            Self::Cache => "memory only",
+            Self::Sessions => "no session is known",
+        }
+    }
+}
 
 /// Runs until it is dropped.
 pub(crate) async fn keep(redis: Arc<Redis>, connector: Connector, health: HealthRegistry) {
@@ -115,7 +131,7 @@ impl Keeper {
     }
 
     fn say(&mut self) {
-        let usable = self.redis.is_usable();
+        let (usable, role) = (self.redis.is_usable(), self.redis.role);
         self.redis.metrics.connected.set(i64::from(usable));
         let refused = self.redis.refused.lock().clone();
         let refused = refused.filter(|(when, _)| when.elapsed() < REFUSED);
@@ -123,22 +139,25 @@ impl Keeper {
             (false, _) => {
                 let why = self.redis.failed.lock().clone();
                 let why = why.unwrap_or_else(|| "it has not answered yet".to_owned());
+                let without = role.without();
                 self.health.degraded(
-                    COMPONENT,
-                    format!("memory only, Redis cannot be used: {why}"),
+                    role.component(),
+                    format!("{without}, Redis cannot be used: {why}"),
                 );
             }
             (true, Some((_, why))) => self
                 .health
-                .degraded(COMPONENT, format!("Redis refuses calls: {why}")),
-            (true, None) => self.health.serving(COMPONENT),
+                .degraded(role.component(), format!("Redis refuses calls: {why}")),
+            (true, None) => self.health.serving(role.component()),
         }
         if self.told != Some(usable) {
             match usable {
-                true => tracing::info!("redis is in use"),
+                true => tracing::info!(of = role.component(), "redis is in use"),
                 false => tracing::warn!(
+                    of = role.component(),
                     why = self.redis.failed.lock().clone(),
-                    "redis cannot be used, entries are kept in memory only"
+                    without = role.without(),
+                    "redis cannot be used"
                 ),
             }
             self.told = Some(usable);

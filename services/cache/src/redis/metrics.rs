@@ -78,4 +78,32 @@ impl RedisMetrics {
             ),
         }
     }
+
+    /// Those of a Redis that holds sessions alone: `mediamesh_sessions_redis_connected`,
+    /// `mediamesh_sessions_redis_operation_seconds` and `mediamesh_sessions_redis_errors_total`; the others
+    /// stay at 0 and are not shown.
+    pub(crate) fn of_sessions(metrics: &Metrics) -> Self {
+        Self {
+            connected: metrics.register(
+                "sessions_redis_connected",
+                "1 while the Redis of sessions answers",
+                Gauge::default(),
+            ),
+            seconds: metrics.register(
+                "sessions_redis_operation_seconds",
+                "Time of what was asked of the Redis of sessions",
+                seconds_family(),
+            ),
+            errors: metrics.register(
+                "sessions_redis_errors",
+                "What was asked of the Redis of sessions in vain",
+                Family::default(),
+            ),
+            hits: Counter::default(),
+            misses: Counter::default(),
+            pending_removals: Gauge::default(),
+            heard: Counter::default(),
+            resets: Counter::default(),
+        }
+    }
 }

@@ -77,16 +77,21 @@ impl RedisOptions {
     /// Every fault of these settings, one sentence each; never a password in it.
     #[must_use]
     pub fn validate(&self) -> Vec<String> {
+        self.faults("cache.redis")
+    }
+
+    /// The same for settings of this name.
+    pub(crate) fn faults(&self, section: &str) -> Vec<String> {
         let mut faults = Vec::new();
         for (at, url) in self.urls.iter().enumerate() {
-            let name = format!("cache.redis.urls[{at}]");
+            let name = format!("{section}.urls[{at}]");
             match url.as_str().into_connection_info() {
                 Err(error) => faults.push(format!(
                     "{name} is no address of a Redis, such as redis://127.0.0.1:6379: {}",
                     error.detail().unwrap_or("it does not parse")
                 )),
                 Ok(info) if info.redis_settings().password().is_some() => faults.push(format!(
-                    "{name} holds a password; write it in cache.redis.password"
+                    "{name} holds a password; write it in {section}.password"
                 )),
                 Ok(info) if self.cluster && info.redis_settings().db() != 0 => faults.push(
                     format!("{name} names a database; a Redis Cluster has one only"),
@@ -96,21 +101,19 @@ impl RedisOptions {
         }
         if self.urls.len() > 1 && !self.cluster {
             faults.push(format!(
-                "cache.redis.urls holds {}; without cache.redis.cluster = true there is one",
+                "{section}.urls holds {}; without {section}.cluster = true there is one",
                 self.urls.len()
             ));
         }
         let plain = self.urls.iter().any(|url| !url.starts_with("rediss://"));
         if self.ca_file.is_some() && plain {
-            faults.push(
-                "cache.redis.ca_file is set, but not every address of cache.redis.urls is \
-                 rediss://"
-                    .to_owned(),
-            );
+            faults.push(format!(
+                "{section}.ca_file is set, but not every address of {section}.urls is rediss://"
+            ));
         }
         if self.prefix.contains(['{', '}', '*', '?', '[', ']', '\\']) {
             faults.push(format!(
-                "cache.redis.prefix is {:?}; it must not hold any of {{ }} * ? [ ] \\",
+                "{section}.prefix is {:?}; it must not hold any of {{ }} * ? [ ] \\",
                 self.prefix
             ));
         }
@@ -121,7 +124,7 @@ impl RedisOptions {
             ("feed_length", self.feed_length),
         ] {
             if value == 0 {
-                faults.push(format!("cache.redis.{name} is 0; it must be at least 1"));
+                faults.push(format!("{section}.{name} is 0; it must be at least 1"));
             }
         }
         faults

@@ -40,8 +40,18 @@ pub(crate) enum Claimed {
     Entry(Stored),
 }
 
-/// The Redis that all processes share.
+/// What a Redis is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// Entries, and sessions unless they have their own.
+    Cache,
+    /// Sessions and nothing else.
+    Sessions,
+}
+
+/// A Redis that all processes share.
 pub(crate) struct Redis {
+    pub(crate) role: Role,
     pub(crate) options: RedisOptions,
     pub(crate) keys: Keys,
     pub(crate) circuit: Circuit,
@@ -55,8 +65,9 @@ pub(crate) struct Redis {
 }
 
 impl Redis {
-    pub(crate) fn new(options: RedisOptions, metrics: RedisMetrics) -> Arc<Self> {
+    pub(crate) fn new(role: Role, options: RedisOptions, metrics: RedisMetrics) -> Arc<Self> {
         Arc::new(Self {
+            role,
             keys: Keys::new(&options.prefix),
             options,
             circuit: Circuit::new(defaults::CLIENT.breaker),

@@ -5,6 +5,8 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::own_redis::SessionRedisOptions;
+
 /// Who is logged in, for how long, and how much of it is kept.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -22,6 +24,8 @@ pub struct SessionOptions {
     pub max_in_memory: usize,
     /// How often what is over is removed, in seconds (S1-41).
     pub sweep_interval_secs: u64,
+    /// A Redis of their own, in place of that of the cache.
+    pub redis: SessionRedisOptions,
 }
 
 /// Longest life: browsers keep no cookie longer (RFC 6265bis, section 5.5).
@@ -43,6 +47,7 @@ impl Default for SessionOptions {
             // about 100 MiB with ordinary data
             max_in_memory: 100_000,
             sweep_interval_secs: 600,
+            redis: SessionRedisOptions::default(),
         }
     }
 }
@@ -86,6 +91,7 @@ impl SessionOptions {
                 ));
             }
         }
+        faults.extend(self.redis.validate());
         faults
     }
 
@@ -121,5 +127,13 @@ mod tests {
             ..SessionOptions::default()
         };
         assert_eq!(longer.validate().len(), 1, "a ttl beyond the whole life");
+        let mut lost = SessionOptions::default();
+        lost.redis.urls = vec!["redis://:hunter2@a".to_owned(), "redis://b".to_owned()];
+        let faults = lost.validate();
+        assert_eq!(faults.len(), 2, "{faults:?}");
+        for fault in faults {
+            assert!(fault.starts_with("cache.sessions.redis.urls"), "{fault}");
+            assert!(!fault.contains("hunter2"), "{fault}");
+        }
     }
 }

@@ -7,6 +7,7 @@ use mediamesh_proto::cache::v1::session_service_server::SessionService;
 use mediamesh_testkit::{Redis, RedisCluster, redis::programs};
 
 use crate::{
+    own_redis::on,
     subject::{Subject, options, redis},
     suite,
 };
@@ -60,6 +61,24 @@ async fn redis_holds_the_rules() {
     holds(Arc::new(subject.direct())).await;
     holds(Arc::new(subject.through_the_mesh())).await;
     let brief = Subject::connected(redis(vec![server.url()], false), brief()).await;
+    suite::it_ends_however_it_is_used(&brief.direct()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_redis_of_their_own_holds_the_rules() {
+    let Some(programs) = programs() else { return };
+    let (cache, own) = (
+        Redis::start(&programs).await.unwrap(),
+        Redis::start(&programs).await.unwrap(),
+    );
+    let of = |sessions| on(vec![own.url()], false, sessions);
+    let cache = || redis(vec![cache.url()], false);
+    let subject = Subject::connected(cache(), of(options())).await;
+    subject.shows("mediamesh_sessions_redis_connected", 1).await;
+    holds(Arc::new(subject.direct())).await;
+    holds(Arc::new(subject.through_the_mesh())).await;
+    let brief = Subject::connected(cache(), of(brief())).await;
+    brief.shows("mediamesh_sessions_redis_connected", 1).await;
     suite::it_ends_however_it_is_used(&brief.direct()).await;
 }
 

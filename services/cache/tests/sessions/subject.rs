@@ -19,7 +19,7 @@ use mediamesh_proto::{
     },
     page_token::PageTokens,
 };
-use mediamesh_telemetry::{HealthRegistry, Metrics};
+use mediamesh_telemetry::{HealthRegistry, HealthStatus, Metrics};
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
@@ -32,6 +32,7 @@ pub(crate) const MOST: usize = 32;
 pub(crate) struct Subject {
     pub(crate) cache: Cache,
     pub(crate) metrics: Metrics,
+    health: HealthRegistry,
 }
 
 impl Subject {
@@ -42,16 +43,17 @@ impl Subject {
             ..Options::default()
         };
         assert_eq!(options.validate(), Vec::<String>::new());
-        let metrics = Metrics::new();
+        let (metrics, health) = (Metrics::new(), HealthRegistry::new());
         let deps = Deps {
             metrics: metrics.clone(),
-            health: HealthRegistry::new(),
+            health: health.clone(),
             session_dir: dir,
             page_tokens: PageTokens::new(b"test"),
         };
         Self {
             cache: build(options, deps).unwrap(),
             metrics,
+            health,
         }
     }
 
@@ -68,7 +70,13 @@ impl Subject {
 
     /// Waits until Redis is in use, or is not any more.
     pub(crate) async fn is_connected(&self, connected: bool) {
-        let line = format!("mediamesh_cache_redis_connected {}\n", u8::from(connected));
+        self.shows("mediamesh_cache_redis_connected", u8::from(connected))
+            .await;
+    }
+
+    /// Waits until a metric without labels has a value.
+    pub(crate) async fn shows(&self, metric: &str, value: u8) {
+        let line = format!("{metric} {value}\n");
         let wait = async {
             while !self.metrics.encode().contains(&line) {
                 tokio::time::sleep(Duration::from_millis(5)).await;
@@ -76,7 +84,16 @@ impl Subject {
         };
         tokio::time::timeout(Duration::from_secs(20), wait)
             .await
-            .unwrap_or_else(|_| panic!("connected is not {connected}"));
+            .unwrap_or_else(|_| panic!("{metric} is not {value}"));
+    }
+
+    /// What a component says of itself.
+    pub(crate) fn health(&self, component: &str) -> &'static str {
+        match self.health.snapshot().components[component].status {
+            HealthStatus::Serving => "serving",
+            HealthStatus::Degraded => "degraded",
+            HealthStatus::NotServing => "not serving",
+        }
     }
 
     /// The implementation itself.
