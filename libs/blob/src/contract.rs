@@ -47,6 +47,7 @@ pub async fn bytes_come_back_as_they_went_in(store: BlobStore) {
             "{size} bytes differ"
         );
         assert_eq!(store.head(&key).await.unwrap().size_bytes, size as u64);
+        assert_eq!(store.measure(&key).await.unwrap(), written);
         if size > 0 {
             let read: Vec<Bytes> = store
                 .read(&key, 0..size as u64)

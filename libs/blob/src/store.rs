@@ -15,7 +15,7 @@ use crate::{
     bucket::BucketHandle,
     error::{BoxError, Error, Result},
     upload::attributes,
-    writer::{PART_BYTES, Writer, Written},
+    writer::{Hasher, PART_BYTES, Writer, Written},
 };
 
 /// Bytes read from a file at once: one trip to the blocking pool costs about as much as copying this.
@@ -223,6 +223,34 @@ impl BlobStore {
                 .map_err(move |error| Error::from_backend(&key, error))
                 .boxed()),
         }
+    }
+
+    /// Reads a whole object and answers its size and hash, in the memory of a chunk.
+    ///
+    /// Errors: `NotFound`, `Backend`.
+    pub async fn measure(&self, key: &str) -> Result<Written> {
+        let found = self.backend.get(&parse(key)?).await;
+        let found = found.map_err(|error| Error::from_backend(key, error))?;
+        let mut chunks = match found.payload {
+            GetResultPayload::File(file, _) => {
+                ReaderStream::with_capacity(tokio::fs::File::from_std(file), READ_BYTES)
+                    .map_err(|error| Error::from_source(Box::new(error)))
+                    .boxed()
+            }
+            GetResultPayload::Stream(stream) => stream
+                .map_err(|error| Error::from_backend(key, error))
+                .boxed(),
+        };
+        let mut hasher = Hasher::new();
+        let mut size_bytes = 0;
+        while let Some(chunk) = chunks.try_next().await? {
+            size_bytes += chunk.len() as u64;
+            hasher = hasher.take(chunk).await?;
+        }
+        Ok(Written {
+            size_bytes,
+            sha256: hasher.finish(),
+        })
     }
 
     /// Describes an object.

@@ -57,7 +57,7 @@ impl Writer {
             content_type: None,
             part: Vec::new(),
             part_bytes: 0,
-            hasher: Some(Hasher(Context::new(&SHA256))),
+            hasher: Some(Hasher::new()),
             hashing: None,
             upload: None,
         }
@@ -183,7 +183,7 @@ impl Writer {
 }
 
 /// SHA-256 by `ring`, whose assembly takes half the time of `sha2` on a CPU without SHA instructions.
-struct Hasher(Context);
+pub(crate) struct Hasher(Context);
 
 impl std::fmt::Debug for Hasher {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -192,13 +192,31 @@ impl std::fmt::Debug for Hasher {
 }
 
 impl Hasher {
+    pub(crate) fn new() -> Self {
+        Self(Context::new(&SHA256))
+    }
+
+    /// Takes in a chunk, on the blocking pool if it is long.
+    pub(crate) async fn take(mut self, chunk: Bytes) -> Result<Self> {
+        if chunk.len() <= INLINE_HASH_BYTES {
+            self.0.update(&chunk);
+            return Ok(self);
+        }
+        let hashing = tokio::task::spawn_blocking(move || {
+            self.0.update(&chunk);
+            self
+        });
+        let hashed = hashing.await;
+        hashed.map_err(|error| Error::from_source(Box::new(error)))
+    }
+
     fn update(&mut self, part: &[Bytes]) {
         for chunk in part {
             self.0.update(chunk);
         }
     }
 
-    fn finish(self) -> [u8; 32] {
+    pub(crate) fn finish(self) -> [u8; 32] {
         let digest = self.0.finish();
         digest.as_ref().try_into().expect("SHA-256 has 32 bytes")
     }

@@ -29,16 +29,19 @@ pub enum JobKind {
     SweepJobs = 5,
     /// Remove half-written bytes, and bytes that no row refers to.
     SweepBlobs = 6,
+    /// Compare what rows name with what is stored.
+    CheckBlobs = 7,
 }
 
 impl JobKind {
     /// Every kind.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::ProcessMedia,
         Self::EmbedMedia,
         Self::DeleteBlobs,
         Self::SweepJobs,
         Self::SweepBlobs,
+        Self::CheckBlobs,
     ];
 
     /// The kind of a number.
@@ -56,6 +59,7 @@ impl JobKind {
             Self::DeleteBlobs => "delete_blobs",
             Self::SweepJobs => "sweep_jobs",
             Self::SweepBlobs => "sweep_blobs",
+            Self::CheckBlobs => "check_blobs",
         }
     }
 }

@@ -5,6 +5,7 @@
 //! - [`database`]: opening, locking and migrating a database; its connection pools
 //! - [`media`]: items, renditions and folders, and the [`MediaStore`] trait
 //! - [`job`]: background work and the [`JobStore`] trait
+//! - [`integrity`]: what should lie in the storage, and the [`IntegrityStore`] trait
 //! - [`limit`]: how many jobs run at once and how often they start
 //! - [`schedule`]: work that comes again and again, and the [`ScheduleStore`] trait
 //! - [`key`]: API keys, tenants, and the [`KeyStore`] trait
@@ -23,6 +24,7 @@ pub mod advise;
 pub mod database;
 pub mod error;
 pub mod history;
+pub mod integrity;
 pub mod job;
 pub mod key;
 pub mod limit;
@@ -43,6 +45,7 @@ pub use advise::Advisor;
 pub use database::{Database, DatabaseOptions};
 pub use error::{Error, Result};
 pub use history::HistoryStore;
+pub use integrity::IntegrityStore;
 pub use job::JobStore;
 pub use key::KeyStore;
 pub use media::MediaStore;

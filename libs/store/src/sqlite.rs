@@ -28,6 +28,8 @@ mod ends;
 mod filter;
 #[path = "sql/history.rs"]
 mod history;
+#[path = "sql/integrity.rs"]
+mod integrity;
 #[path = "sql/job_control.rs"]
 mod job_control;
 #[path = "sql/job_counts.rs"]

@@ -14,7 +14,9 @@ use mediamesh_proto::{
     },
     page_token::PageTokens,
 };
-use mediamesh_store::{JobStore, KeyStore, MediaStore, RequestLogStore, SearchStore};
+use mediamesh_store::{
+    IntegrityStore, JobStore, KeyStore, MediaStore, RequestLogStore, SearchStore,
+};
 use mediamesh_telemetry::Metrics;
 
 use crate::{
@@ -38,6 +40,8 @@ pub struct Deps {
     pub key_store: Arc<dyn KeyStore>,
     /// Tells which items lack vectors.
     pub search_store: Arc<dyn SearchStore>,
+    /// What should be stored.
+    pub integrity_store: Arc<dyn IntegrityStore>,
     /// The log of requests.
     pub request_log: Arc<dyn RequestLogStore>,
     /// Bytes.

@@ -9,12 +9,14 @@
 //! - `embed`: pixels and words to vectors to the index; `patience`: its calls wait for room
 //! - `delete`: removes the bytes of deleted items
 //! - `backfill`: finds items that an active model has not seen
+//! - `check`: what rows name against what is stored
 //! - `request_log`: room for requests to come, and an end of the old ones
 //! - `periodic`: queues jobs when their schedules say so
 //! - `sweep`: expired leases, ended jobs, orphaned bytes
 
 mod attempt;
 mod backfill;
+mod check;
 mod completer;
 mod cpu;
 mod delete;
@@ -39,7 +41,9 @@ use mediamesh_proto::{
     ErrorReason, embedding::v1::embedding_service_client::EmbeddingServiceClient,
     search::v1::search_service_client::SearchServiceClient,
 };
-use mediamesh_store::{JobStore, MediaStore, SearchStore, job::Job, media::MediaItem};
+use mediamesh_store::{
+    IntegrityStore, JobStore, MediaStore, SearchStore, job::Job, media::MediaItem,
+};
 
 use crate::{metrics::MediaMetrics, options::Options};
 
@@ -49,6 +53,7 @@ pub(crate) struct Context {
     pub(crate) plan: Plan,
     pub(crate) media: Arc<dyn MediaStore>,
     pub(crate) jobs: Arc<dyn JobStore>,
+    pub(crate) records: Arc<dyn IntegrityStore>,
     pub(crate) search_store: Arc<dyn SearchStore>,
     pub(crate) blobs: BlobStore,
     pub(crate) embedding: EmbeddingServiceClient<Channel>,

@@ -9,6 +9,7 @@
 //! - [`keys`]: the same for API keys
 //! - [`upload`]: one upload from its first byte to its row
 //! - [`jobs`]: the worker and what it does: process, embed, delete, backfill, sweep
+//! - [`integrity`]: what rows name against what is stored
 //! - [`users`]: what users have stored
 //! - [`schedule`]: when periodic jobs are due
 //! - [`limits`]: how many jobs may run and how often they may start
@@ -21,6 +22,7 @@ pub mod build;
 pub mod convert;
 pub mod error;
 pub mod grpc;
+pub mod integrity;
 pub mod jobs;
 pub mod keys;
 pub mod limits;

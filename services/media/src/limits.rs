@@ -38,6 +38,8 @@ pub struct JobLimits {
     pub sweep_jobs: LimitOptions,
     /// Of jobs that remove orphaned bytes.
     pub sweep_blobs: LimitOptions,
+    /// Of jobs that compare rows with what is stored.
+    pub check_blobs: LimitOptions,
 }
 
 impl From<LimitOptions> for Limits {
@@ -66,6 +68,7 @@ impl JobLimits {
             JobKind::DeleteBlobs => self.delete_blobs,
             JobKind::SweepJobs => self.sweep_jobs,
             JobKind::SweepBlobs => self.sweep_blobs,
+            JobKind::CheckBlobs => self.check_blobs,
         };
         let kinds = JobKind::ALL.map(|kind| (kind, Limits::from(of(kind))));
         ClaimLimits {

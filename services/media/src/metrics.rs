@@ -48,6 +48,15 @@ pub struct StageLabels {
     pub stage: &'static str,
 }
 
+/// Labels of something that is wrong with what is stored.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct FindingLabels {
+    /// `missing`, `untracked`, `mismatch` or `unreadable`.
+    pub problem: &'static str,
+    /// `original`, `rendition` or `unknown`.
+    pub part: &'static str,
+}
+
 /// Labels of a limit that holds jobs back.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct LimitLabels {
@@ -88,6 +97,10 @@ pub struct MediaMetrics {
     pub held_back: Family<LimitLabels, Gauge>,
     /// Objects removed because no row referred to them.
     pub orphans: Counter,
+    /// Objects that a scheduled check compared with their rows.
+    pub checked: Counter,
+    /// What scheduled checks found wrong, each time they found it.
+    pub findings: Family<FindingLabels, Counter>,
     /// Jobs rescued from expired leases.
     pub rescued: Counter,
     /// Times that a schedule was due, by this process.
@@ -135,6 +148,16 @@ impl MediaMetrics {
                 "media_orphans_removed",
                 "Objects no row referred to",
                 Counter::default(),
+            ),
+            checked: metrics.register(
+                "media_integrity_checked_objects",
+                "Objects that a scheduled check compared with their rows",
+                Counter::default(),
+            ),
+            findings: metrics.register(
+                "media_integrity_findings",
+                "What scheduled checks found wrong with stored objects, each time they found it",
+                Family::default(),
             ),
             rescued: metrics.register(
                 "media_jobs_rescued",

@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{limits::JobLimits, schedule::Schedules};
 
+/// Most objects that are looked at at once: each may hold a connection.
+const MAX_CHECKED_AT_ONCE: usize = 256;
+
 /// Options of the media service.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -28,10 +31,37 @@ pub struct Options {
     pub max_image_memory_bytes: u64,
     /// How long the number and size of a user's items are kept, seconds (S1-47); 0 = counted anew each time.
     pub user_stats_ttl_secs: u64,
+    /// The check of what is stored.
+    pub integrity: IntegrityOptions,
     /// The log of requests.
     pub request_log: RequestLogOptions,
     /// The worker.
     pub worker: WorkerOptions,
+}
+
+/// How rows are compared with what is stored, by `worker.schedules.check_blobs` and by `mediamesh integrity`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct IntegrityOptions {
+    /// Whether the scheduled check reads every object and compares its SHA-256 too; without, an object
+    /// is damaged if its size is another.
+    pub checksums: bool,
+    /// Whether the scheduled check repairs what it finds: renditions are made anew, objects that no row
+    /// refers to are removed, items whose original is damaged are marked failed.
+    pub repair: bool,
+    /// Objects that are looked at at once.
+    pub concurrency: usize,
+}
+
+impl Default for IntegrityOptions {
+    fn default() -> Self {
+        Self {
+            checksums: false,
+            repair: false,
+            // keeps 16 requests of 20 ms in flight: 800 objects a second
+            concurrency: 16,
+        }
+    }
 }
 
 /// How long the log of requests is kept; `edge.request_log` turns it on.
@@ -93,7 +123,7 @@ pub struct WorkerOptions {
     pub rescue_interval_secs: u64,
     /// Between two looks at which models are loaded, seconds.
     pub models_interval_secs: u64,
-    /// Longest time for one attempt at a sweep, which looks at every stored object, seconds.
+    /// Longest time for one attempt at a sweep or a check, which look at every stored object, seconds.
     pub sweep_timeout_secs: u64,
     /// How long jobs that succeeded can be looked up, seconds.
     pub keep_succeeded_secs: u64,
@@ -123,6 +153,7 @@ impl Default for Options {
             max_image_memory_bytes: limits.max_alloc_bytes,
             // S1-47
             user_stats_ttl_secs: 300,
+            integrity: IntegrityOptions::default(),
             request_log: RequestLogOptions::default(),
             worker: WorkerOptions::default(),
         }
@@ -240,6 +271,10 @@ impl Options {
             worker.orphan_age_secs <= worker.job_timeout_secs,
             "worker.orphan_age_secs must exceed worker.job_timeout_secs",
         );
+        check(
+            !(1..=MAX_CHECKED_AT_ONCE).contains(&self.integrity.concurrency),
+            "integrity.concurrency must be 1 to 256",
+        );
         faults.extend(worker.schedules.faults());
         if faults.is_empty() {
             Ok(())
@@ -288,7 +323,9 @@ impl WorkerOptions {
     /// Longest time for one attempt at a job of a kind.
     pub(crate) fn time_limit(&self, kind: JobKind) -> Duration {
         Duration::from_secs(match kind {
-            JobKind::SweepJobs | JobKind::SweepBlobs => self.sweep_timeout_secs,
+            JobKind::SweepJobs | JobKind::SweepBlobs | JobKind::CheckBlobs => {
+                self.sweep_timeout_secs
+            }
             JobKind::ProcessMedia | JobKind::EmbedMedia | JobKind::DeleteBlobs => {
                 self.job_timeout_secs
             }

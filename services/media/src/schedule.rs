@@ -75,6 +75,8 @@ pub struct Schedules {
     pub sweep_jobs: Timetable,
     /// Removes half-written bytes, and bytes that no row refers to.
     pub sweep_blobs: Timetable,
+    /// Compares what rows name with what is stored; see `media.integrity`.
+    pub check_blobs: Timetable,
 }
 
 impl Default for Schedules {
@@ -87,6 +89,8 @@ impl Default for Schedules {
         Self {
             sweep_jobs: at("7 * * * *"),
             sweep_blobs: at("37 * * * *"),
+            // each object is asked for once, which a bucket charges for
+            check_blobs: at("17 3 * * 0"),
         }
     }
 }
@@ -94,10 +98,11 @@ impl Default for Schedules {
 impl Schedules {
     /// Every one, with its name and what it queues.
     #[must_use]
-    pub fn all(&self) -> [(&'static str, JobKind, &Timetable); 2] {
+    pub fn all(&self) -> [(&'static str, JobKind, &Timetable); 3] {
         [
             ("sweep_jobs", JobKind::SweepJobs, &self.sweep_jobs),
             ("sweep_blobs", JobKind::SweepBlobs, &self.sweep_blobs),
+            ("check_blobs", JobKind::CheckBlobs, &self.check_blobs),
         ]
     }
 

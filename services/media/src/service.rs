@@ -275,9 +275,11 @@ pub(crate) fn new_job(
 ) -> NewJob {
     let max_attempts = match kind {
         JobKind::EmbedMedia => options.worker.max_embed_attempts,
-        JobKind::ProcessMedia | JobKind::DeleteBlobs | JobKind::SweepJobs | JobKind::SweepBlobs => {
-            options.worker.max_attempts
-        }
+        JobKind::ProcessMedia
+        | JobKind::DeleteBlobs
+        | JobKind::SweepJobs
+        | JobKind::SweepBlobs
+        | JobKind::CheckBlobs => options.worker.max_attempts,
     };
     NewJob {
         priority,

@@ -5,9 +5,11 @@ use std::{net::SocketAddr, path::PathBuf};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use mediamesh_mesh::ServiceName;
 
+mod integrity;
 mod sessions;
 mod users;
 
+pub(crate) use integrity::Integrity;
 pub(crate) use sessions::Sessions;
 pub(crate) use users::Users;
 
@@ -86,6 +88,10 @@ pub(crate) enum Command {
     Report(Report),
     /// What could be better about the database: indexes, statistics, plans.
     Advise(Advise),
+    /// Compare what the database names with what is stored, and mend what can be mended.
+    ///
+    /// Ends with 0 if all is well or mended, 65 if something is wrong, 1 if it could not look.
+    Integrity(Integrity),
     /// Check data folder, database, models and ports, and say what to mend.
     Doctor,
     /// Bring the database up to the schema of this version.
@@ -289,6 +295,8 @@ pub(crate) enum JobKindArg {
     SweepJobs,
     /// Bytes that no row refers to.
     SweepBlobs,
+    /// What rows name against what is stored.
+    CheckBlobs,
 }
 
 /// State of a job, on the command line.

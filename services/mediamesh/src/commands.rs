@@ -14,6 +14,7 @@ mod config;
 mod doctor;
 mod get;
 mod import;
+mod integrity;
 mod jobs;
 mod keys;
 mod migrate;
@@ -67,6 +68,7 @@ pub(crate) fn run(cli: Cli) -> Result<()> {
             Command::Top(args) => top::run(args, &config).await,
             Command::Report(args) => report::run(args, &config).await,
             Command::Advise(args) => advise::run(args, &config).await,
+            Command::Integrity(args) => integrity::run(args, &config).await,
             Command::Doctor => doctor::run(&config).await,
             Command::Migrate => migrate::run(&config).await,
             Command::Bench(args) => Box::pin(bench::run(args, config)).await,

@@ -12,7 +12,9 @@ use mediamesh_near::NearCache;
 use mediamesh_proto::{FILE_DESCRIPTOR_SET, page_token::PageTokens};
 use mediamesh_telemetry::{HealthRegistry, Metrics};
 
-use crate::{config::Config, data_dir::DataDir, gate::Gate, layout::Layout, stores::Stores};
+use crate::{
+    config::Config, data_dir::DataDir, gate::Gate, layout::Layout, stores::Stores,
+};
 
 mod database_metrics;
 
@@ -266,6 +268,7 @@ impl Parts<'_> {
             media_store: stores.media,
             job_store: stores.jobs,
             key_store: stores.keys,
+            integrity_store: stores.integrity,
             search_store: stores.search,
             request_log: stores.request_log,
             blobs,

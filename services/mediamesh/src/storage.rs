@@ -125,6 +125,16 @@ impl StorageConfig {
         BlobStore::s3(&self.options()).context("cannot use the bucket of storage.bucket")
     }
 
+    /// The storage beside processes that may write to it: nothing of it is tidied up.
+    ///
+    /// Errors: a folder that cannot be made, and those of [`Self::bucket`].
+    pub(crate) fn beside_others(&self, dir: &DataDir) -> Result<BlobStore> {
+        match self.backend {
+            Backend::Local => Ok(BlobStore::local(dir.blobs())?),
+            Backend::S3 => self.bucket(),
+        }
+    }
+
     /// Opens the storage.
     ///
     /// A bucket that is not to be reached is no error: the rest of the mesh is of use without it, and

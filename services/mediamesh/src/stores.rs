@@ -5,8 +5,8 @@ use std::{sync::Arc, time::Duration};
 use anyhow::{Context as _, Result};
 use mediamesh_mesh::Priority;
 use mediamesh_store::{
-    Advisor, Database, DatabaseOptions, HistoryStore, JobStore, KeyStore, MediaStore,
-    RequestLogStore, SearchStore, VectorStore,
+    Advisor, Database, DatabaseOptions, HistoryStore, IntegrityStore, JobStore, KeyStore,
+    MediaStore, RequestLogStore, SearchStore, VectorStore,
     database::Observer,
     pool::{Pools, WaitObserver},
     postgres::{self, PostgresStore},
@@ -34,6 +34,7 @@ pub(crate) struct Stores {
     pub(crate) media: Arc<dyn MediaStore>,
     pub(crate) jobs: Arc<dyn JobStore>,
     pub(crate) keys: Arc<dyn KeyStore>,
+    pub(crate) integrity: Arc<dyn IntegrityStore>,
     pub(crate) search: Arc<dyn SearchStore>,
     pub(crate) history: Arc<dyn HistoryStore>,
     pub(crate) request_log: Arc<dyn RequestLogStore>,
@@ -126,6 +127,7 @@ impl Stores {
             + KeyStore
             + SearchStore
             + HistoryStore
+            + IntegrityStore
             + RequestLogStore
             + Advisor
             + 'static,
@@ -135,6 +137,7 @@ impl Stores {
             media: Arc::clone(&store) as Arc<dyn MediaStore>,
             jobs: Arc::clone(&store) as Arc<dyn JobStore>,
             keys: Arc::clone(&store) as Arc<dyn KeyStore>,
+            integrity: Arc::clone(&store) as Arc<dyn IntegrityStore>,
             advisor: Arc::clone(&store) as Arc<dyn Advisor>,
             history: Arc::clone(&store) as Arc<dyn HistoryStore>,
             request_log: Arc::clone(&store) as Arc<dyn RequestLogStore>,

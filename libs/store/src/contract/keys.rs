@@ -105,7 +105,7 @@ async fn tenants_are_added_and_known() {
 }
 
 /// Methods that work over all tenants, and why they must.
-const OVER_ALL_TENANTS: [(&str, &str); 23] = [
+const OVER_ALL_TENANTS: [(&str, &str); 25] = [
     ("enqueue", "the job names its tenant"),
     ("enqueue_all", "the jobs name their tenant"),
     ("insert_item", "the item names its tenant"),
@@ -130,6 +130,8 @@ const OVER_ALL_TENANTS: [(&str, &str); 23] = [
         "unreferenced_blobs",
         "the sweep of bytes; answers no content",
     ),
+    ("count_stored_items", "the check of bytes looks at all"),
+    ("stored_items", "the check of bytes looks at all"),
     ("sweep_searches", "old searches of all; answers no content"),
     ("vector_spaces", "opens every tenant's index at start"),
 ];
@@ -143,6 +145,7 @@ fn every_method_of_every_store_takes_the_tenant() {
         include_str!("../search.rs"),
         include_str!("../key.rs"),
         include_str!("../history.rs"),
+        include_str!("../integrity.rs"),
     ];
     let mut methods = 0;
     let mut wrong = Vec::new();

@@ -408,6 +408,18 @@ pub(super) async fn fail_unfinished(
     .await
 }
 
+/// Fails an item that is through its processing. The tenant is locked.
+pub(super) async fn fail_finished(
+    conn: &mut Connection,
+    tenant: TenantId,
+    id: MediaItemId,
+    reason: String,
+    detail: String,
+) -> Result<()> {
+    let states = [State::Ready, State::Failed];
+    set_failed(conn, tenant, id, &states, reason, detail).await
+}
+
 async fn set_failed(
     conn: &mut Connection,
     tenant: TenantId,

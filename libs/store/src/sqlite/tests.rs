@@ -16,6 +16,8 @@ mod advise;
 mod ends;
 #[path = "../contract/history.rs"]
 mod history;
+#[path = "../contract/integrity.rs"]
+mod integrity;
 #[path = "../contract/job_control.rs"]
 mod job_control;
 #[path = "../contract/jobs.rs"]

@@ -387,7 +387,7 @@ pub fn create_job(request: &CreateJobRequest) -> Result<Wanted> {
         Kind::GenerateImage => return Err(Error::ProviderNotConfigured),
         Kind::EmbedMedia => JobKind::EmbedMedia,
         Kind::DeleteBlobs => return Err(violation("kind", "is queued by DeleteMediaItem only")),
-        Kind::SweepJobs | Kind::SweepBlobs => {
+        Kind::SweepJobs | Kind::SweepBlobs | Kind::CheckBlobs => {
             return Err(violation("kind", "is queued by a schedule only"));
         }
         Kind::ProcessMedia | Kind::Unspecified => JobKind::ProcessMedia,

@@ -56,7 +56,11 @@ fn one(place: usize, step: &JobStep, v: &mut Violations) -> Option<WantedStep> {
         _ if Kind::try_from(step.kind).is_err() => None,
         Kind::Unspecified | Kind::ProcessMedia => Some(JobKind::ProcessMedia),
         Kind::EmbedMedia => Some(JobKind::EmbedMedia),
-        Kind::DeleteBlobs | Kind::GenerateImage | Kind::SweepJobs | Kind::SweepBlobs => None,
+        Kind::DeleteBlobs
+        | Kind::GenerateImage
+        | Kind::SweepJobs
+        | Kind::SweepBlobs
+        | Kind::CheckBlobs => None,
     };
     v.check(kind.is_none(), &field("kind"), || {
         "must be KIND_PROCESS_MEDIA or KIND_EMBED_MEDIA".to_owned()

@@ -21,7 +21,7 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use tracing::Instrument as _;
 
 use super::{
-    Context, Failure,
+    Context, Failure, check,
     completer::{Completer, Written},
     delete, embed,
     heartbeat::Heartbeat,
@@ -112,6 +112,7 @@ async fn run(context: &Arc<Context>, job: &Job) -> Result<(), Failure> {
                 JobKind::DeleteBlobs => delete::run(&context, &job).await,
                 JobKind::SweepJobs => sweep::jobs(&context, &job).await,
                 JobKind::SweepBlobs => sweep::blobs(&context, &job).await,
+                JobKind::CheckBlobs => check::run(&context, &job).await,
             }
         }))
         .in_current_span(),

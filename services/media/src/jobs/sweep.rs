@@ -15,7 +15,10 @@ use mediamesh_store::{
 use tokio::time::interval;
 
 use super::{Context, Failure};
-use crate::metrics::{LimitLabels, StateLabels};
+use crate::{
+    integrity::remove_untracked,
+    metrics::{LimitLabels, StateLabels},
+};
 
 /// Keys asked about in one statement.
 const BATCH: usize = 500;
@@ -143,14 +146,7 @@ pub(super) async fn orphans(context: &Context) -> Result<u64, Failure> {
         let batch: Vec<ObjectInfo> = batch.map_err(|error| Failure::from(error.1))?;
         let keys = batch.iter().map(|object| object.key.clone()).collect();
         for key in context.media.unreferenced_blobs(keys).await? {
-            // Written anew since it was listed: a repeated job is about to refer to it.
-            let same = context
-                .blobs
-                .head(&key)
-                .await
-                .is_ok_and(|now| now.modified < limit);
-            if same {
-                context.blobs.delete(&key).await?;
+            if remove_untracked(&context.blobs, &key, limit).await? {
                 context.metrics.orphans.inc();
                 removed += 1;
             }

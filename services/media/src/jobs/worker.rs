@@ -45,6 +45,7 @@ impl Worker {
             plan: Plan::default(),
             media: deps.media_store,
             jobs: deps.job_store,
+            records: deps.integrity_store,
             search_store: deps.search_store,
             blobs: deps.blobs,
             embedding: EmbeddingServiceClient::new(deps.embedding)

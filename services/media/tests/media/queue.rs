@@ -233,13 +233,13 @@ async fn what_is_scheduled_is_done_at_its_times_and_its_outcome_is_told() {
     .await;
     let found = schedules(&rig).await;
     let names: Vec<_> = found.iter().map(|known| known.name.as_str()).collect();
-    assert_eq!(names, ["sweep_blobs", "sweep_jobs"]);
-    assert!(found[0].last_job.is_none(), "its hour has not come");
-    assert!(micros(found[0].next_time.as_ref().unwrap()) > now_micros());
-    assert_eq!(found[0].time_zone, "Asia/Tokyo");
-    let last = found[1].last_job.as_ref().unwrap();
+    assert_eq!(names, ["check_blobs", "sweep_blobs", "sweep_jobs"]);
+    assert!(found[1].last_job.is_none(), "its hour has not come");
+    assert!(micros(found[1].next_time.as_ref().unwrap()) > now_micros());
+    assert_eq!(found[1].time_zone, "Asia/Tokyo");
+    let last = found[2].last_job.as_ref().unwrap();
     assert_eq!(last.schedule, "sweep_jobs");
-    assert_eq!(last.schedule_time, found[1].last_time);
+    assert_eq!(last.schedule_time, found[2].last_time);
     // it belongs to no tenant
     let listed = ListJobsRequest::default();
     let listed = rig.jobs.clone().list_jobs(listed).await.unwrap();

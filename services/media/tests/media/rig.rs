@@ -62,6 +62,7 @@ impl Rig {
             media_store: Arc::new(store.clone()),
             job_store: Arc::new(store.clone()),
             key_store: Arc::new(store.clone()),
+            integrity_store: Arc::new(store.clone()),
             search_store: Arc::new(store.clone()),
             request_log: Arc::new(store.clone()),
             blobs: blobs.clone(),

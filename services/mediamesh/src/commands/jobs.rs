@@ -379,6 +379,7 @@ fn number(kind: Option<JobKindArg>) -> i32 {
         Some(JobKindArg::DeleteBlobs) => Kind::DeleteBlobs,
         Some(JobKindArg::SweepJobs) => Kind::SweepJobs,
         Some(JobKindArg::SweepBlobs) => Kind::SweepBlobs,
+        Some(JobKindArg::CheckBlobs) => Kind::CheckBlobs,
     };
     kind as i32
 }

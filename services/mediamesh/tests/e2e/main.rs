@@ -15,6 +15,7 @@ mod gone;
 mod grpc;
 mod identity;
 mod import;
+mod integrity;
 mod jaeger;
 mod jobs;
 mod kills;
