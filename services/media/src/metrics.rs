@@ -107,6 +107,23 @@ pub struct MediaMetrics {
     pub ticks: Family<ScheduleLabels, Counter>,
 }
 
+/// Shown from the start: what appears with its first finding has not increased for Prometheus.
+fn no_findings() -> Family<FindingLabels, Counter> {
+    let findings = Family::default();
+    for (problem, part) in [
+        ("missing", "original"),
+        ("missing", "rendition"),
+        ("mismatch", "original"),
+        ("mismatch", "rendition"),
+        ("unreadable", "original"),
+        ("unreadable", "rendition"),
+        ("untracked", "unknown"),
+    ] {
+        drop(findings.get_or_create(&FindingLabels { problem, part }));
+    }
+    findings
+}
+
 impl MediaMetrics {
     /// Registers every metric.
     #[must_use]
@@ -157,7 +174,7 @@ impl MediaMetrics {
             findings: metrics.register(
                 "media_integrity_findings",
                 "What scheduled checks found wrong with stored objects, each time they found it",
-                Family::default(),
+                no_findings(),
             ),
             rescued: metrics.register(
                 "media_jobs_rescued",

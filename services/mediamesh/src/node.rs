@@ -13,10 +13,11 @@ use mediamesh_proto::{FILE_DESCRIPTOR_SET, page_token::PageTokens};
 use mediamesh_telemetry::{HealthRegistry, Metrics};
 
 use crate::{
-    config::Config, data_dir::DataDir, gate::Gate, layout::Layout, stores::Stores,
+    config::Config, data_dir::DataDir, gate::Gate, layout::Layout, storage::Backend, stores::Stores,
 };
 
 mod database_metrics;
+mod storage_watch;
 
 /// What is said when no model is installed.
 pub(crate) const HINT: &str = "Words search names, folders, tags, captions and camera data; for semantic search run \
@@ -264,6 +265,9 @@ impl Parts<'_> {
 
     async fn media(&self, stores: Stores) -> Result<mediamesh_media::Media> {
         let blobs = self.config.storage.open(self.dir).await?;
+        if self.config.storage.backend == Backend::S3 {
+            storage_watch::watch(blobs.clone(), &self.metrics, self.health.clone());
+        }
         let deps = mediamesh_media::Deps {
             media_store: stores.media,
             job_store: stores.jobs,

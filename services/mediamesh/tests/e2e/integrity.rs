@@ -352,16 +352,21 @@ async fn the_scheduled_check_tells_by_metric_log_and_job() -> Result<()> {
     let http = mesh.http();
     let ids = fill(http, 0..2).await?;
     flip(&stack.file(&["originals", &ids[0]])?)?;
-    let wanted = "mediamesh_media_integrity_findings_total{problem=\"mismatch\",part=\"original\"}";
+    let wanted =
+        "mediamesh_media_integrity_findings_total{problem=\"mismatch\",part=\"original\"} ";
+    let counted = |page: &str| {
+        let mut lines = page.lines().filter_map(|line| line.strip_prefix(wanted));
+        lines.any(|count| count != "0")
+    };
     let mut metrics = String::new();
     for _ in 0..300 {
         metrics = http.get("/metrics").await?.text();
-        if metrics.contains(wanted) {
+        if counted(&metrics) {
             break;
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    assert!(metrics.contains(wanted), "{metrics}");
+    assert!(counted(&metrics), "{metrics}");
     assert!(metrics.contains("mediamesh_media_integrity_checked_objects_total"));
     assert!(mesh.log().contains("rows and storage disagree"));
     assert_eq!(item(http, &ids[0]).await?["state"], "STATE_READY");

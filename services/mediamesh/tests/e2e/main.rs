@@ -24,6 +24,7 @@ mod meaning;
 mod mtls;
 mod old_clients;
 mod operators;
+mod outages;
 mod paging;
 mod past_searches;
 mod postgres;
