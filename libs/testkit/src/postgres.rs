@@ -3,6 +3,7 @@
 use std::{
     fs::{self, File},
     net::SocketAddr,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{
@@ -48,6 +49,22 @@ pub fn programs() -> Option<PathBuf> {
         folder,
         "scripts/postgres.sh gets one; MEDIAMESH_TEST_POSTGRES names another folder",
     )
+}
+
+/// The folder of a PostgreSQL that can serve TLS, which that of [`programs`] need not: one of the system's
+/// packages. Says on standard error that the test skips if there is none. It may have no pgvector.
+///
+/// # Panics
+/// If `postgres-tls` is required and missing.
+#[must_use]
+pub fn programs_with_tls() -> Option<PathBuf> {
+    let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten();
+    let mut folders: Vec<PathBuf> = versions.flatten().map(|entry| entry.path()).collect();
+    folders.sort();
+    let found = folders
+        .into_iter()
+        .rfind(|folder| folder.join("bin/postgres").metadata().is_ok());
+    require::found("postgres-tls", found, "the package postgresql has one")
 }
 
 /// A cluster that loses everything when it is dropped. It takes no care of crashes of the machine
@@ -148,6 +165,76 @@ impl Postgres {
     ///
     /// Errors: it does not start; the message has its log.
     pub async fn start(programs: &Path, settings: &[&str]) -> Result<Self> {
+        let cluster = Self::prepare(programs, settings)?;
+        cluster.init()?;
+        cluster.resume().await?;
+        Ok(cluster)
+    }
+
+    fn init(&self) -> Result<()> {
+        let mut initdb = self.command("initdb");
+        initdb.arg("-D").arg(self.data()).args([
+            "-U",
+            "postgres",
+            "-A",
+            "trust",
+            "--no-sync",
+            "--no-locale",
+            "-E",
+            "UTF8",
+        ]);
+        ran(&mut initdb).with_context(|| {
+            format!(
+                "initdb fails; where the tests run as root, {NOBODY} must be able to read {}",
+                self.programs.display()
+            )
+        })?;
+        Ok(())
+    }
+
+    /// Makes a cluster of [`programs_with_tls`] that serves TLS with this certificate and key (PEM).
+    ///
+    /// Errors: it does not start; the message has its log.
+    pub async fn start_with_tls(programs: &Path, certificate: &str, key: &str) -> Result<Self> {
+        let mut cluster = Self::prepare(programs, &[])?;
+        cluster.settings.push("ssl=on".to_owned());
+        for (setting, text) in [("ssl_cert_file", certificate), ("ssl_key_file", key)] {
+            let path = cluster.scratch.path().join(setting);
+            // PostgreSQL takes a key only from a file that nobody else may read
+            fs::write(&path, text)?;
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
+            if is_root() {
+                ran(Command::new("chown").arg(NOBODY).arg(&path))?;
+            }
+            let setting = format!("{setting}={}", path.display());
+            cluster.settings.push(setting);
+        }
+        cluster.init()?;
+        cluster.resume().await?;
+        Ok(cluster)
+    }
+
+    /// Makes a streaming replica of this cluster with these settings and starts it: a hot standby, from
+    /// a base backup.
+    ///
+    /// Errors: it does not start; the message has its log.
+    pub async fn standby(&self, settings: &[&str]) -> Result<Self> {
+        let standby = Self::prepare(&self.programs, settings)?;
+        let mut backup = standby.command("pg_basebackup");
+        backup.arg("-D").arg(standby.data()).args([
+            "--write-recovery-conf",
+            "--wal-method=stream",
+            "--checkpoint=fast",
+            "--no-sync",
+            "-d",
+        ]);
+        backup.arg(self.url("postgres"));
+        tokio::task::spawn_blocking(move || ran(&mut backup)).await??;
+        standby.resume().await?;
+        Ok(standby)
+    }
+
+    fn prepare(programs: &Path, settings: &[&str]) -> Result<Self> {
         let scratch = tempfile::Builder::new()
             .prefix("mediamesh-postgres-")
             .tempdir()?;
@@ -166,24 +253,6 @@ impl Postgres {
             ran(chown.arg(NOBODY).arg(cluster.scratch.path()))
                 .context("cannot give a folder to nobody")?;
         }
-        let mut initdb = cluster.command("initdb");
-        initdb.arg("-D").arg(cluster.data()).args([
-            "-U",
-            "postgres",
-            "-A",
-            "trust",
-            "--no-sync",
-            "--no-locale",
-            "-E",
-            "UTF8",
-        ]);
-        ran(&mut initdb).with_context(|| {
-            format!(
-                "initdb fails; where the tests run as root, {NOBODY} must be able to read {}",
-                programs.display()
-            )
-        })?;
-        cluster.resume().await?;
         Ok(cluster)
     }
 
@@ -297,6 +366,12 @@ impl Postgres {
     #[must_use]
     pub fn url(&self, database: &str) -> String {
         format!("postgres://postgres@{}/{database}", self.address)
+    }
+
+    /// What it has logged; with `log_statement=all` every statement.
+    #[must_use]
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.scratch.path().join("log")).unwrap_or_default()
     }
 
     /// Where it listens.
