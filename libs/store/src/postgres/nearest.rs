@@ -1,7 +1,7 @@
 //! [`VectorStore`] by pgvector. Which plan is ours to choose, by the size of the matching set.
 //!
 //! - Few vectors match, or many are asked for: every match is compared, which is exact.
-//! - Many match: the tenant's own HNSW index answers more than are asked for, as many more as the
+//! - Many match: the tenant's own index answers more than are asked for, as many more as the
 //!   filter is expected to drop, and the filter is applied here. Where too few are left, every match
 //!   is compared after all.
 //!
@@ -15,7 +15,7 @@ use diesel::{
     QueryableByName,
     sql_types::{BigInt, Double, Integer, Nullable, Text},
 };
-use diesel_async::RunQueryDsl as _;
+use diesel_async::{RunQueryDsl as _, SimpleAsyncConnection as _};
 use mediamesh_proto::TenantId;
 use roaring::RoaringBitmap;
 use tokio::time::Instant;
@@ -26,10 +26,10 @@ use super::{
     schema::media_embeddings::dsl as e,
     search::key,
     types::{Vector, raw, vector_bytes},
-    vector_index::{self, IndexKind},
+    vector_index::{self, Index},
 };
 use crate::{
-    error::Result,
+    error::{Error, Result},
     vectors::{Nearest, NearestPlan, SpaceSize, VectorStore},
 };
 
@@ -44,7 +44,7 @@ const SIZE_FRESH: Duration = Duration::from_secs(30);
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Known {
     size: SpaceSize,
-    index: Option<IndexKind>,
+    index: Option<Index>,
     at: Instant,
 }
 
@@ -179,9 +179,9 @@ impl VectorStore for PostgresStore {
         if matching == 0 || k == 0 {
             return Ok(nothing);
         }
-        if let (Some(_), Some(depth)) = (known.index, index_depth(k, matching, vectors)) {
+        if let (Some(index), Some(depth)) = (known.index, index_depth(k, matching, vectors)) {
             let sql = indexed(tenant, model, known.size.dims, query, depth);
-            let mut hits = self.load(sql).await?;
+            let mut hits = self.load(Some(index), sql).await?;
             let scanned = hits.len() as u64;
             let plan = match among {
                 None => NearestPlan::Index,
@@ -203,7 +203,7 @@ impl VectorStore for PostgresStore {
         }
         let sql = exact(tenant, model, query, k, among);
         Ok(Nearest {
-            hits: self.load(sql).await?,
+            hits: self.load(None, sql).await?,
             plan: NearestPlan::ExactScan,
             scanned: matching,
         })
@@ -246,15 +246,20 @@ impl VectorStore for PostgresStore {
 }
 
 impl PostgresStore {
-    async fn load(&self, sql: Sql) -> Result<Vec<(u32, f32)>> {
-        let read = self
-            .replica()
-            .read("nearest_vectors", move |conn| Box::pin(near(conn, sql)));
+    async fn load(&self, index: Option<Index>, sql: Sql) -> Result<Vec<(u32, f32)>> {
+        let read = self.replica().read("nearest_vectors", move |conn| {
+            Box::pin(near(conn, index, sql))
+        });
         read.await
     }
 }
 
-async fn near(conn: &mut Connection, sql: Sql) -> Result<Vec<(u32, f32)>> {
+async fn near(conn: &mut Connection, index: Option<Index>, sql: Sql) -> Result<Vec<(u32, f32)>> {
+    if let Some(Index::IvfFlat { probes }) = index {
+        // each space has as many lists as its size asks for, so each search says it
+        let set = format!("SET ivfflat.probes = {probes}");
+        conn.batch_execute(&set).await.map_err(Error::from_diesel)?;
+    }
     let rows: Vec<NearRow> = sql.load(conn).await?;
     rows.into_iter()
         .map(|row| Ok((key(row.item_key)?, (1.0 - row.distance) as f32)))

@@ -7,6 +7,7 @@ use roaring::RoaringBitmap;
 use super::*;
 use crate::{
     VectorStore as _,
+    postgres::IndexKind,
     vectors::{Nearest, NearestPlan},
 };
 
@@ -99,16 +100,60 @@ fn recall(found: &Nearest, truth: &[u32]) -> f64 {
 }
 
 #[tokio::test]
-async fn filtered_searches_find_the_right_rows_at_every_selectivity() {
+async fn filtered_searches_find_the_right_rows_at_every_selectivity_with_either_index() {
     let Some((test, store)) = store().await else {
         return;
     };
     let mut corpus = Corpus::new();
     fill(&test, &corpus).await;
     test.psql("VACUUM ANALYZE media_embeddings").await.unwrap();
-    assert_eq!(store.tend_indexes().await.unwrap(), 1);
-    assert_eq!(store.tend_indexes().await.unwrap(), 0, "it is there");
+    for (kind, method) in [(IndexKind::Hnsw, "hnsw"), (IndexKind::IvfFlat, "ivfflat")] {
+        // a store of its own keeps no word of the index before
+        let store = PostgresStore::new(store.db.clone()).with_index_kind(kind);
+        assert_eq!(store.tend_indexes().await.unwrap(), 1);
+        assert_eq!(store.tend_indexes().await.unwrap(), 0, "it is there");
+        let methods = "SELECT am.amname, c.reloptions::text FROM pg_class c \
+             JOIN pg_am am ON am.oid = c.relam WHERE c.relname LIKE 'idx_vectors_%'";
+        let built = test.psql(methods).await.unwrap();
+        assert!(
+            built.starts_with(method) && built.lines().count() == 1,
+            "{built}"
+        );
+        finds_the_right_rows(&store, &mut corpus).await;
+        uses_the_index(&test, &corpus).await;
+    }
+}
 
+#[tokio::test]
+async fn an_index_of_lists_is_built_anew_when_the_vectors_have_outgrown_it() {
+    let Some((test, store)) = store().await else {
+        return;
+    };
+    let store = store.with_index_kind(IndexKind::IvfFlat);
+    let corpus = Corpus::new();
+    fill(&test, &corpus).await;
+    assert_eq!(store.tend_indexes().await.unwrap(), 1);
+    assert!(
+        store
+            .nearest(TENANT, "m", &corpus.vectors[0], 3, None)
+            .await
+            .is_ok()
+    );
+    // as it would be with a twentieth of the vectors, and a process that was killed while it built
+    let name = super::super::vector_index::name(TENANT, "m");
+    let fewer = format!(
+        "ALTER INDEX {name} SET (lists = 50); \
+         CREATE INDEX {name}_n ON media_embeddings (create_time)"
+    );
+    test.psql(&fewer).await.unwrap();
+    assert_eq!(store.tend_indexes().await.unwrap(), 1);
+    assert_eq!(store.tend_indexes().await.unwrap(), 0);
+    let left = "SELECT relname || array_to_string(reloptions, ' ') FROM pg_class \
+         WHERE relname LIKE 'idx_vectors_%'";
+    assert_eq!(test.psql(left).await.unwrap(), format!("{name}lists=100"));
+}
+
+async fn finds_the_right_rows(store: &Store, corpus: &mut Corpus) {
     let every = |nth: u32| {
         (1..=COUNT)
             .filter(|key| key % nth == 0)
@@ -140,8 +185,15 @@ async fn filtered_searches_find_the_right_rows_at_every_selectivity() {
             sum += recall(&found, &truth);
         }
         let recall = sum / QUERIES as f64;
-        assert!(recall >= 0.99, "{plan:?}: recall {recall}");
+        assert!(
+            recall >= 0.99,
+            "{:?} {plan:?}: recall {recall}",
+            store.index_kind
+        );
     }
+}
+
+async fn uses_the_index(test: &TestDatabase, corpus: &Corpus) {
     let explained = test
         .psql(&format!(
             "SET enable_seqscan = off; EXPLAIN SELECT item_key FROM media_embeddings WHERE {} \
