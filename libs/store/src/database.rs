@@ -167,6 +167,15 @@ impl Database {
         result
     }
 
+    /// Runs the operation that tells how new later ones must be: there is one database, so like any.
+    pub(crate) async fn read_first<T, F>(&self, name: &'static str, operation: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: for<'c> FnOnce(&'c mut Connection) -> BoxFuture<'c, Result<T>> + Send + 'static,
+    {
+        self.read(name, operation).await
+    }
+
     /// Runs an operation that writes, in one transaction.
     pub(crate) async fn write<T, F>(&self, name: &'static str, operation: F) -> Result<T>
     where

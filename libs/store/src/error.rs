@@ -31,9 +31,20 @@ pub enum Error {
         /// What the driver says.
         message: String,
     },
+    /// The certificate of the database server is not one to trust.
+    #[error(
+        "the certificate of the database server is refused: {why}; database.tls_ca names whose are taken"
+    )]
+    Untrusted {
+        /// What is wrong with it.
+        why: String,
+    },
     /// A statement took longer than its caller or the server allows.
     #[error("a database statement was cancelled: its time was up")]
     TimedOut,
+    /// A replica gave up a statement because the primary removed what it was reading.
+    #[error("the replica gave up a statement: the primary removed what it was reading")]
+    RecoveryConflict,
     /// A migration failed; those before it stand.
     #[error("cannot migrate the database: {message}")]
     Migrate {
@@ -98,6 +109,9 @@ impl Error {
         };
         let says = |text: &str| info.message().contains(text);
         match kind {
+            _ if says("canceling statement due to conflict with recovery") => {
+                Self::RecoveryConflict
+            }
             // read-only is what a primary becomes when another takes over
             DatabaseErrorKind::UnableToSendCommand
             | DatabaseErrorKind::ClosedConnection
@@ -117,9 +131,10 @@ impl Error {
     #[must_use]
     pub fn kind(&self) -> (ErrorKind, ErrorReason) {
         match self {
-            Self::PoolExhausted { .. } | Self::Unavailable { .. } => {
-                (ErrorKind::DependencyDown, ErrorReason::DependencyDown)
-            }
+            Self::PoolExhausted { .. }
+            | Self::Unavailable { .. }
+            | Self::Untrusted { .. }
+            | Self::RecoveryConflict => (ErrorKind::DependencyDown, ErrorReason::DependencyDown),
             Self::TimedOut => (ErrorKind::DeadlineExceeded, ErrorReason::DeadlineExceeded),
             Self::Full => (ErrorKind::ResourceExhausted, ErrorReason::StorageFull),
             Self::EtagMismatch { .. } => (ErrorKind::Conflict, ErrorReason::EtagMismatch),
@@ -145,15 +160,20 @@ impl From<Error> for mediamesh_proto::Error {
                 tracing::warn!(message, "the database does not answer");
                 Self::new(kind, reason, "the database does not answer")
             }
+            Error::Untrusted { why } => {
+                tracing::error!(why, "the certificate of the database server is refused");
+                Self::new(kind, reason, "the database does not answer")
+            }
             _ if kind == ErrorKind::Internal => {
                 Self::new(kind, reason, "internal error in the database")
             }
             _ => Self::new(kind, reason, error.to_string()),
         };
         match error {
-            Error::PoolExhausted { .. } | Error::Unavailable { .. } => {
-                out.meta("dependency", "database")
-            }
+            Error::PoolExhausted { .. }
+            | Error::Unavailable { .. }
+            | Error::Untrusted { .. }
+            | Error::RecoveryConflict => out.meta("dependency", "database"),
             Error::LeaseLost { job_id } => out.resource("job", job_id),
             Error::EtagMismatch { current } => out.meta("currentEtag", current),
             _ => {

@@ -4,6 +4,7 @@
 //! - [`database`]: connections, their pools, migrations, and the end of statements nobody waits for
 //! - `advise`: what could be better about the database
 //! - `bell`: tells workers of other processes of new jobs
+//! - `replica`: reads that a replica may answer, and when it may
 //! - `tls`: connections by rustls
 //! - `types`: ids and vectors as PostgreSQL holds them
 //! - `dialect`: statements that PostgreSQL says in its own way
@@ -21,6 +22,7 @@ pub mod database;
 mod dialect;
 mod nearest;
 mod partitions;
+mod replica;
 mod tls;
 mod types;
 mod vector_index;
@@ -75,6 +77,7 @@ use parking_lot::RwLock;
 use self::PostgresStore as Store;
 pub use self::{
     database::{Database, DatabaseOptions},
+    replica::{Replica, ReplicaStatus},
     vector_index::IndexKind,
 };
 use crate::limit::Turn;
@@ -83,8 +86,8 @@ use crate::limit::Turn;
 #[derive(Debug, Clone)]
 pub struct PostgresStore {
     db: Database,
-    /// Where searches read.
-    replica: Database,
+    /// Where searches and reports read.
+    reader: replica::Reader,
     index_kind: IndexKind,
     bell: bell::Bell,
     /// Which tenant's jobs come next.
@@ -98,7 +101,7 @@ impl PostgresStore {
     #[must_use]
     pub fn new(db: Database) -> Self {
         Self {
-            replica: db.clone(),
+            reader: replica::Reader::new(db.clone(), None),
             bell: bell::Bell::new(db.clone()),
             turn: Turn::default(),
             db,
@@ -107,11 +110,11 @@ impl PostgresStore {
         }
     }
 
-    /// Reads for searches from a replica (S4-25). What was just written is found there once it has
-    /// come there; everything else is read where it is written.
+    /// Reads for searches and reports from a replica (S4-25) while it may be used. What was just
+    /// written is found there once it has come there; everything else is read where it is written.
     #[must_use]
-    pub fn with_replica(mut self, replica: Database) -> Self {
-        self.replica = replica;
+    pub fn with_replica(mut self, replica: Replica) -> Self {
+        self.reader = replica::Reader::new(self.db.clone(), Some(replica));
         self
     }
 
@@ -122,7 +125,7 @@ impl PostgresStore {
         self
     }
 
-    fn replica(&self) -> &Database {
-        &self.replica
+    fn replica(&self) -> &replica::Reader {
+        &self.reader
     }
 }

@@ -63,8 +63,11 @@ pub(crate) struct DatabaseConfig {
     /// With `sslmode=require` the server's certificate is verified, name included. A password is
     /// better given as `MEDIAMESH_DATABASE__URL` than on a command line.
     pub(crate) url: Option<String>,
-    /// Address of a replica that searches read from (S4-25); absent = the database itself.
+    /// Address of a streaming replica that searches and reports read from (S4-25); absent = the
+    /// database itself, which also answers while the replica is away or too far behind.
     pub(crate) replica_url: Option<String>,
+    /// How far behind the replica may be, seconds.
+    pub(crate) replica_max_lag_secs: u64,
     /// Certificates (PEM) that PostgreSQL's must descend from; absent = those of the system.
     pub(crate) tls_ca: Option<PathBuf>,
     /// Connections to PostgreSQL that are kept open.
@@ -174,6 +177,7 @@ impl Default for DatabaseConfig {
         Self {
             url: None,
             replica_url: None,
+            replica_max_lag_secs: 10,
             tls_ca: None,
             min_connections: 2,
             max_connections: 20,
@@ -308,6 +312,12 @@ fn validate_database(database: &DatabaseConfig) -> Vec<String> {
     }
     if database.replica_url.is_some() && database.url.is_none() {
         faults.push("database.replica_url needs database.url, which it is a replica of".to_owned());
+    }
+    if !(2..=3600).contains(&database.replica_max_lag_secs) {
+        faults.push(format!(
+            "database.replica_max_lag_secs is {}; it must be 2 to 3600",
+            database.replica_max_lag_secs
+        ));
     }
     if database.max_connections == 0
         || database.max_connections > 1000

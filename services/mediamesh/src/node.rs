@@ -245,6 +245,9 @@ impl Parts<'_> {
         let observers = database_metrics::observers(&self.metrics);
         let stores = Stores::open(&self.config.database, self.dir, Some(observers)).await?;
         database_metrics::watch_pools(&self.metrics, stores.pools.clone());
+        if let Some(replica) = stores.replica.clone() {
+            database_metrics::watch_replica(&self.metrics, replica);
+        }
         self.health.serving("database");
         Ok(stores)
     }

@@ -42,6 +42,8 @@ pub(crate) struct Stores {
     pub(crate) vectors: Option<Arc<dyn VectorStore>>,
     /// No other process works on this database: the data folder is locked.
     pub(crate) sole: bool,
+    /// Set where there is a replica.
+    pub(crate) replica: Option<postgres::Replica>,
     /// Connections.
     pub(crate) pools: Pools,
     /// What could be better.
@@ -97,21 +99,27 @@ impl Stores {
             .await
             .context("cannot open the database of database.url")?;
         let mut pools = vec![database.pools()];
-        let mut store = PostgresStore::new(database).with_index_kind(config.vector_index.into());
+        let mut replicas = None;
+        let mut store =
+            PostgresStore::new(database.clone()).with_index_kind(config.vector_index.into());
         if let Some(url) = &config.replica_url {
             let options = postgres::DatabaseOptions {
                 url: url.clone(),
                 pool_name: "replica",
                 ..options
             };
-            let replica = postgres::Database::connect(options)
-                .await
-                .context("cannot open the database of database.replica_url")?;
+            // it may be away, now and later: the primary then answers in its place
+            let replica =
+                postgres::Database::lazy(options).context("database.replica_url cannot be used")?;
             pools.push(replica.pools());
-            store = store.with_replica(replica);
+            let max_lag = Duration::from_secs(config.replica_max_lag_secs);
+            let followed = postgres::Replica::follow(replica, database, max_lag);
+            store = store.with_replica(followed.clone());
+            replicas = Some(followed);
         }
         let vectors: Arc<dyn VectorStore> = Arc::new(store.clone());
         Ok(Self {
+            replica: replicas,
             vectors: (config.vector_search == VectorSearch::Database).then_some(vectors),
             ..Self::of(
                 store,
@@ -142,6 +150,7 @@ impl Stores {
             history: Arc::clone(&store) as Arc<dyn HistoryStore>,
             request_log: Arc::clone(&store) as Arc<dyn RequestLogStore>,
             search: store,
+            replica: None,
             vectors: None,
             sole: false,
             pools,

@@ -126,22 +126,32 @@ impl fmt::Debug for Database {
 impl Database {
     /// Connects and brings the schema up to date; processes that start together take turns.
     ///
-    /// Errors: `Url`, `Unavailable`, `Migrate`.
+    /// Errors: `Url`, `Untrusted`, `Unavailable`, `Migrate`.
     pub async fn open(options: DatabaseOptions) -> Result<Self> {
         let connector = Connector::new(&options.url, options.tls_ca.as_deref())?;
         migrate::to_latest(&connector).await?;
         Self::connect_with(connector, options).await
     }
 
-    /// Connects to a database that another process migrates, such as a replica.
+    /// Takes a database that another process migrates and that need not be there yet, such as a
+    /// replica. Must be called inside a tokio runtime.
     ///
-    /// Errors: `Url`, `Unavailable`.
-    pub async fn connect(options: DatabaseOptions) -> Result<Self> {
+    /// Errors: `Url`.
+    pub fn lazy(options: DatabaseOptions) -> Result<Self> {
         let connector = Connector::new(&options.url, options.tls_ca.as_deref())?;
-        Self::connect_with(connector, options).await
+        Ok(Self::new(connector, options))
     }
 
     async fn connect_with(connector: Connector, options: DatabaseOptions) -> Result<Self> {
+        let least = options.min_connections.max(1);
+        let database = Self::new(connector, options);
+        // The first callers need not wait for connections, and a wrong password is told at start.
+        let first = (0..least).map(|_| database.inner.get());
+        drop(futures::future::try_join_all(first).await?);
+        Ok(database)
+    }
+
+    fn new(connector: Connector, options: DatabaseOptions) -> Self {
         let (slow, queue) = SlowLog::new(options.slow.clone());
         let asked = connector.clone();
         let inner = Arc::new(Inner {
@@ -155,21 +165,21 @@ impl Database {
             waits: options.waits,
             slow,
         });
-        // The first callers need not wait for connections, and a wrong password is told at start.
-        let first = (0..options.min_connections.max(1)).map(|_| inner.get());
-        drop(futures::future::try_join_all(first).await?);
         tokio::spawn(reap(Arc::downgrade(&inner), options.min_connections));
         let ask = move |statement| explain::explain(asked.clone(), statement).boxed();
         tokio::spawn(slow::explain(queue, options.slow.observer, ask));
-        Ok(Self { inner })
+        Self { inner }
     }
 
     /// A connection of its own, beside the pool and without a time-out: for work that takes long.
     pub(super) async fn dedicated(&self) -> Result<AsyncPgConnection> {
-        let connected = self.inner.connector.connect().await;
-        connected.map_err(|error| Error::Unavailable {
-            message: error.to_string(),
-        })
+        self.inner.connector.open().await
+    }
+
+    /// Lets go of the idle connections of its pool: whoever is at their other end may be gone without a
+    /// word.
+    pub(super) fn hang_up(&self) {
+        self.inner.pool.retain(|_, _| false);
     }
 
     /// Runs statements as text on a connection of its own; answers the first column of their rows.

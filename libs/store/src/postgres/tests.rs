@@ -33,6 +33,7 @@ mod migrations;
 mod partitions;
 mod races;
 mod relevance;
+mod replica;
 #[path = "../contract/request_log.rs"]
 mod request_log;
 #[path = "../contract/rig.rs"]
@@ -44,6 +45,7 @@ mod search;
 #[path = "../contract/slow.rs"]
 mod slow;
 mod stop;
+mod tls;
 #[path = "../contract/trees.rs"]
 mod trees;
 #[path = "../contract/users.rs"]

@@ -65,18 +65,33 @@ impl Connector {
         })
     }
 
+    /// Opens a connection of its own.
+    ///
+    /// Errors: `Untrusted`, `Unavailable`.
+    pub(super) async fn open(&self) -> Result<AsyncPgConnection> {
+        self.attempt().await.map_err(|failed| failed.told())
+    }
+
+    /// Opens a connection for a pool.
     pub(super) async fn connect(&self) -> ConnectionResult<AsyncPgConnection> {
-        let bad = |error: tokio_postgres::Error| ConnectionError::BadConnection(said(&error));
-        match &self.tls {
+        self.attempt().await.map_err(|failed| match failed {
+            Failed::Connect(error) => ConnectionError::BadConnection(said(&error)),
+            Failed::SetUp(error) => error,
+        })
+    }
+
+    async fn attempt(&self) -> std::result::Result<AsyncPgConnection, Failed> {
+        let connected = match &self.tls {
             Some(tls) => {
-                let (client, connection) = self.config.connect(tls.clone()).await.map_err(bad)?;
+                let (client, connection) = self.config.connect(tls.clone()).await?;
                 AsyncPgConnection::try_from_client_and_connection(client, connection).await
             }
             None => {
-                let (client, connection) = self.config.connect(NoTls).await.map_err(bad)?;
+                let (client, connection) = self.config.connect(NoTls).await?;
                 AsyncPgConnection::try_from_client_and_connection(client, connection).await
             }
-        }
+        };
+        connected.map_err(Failed::SetUp)
     }
 
     /// Runs statements on a connection of its own, as text; answers the first column of the last rows.
@@ -114,6 +129,52 @@ impl Connector {
             None => token.cancel_query(NoTls).await,
         }
     }
+}
+
+/// Why there is no connection.
+enum Failed {
+    Connect(tokio_postgres::Error),
+    SetUp(ConnectionError),
+}
+
+impl From<tokio_postgres::Error> for Failed {
+    fn from(error: tokio_postgres::Error) -> Self {
+        Self::Connect(error)
+    }
+}
+
+impl Failed {
+    fn told(self) -> Error {
+        match self {
+            Self::Connect(error) => match refused_certificate(&error) {
+                Some(why) => Error::Untrusted { why },
+                None => Error::Unavailable {
+                    message: said(&error),
+                },
+            },
+            Self::SetUp(error) => Error::Unavailable {
+                message: error.to_string(),
+            },
+        }
+    }
+}
+
+/// What is wrong with the certificate of the server, if that is what ended the connection.
+fn refused_certificate(error: &tokio_postgres::Error) -> Option<String> {
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        // an I/O error does not name what it wraps as its source
+        let wrapped = error.downcast_ref::<std::io::Error>();
+        let inner = wrapped
+            .and_then(std::io::Error::get_ref)
+            .and_then(|inner| inner.downcast_ref::<rustls::Error>());
+        let tls = error.downcast_ref::<rustls::Error>().or(inner);
+        if let Some(tls @ rustls::Error::InvalidCertificate(_)) = tls {
+            return Some(tls.to_string());
+        }
+        cause = error.source();
+    }
+    None
 }
 
 /// An error with its cause, which the driver's own text leaves out.

@@ -30,7 +30,7 @@ pub(super) enum Bind {
 }
 
 /// SQL with a `?` for each of its bound values, in order; whatever the backend writes there.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Sql {
     text: String,
     binds: Vec<Bind>,

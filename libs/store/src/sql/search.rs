@@ -93,7 +93,8 @@ async fn put(
 impl SearchStore for Store {
     async fn corpus_version(&self, tenant: TenantId) -> Result<i64> {
         self.replica()
-            .read("corpus_version", move |conn| {
+            // how new all that follows must be
+            .read_first("corpus_version", move |conn| {
                 Box::pin(async move {
                     let version: Option<i64> = t::tenants
                         .filter(t::id.eq(raw(tenant.0)))

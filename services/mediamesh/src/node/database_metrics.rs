@@ -1,18 +1,24 @@
 //! What the database does and how its pools of connections are (S0-40, S2-27), as metrics:
 //! `mediamesh_database_operation_duration_seconds`, `_statements_total` and `_slow_statements_total` by
-//! operation, `mediamesh_database_pool_*` by pool; and a line in the log for slow operations.
+//! operation, `mediamesh_database_pool_*` by pool, `mediamesh_database_replica_*`; and a line in the log for slow operations.
 
 use std::{sync::Arc, time::Duration};
 
 use mediamesh_store::{
     pool::{PoolWait, Pools},
+    postgres::Replica,
     slow::SlowStatement,
 };
 use mediamesh_telemetry::{Metrics, metrics::seconds_family};
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric as _},
-    metrics::{MetricType, counter::Counter, family::Family, gauge::ConstGauge},
+    metrics::{
+        MetricType,
+        counter::{ConstCounter, Counter},
+        family::Family,
+        gauge::ConstGauge,
+    },
 };
 
 use crate::stores::Observers;
@@ -106,6 +112,50 @@ fn waits(metrics: &Metrics) -> mediamesh_store::pool::WaitObserver {
 /// Shows the pools at each scrape.
 pub(super) fn watch_pools(metrics: &Metrics, pools: Pools) {
     metrics.register_collector(Box::new(PoolCollector(pools)));
+}
+
+/// Shows at each scrape how the replica is.
+pub(super) fn watch_replica(metrics: &Metrics, replica: Replica) {
+    metrics.register_collector(Box::new(ReplicaCollector(replica)));
+}
+
+#[derive(Debug)]
+struct ReplicaCollector(Replica);
+
+impl Collector for ReplicaCollector {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let status = self.0.status();
+        let in_use = encoder.encode_descriptor(
+            "database_replica_in_use",
+            "Whether searches read from the replica (1) or from the primary (0)",
+            None,
+            MetricType::Gauge,
+        )?;
+        ConstGauge::new(i64::from(status.in_use)).encode(in_use)?;
+        if let Some(lag) = status.lag {
+            let seconds = encoder.encode_descriptor(
+                "database_replica_lag_seconds",
+                "How far the replica is behind; absent while it is not known",
+                None,
+                MetricType::Gauge,
+            )?;
+            ConstGauge::new(lag.as_secs_f64()).encode(seconds)?;
+        }
+        let mut reads = encoder.encode_descriptor(
+            "database_replica_reads",
+            "Reads that a replica may answer, by who did",
+            None,
+            MetricType::Counter,
+        )?;
+        for (pool, count) in [
+            ("replica", status.replica_reads),
+            ("primary", status.primary_reads),
+        ] {
+            let labels = PoolLabels { pool };
+            ConstCounter::new(count).encode(reads.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
 }
 
 #[derive(Debug)]

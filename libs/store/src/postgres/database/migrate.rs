@@ -18,12 +18,7 @@ const LOCK: i64 = 0x6d65_6469_616d_6573;
 /// Runs the migrations that are missing. Each is a transaction of its own: a process that is killed
 /// leaves whole ones, and the next goes on behind them.
 pub(super) async fn to_latest(connector: &Connector) -> Result<()> {
-    let conn = connector
-        .connect()
-        .await
-        .map_err(|error| Error::Unavailable {
-            message: error.to_string(),
-        })?;
+    let conn = connector.open().await?;
     let failed = |message: String| Error::Migrate { message };
     let run = tokio::task::spawn_blocking(move || {
         let mut conn = AsyncConnectionWrapper::<AsyncPgConnection>::from(conn);
