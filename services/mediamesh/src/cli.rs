@@ -6,10 +6,12 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use mediamesh_mesh::ServiceName;
 
 mod integrity;
+mod load;
 mod sessions;
 mod users;
 
 pub(crate) use integrity::Integrity;
+pub(crate) use load::Load;
 pub(crate) use sessions::Sessions;
 pub(crate) use users::Users;
 
@@ -98,6 +100,8 @@ pub(crate) enum Command {
     Migrate,
     /// Measure import, search and recall on real photos, and search at scale.
     Bench(Bench),
+    /// Put many users at once on a running mesh, and see whether it bears them.
+    Load(Load),
 }
 
 #[derive(Debug, Args)]

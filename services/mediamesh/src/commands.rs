@@ -17,6 +17,7 @@ mod import;
 mod integrity;
 mod jobs;
 mod keys;
+mod load;
 mod migrate;
 mod models;
 mod policies;
@@ -71,6 +72,7 @@ pub(crate) fn run(cli: Cli) -> Result<()> {
             Command::Integrity(args) => integrity::run(args, &config).await,
             Command::Doctor => doctor::run(&config).await,
             Command::Migrate => migrate::run(&config).await,
+            Command::Load(args) => Box::pin(load::run(args, &config)).await,
             Command::Bench(args) => Box::pin(bench::run(args, config)).await,
         };
         guard.shutdown().await;

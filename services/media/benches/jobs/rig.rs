@@ -9,7 +9,7 @@ use mediamesh_mesh::{MethodTable, Policy, PolicyOptions, Registry, ServiceName};
 use mediamesh_near::NearCache;
 use mediamesh_proto::{MediaItemId, TenantId, page_token::PageTokens};
 use mediamesh_store::{
-    JobStore, KeyStore, MediaStore, RequestLogStore, SearchStore,
+    IntegrityStore, JobStore, KeyStore, MediaStore, RequestLogStore, SearchStore,
     job::{JobKind, NewJob},
     media::{Kind, NewMediaItem, State},
 };
@@ -21,12 +21,19 @@ use uuid::Uuid;
 pub(crate) const TENANT: TenantId = TenantId(Uuid::from_u128(1));
 
 pub(crate) trait Stores:
-    MediaStore + JobStore + KeyStore + SearchStore + RequestLogStore + Clone + 'static
+    MediaStore + JobStore + KeyStore + IntegrityStore + SearchStore + RequestLogStore + Clone + 'static
 {
 }
 
-impl<S: MediaStore + JobStore + KeyStore + SearchStore + RequestLogStore + Clone + 'static> Stores
-    for S
+impl<S> Stores for S where
+    S: MediaStore
+        + JobStore
+        + KeyStore
+        + IntegrityStore
+        + SearchStore
+        + RequestLogStore
+        + Clone
+        + 'static
 {
 }
 

@@ -20,6 +20,7 @@ mod jaeger;
 mod jobs;
 mod kills;
 mod large_upload;
+mod load;
 mod meaning;
 mod mtls;
 mod old_clients;
