@@ -16,6 +16,7 @@ use diesel::{
     sql_types::{BigInt, Double, Integer, Nullable, Text},
 };
 use diesel_async::{RunQueryDsl as _, SimpleAsyncConnection as _};
+use half::f16;
 use mediamesh_proto::TenantId;
 use roaring::RoaringBitmap;
 use tokio::time::Instant;
@@ -25,7 +26,7 @@ use super::{
     filter::{Bind, Sql},
     schema::media_embeddings::dsl as e,
     search::key,
-    types::{Vector, raw, vector_bytes},
+    types::{Vector, raw, vector, vector_bytes},
     vector_index::{self, Index},
 };
 use crate::{
@@ -276,10 +277,10 @@ fn exact(
 ) -> Sql {
     let mut sql = Sql::new("SELECT item_key, ");
     sql.push(
-        "vector <=> CAST(? AS halfvec) AS distance FROM media_embeddings \
+        "vector <=> ? AS distance FROM media_embeddings \
          WHERE tenant_id = ? AND model = ? AND vector IS NOT NULL",
         [
-            Bind::Text(vector_text(query)),
+            Bind::Vector(Some(halves(query))),
             Bind::Id(raw(tenant.0)),
             Bind::Text(model.to_owned()),
         ],
@@ -314,23 +315,27 @@ fn indexed(tenant: TenantId, model: &str, dims: usize, query: &[f32], depth: usi
              FROM media_embeddings WHERE {space} ORDER BY distance LIMIT ?"
         ),
         [
-            Bind::Text(vector_text(query)),
+            Bind::Vector(Some(halves(query))),
             Bind::Long(i64::try_from(depth).unwrap_or(i64::MAX)),
         ],
     );
     sql
 }
 
-/// A vector as pgvector reads it.
-fn vector_text(values: &[f32]) -> String {
-    let mut text = String::with_capacity(values.len() * 12);
-    text.push('[');
-    for (place, value) in values.iter().enumerate() {
-        let comma = if place == 0 { "" } else { "," };
-        let _ = write!(text, "{comma}{value}");
-    }
-    text.push(']');
-    text
+/// A query as pgvector reads it, of unit length so that each element fits.
+///
+/// It is bound as what it is and not as text: from the sixth time on the plan of a prepared statement may be
+/// one for all values, and that read the text anew for each row (75 us; 2,200 rows took 172 ms, not 4).
+fn halves(query: &[f32]) -> Vector {
+    let norm = query.iter().map(|value| value * value).sum::<f32>().sqrt();
+    let scale = match norm.is_normal() {
+        true => norm.recip(),
+        false => 1.0,
+    };
+    let halves = query
+        .iter()
+        .flat_map(|value| f16::from_f32(value * scale).to_le_bytes());
+    vector(halves.collect())
 }
 
 #[cfg(test)]

@@ -207,6 +207,36 @@ async fn uses_the_index(test: &TestDatabase, corpus: &Corpus) {
 }
 
 #[tokio::test]
+async fn a_search_does_not_become_slow_when_its_plan_is_for_all_values() {
+    let Some((test, store)) = store().await else {
+        return;
+    };
+    // wide enough that reading the query for each row would be most of the work
+    let rows = "INSERT INTO media_embeddings (tenant_id, model, item_key, vector, create_time) \
+         SELECT '00000000-0000-0000-0000-000000000000', 'm', n, v.vector, 0 \
+         FROM generate_series(1, 2000) n, (SELECT array_agg(sin(g))::real[]::vector::halfvec \
+         AS vector FROM generate_series(1, 1024) g) AS v";
+    let rows = rows.replace(
+        "00000000-0000-0000-0000-000000000000",
+        &TENANT.0.to_string(),
+    );
+    test.psql(&rows).await.unwrap();
+    test.psql("VACUUM ANALYZE media_embeddings").await.unwrap();
+    let query: Vec<f32> = (0..1024).map(|n| (n as f32).cos()).collect();
+    let among: RoaringBitmap = (1..=1_000).collect();
+    let mut first = std::time::Duration::MAX;
+    let mut later = std::time::Duration::MAX;
+    for n in 0..16 {
+        let start = tokio::time::Instant::now();
+        let found = store.nearest(TENANT, "m", &query, K, Some(&among)).await;
+        assert_eq!(found.unwrap().hits.len(), K);
+        let best = if n < 5 { &mut first } else { &mut later };
+        *best = start.elapsed().min(*best);
+    }
+    assert!(later < first * 5, "{first:?}, and later {later:?}");
+}
+
+#[tokio::test]
 async fn vectors_are_searched_as_soon_as_they_are_stored() {
     use crate::SearchStore as _;
     let Some((_test, store)) = store().await else {
