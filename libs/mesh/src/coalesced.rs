@@ -13,8 +13,10 @@ use pin_project_lite::pin_project;
 use tokio::io::{AsyncRead, AsyncWrite, BufWriter, ReadBuf};
 use tonic::transport::server::Connected;
 
-/// Bytes that are kept at most: a frame of the usual size.
-const CAPACITY: usize = 16 << 10;
+use crate::policy::defaults;
+
+/// Bytes that are kept at most: the largest frame and its head, which would be a packet of its own.
+const CAPACITY: usize = defaults::MAX_FRAME_BYTES as usize + 64;
 
 pin_project! {
     /// See the module.

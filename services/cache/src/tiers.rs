@@ -162,8 +162,10 @@ impl Tiers {
     ) -> Option<Claimed> {
         let shared = self.shared.as_ref()?;
         let mark = self.memory.mark(key);
-        let claimed = shared.redis.claim(key, ttl, seen).await;
-        let claimed = claimed.inspect_err(|fault| shared.forget_lease(key, fault));
+        let claim = fastrand::u64(..);
+        let claimed = shared.redis.claim(key, ttl, seen, claim).await;
+        let unheard = || Removal::Claimed(key.clone(), claim);
+        let claimed = claimed.inspect_err(|fault| shared.end_lease(fault, unheard));
         let claimed = claimed.ok()?;
         if let Claimed::Entry(entry) = &claimed {
             self.memory.keep(key.clone(), entry.clone(), mark);
@@ -175,7 +177,8 @@ impl Tiers {
     pub(crate) async fn release(&self, key: &Key, token: i64) {
         let Some(shared) = &self.shared else { return };
         let released = shared.redis.release(key, token).await;
-        let released = released.inspect_err(|fault| shared.forget_lease(key, fault));
+        let unheard = || Removal::Released(key.clone(), token);
+        let released = released.inspect_err(|fault| shared.end_lease(fault, unheard));
         if released.unwrap_or(false) {
             self.tell_keys(std::slice::from_ref(key)).await;
         }
@@ -332,9 +335,9 @@ impl Shared {
     }
 
     /// Ends a lease that may be held for nobody: Redis was asked about it, and nobody heard the answer.
-    fn forget_lease(&self, key: &Key, fault: &Fault) {
+    fn end_lease(&self, fault: &Fault, lease: impl FnOnce() -> Removal) {
         if fault.is_failure() {
-            self.later([Removal::Lease(key.clone())]);
+            self.later([lease()]);
         }
     }
 

@@ -21,16 +21,27 @@ const MAX_PENDING: usize = 10_000;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Removal {
     Entry(Key),
-    /// The lease only: nobody knows whether it was granted, or given back.
-    Lease(Key),
+    /// A lease that was asked for under this name: nobody heard whether it was granted.
+    Claimed(Key, u64),
+    /// A lease that was given back: nobody heard whether it was.
+    Released(Key, i64),
     Tagged(TenantId, String),
     Matching(TenantId, Pattern),
     Everything,
 }
 
+impl Removal {
+    /// Whether entries may be out of date until it is done.
+    fn is_of_entries(&self) -> bool {
+        !matches!(self, Self::Claimed(..) | Self::Released(..))
+    }
+}
+
 #[derive(Default)]
 struct State {
     pending: VecDeque<(u64, Removal)>,
+    /// How many of them are of entries.
+    of_entries: usize,
     last: u64,
     /// Number of the last one that is being done.
     taken: u64,
@@ -61,6 +72,7 @@ impl Journal {
         }
     }
 
+    /// Whether what Redis holds may be read.
     pub(crate) fn is_empty(&self) -> bool {
         !self.any.load(Ordering::SeqCst)
     }
@@ -79,13 +91,16 @@ impl Journal {
         let everything = state.pending.len() >= MAX_PENDING;
         if everything {
             state.pending.clear();
+            state.of_entries = 0;
         }
         state.last += 1;
         let number = state.last;
-        state.pending.push_back(match everything {
-            true => (number, Removal::Everything),
-            false => (number, removal),
-        });
+        let removal = match everything {
+            true => Removal::Everything,
+            false => removal,
+        };
+        state.of_entries += usize::from(removal.is_of_entries());
+        state.pending.push_back((number, removal));
         self.settle(&state);
         drop(state);
         self.changed.notify_one();
@@ -105,13 +120,15 @@ impl Journal {
     pub(crate) fn done(&self, batch: &Batch) {
         let mut state = self.state.lock();
         while (state.pending.front()).is_some_and(|(number, _)| *number <= batch.last) {
-            state.pending.pop_front();
+            let done = state.pending.pop_front();
+            let of_entries = done.is_some_and(|(_, removal)| removal.is_of_entries());
+            state.of_entries -= usize::from(of_entries);
         }
         self.settle(&state);
     }
 
     fn settle(&self, state: &State) {
-        self.any.store(!state.pending.is_empty(), Ordering::SeqCst);
+        self.any.store(state.of_entries > 0, Ordering::SeqCst);
         self.gauge
             .set(i64::try_from(state.pending.len()).unwrap_or(i64::MAX));
     }

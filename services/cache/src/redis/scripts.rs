@@ -5,11 +5,12 @@ use std::sync::LazyLock;
 use redis::Script;
 
 /// Takes a lease. KEYS: entry, lease. ARGV: milliseconds it lasts, stamp of the entry that the
-/// caller has seen or nothing.
+/// caller has seen or nothing, name of the claim.
 ///
 /// Answers {1, entry} if there is another entry than that, {2, milliseconds} if somebody holds the
 /// lease, else {0, token}. Tokens are the microseconds of Redis' clock: they grow, also over a
-/// restart, as no lease on a key is granted twice in one, and tell when the lease was taken.
+/// restart, as no lease on a key is granted twice in one, and tell when the lease was taken. What is
+/// stored is the token, `:` and the name of the claim.
 const ACQUIRE: &str = r"
 local stamp = redis.call('GETRANGE', KEYS[1], 2, 9)
 if stamp ~= '' and stamp ~= ARGV[2] then
@@ -21,7 +22,7 @@ if left > 0 then
 end
 local time = redis.call('TIME')
 local token = string.format('%.0f', time[1] * 1000000 + time[2])
-redis.call('SET', KEYS[2], token, 'PX', ARGV[1])
+redis.call('SET', KEYS[2], token .. ':' .. ARGV[3], 'PX', ARGV[1])
 return {0, token}
 ";
 
@@ -29,7 +30,8 @@ return {0, token}
 ///
 /// Answers 1, or 0 if the lease is lost.
 const FILL: &str = r"
-if redis.call('GET', KEYS[2]) ~= ARGV[1] then
+local lease = redis.call('GET', KEYS[2])
+if not lease or string.match(lease, '^[^:]*') ~= ARGV[1] then
   return 0
 end
 redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
@@ -39,7 +41,19 @@ return 1
 
 /// Gives a lease back. KEYS: lease. ARGV: token. Answers 1, or 0 if it is lost.
 const RELEASE: &str = r"#!lua flags=allow-oom
-if redis.call('GET', KEYS[1]) == ARGV[1] then
+local lease = redis.call('GET', KEYS[1])
+if lease and string.match(lease, '^[^:]*') == ARGV[1] then
+  return redis.call('DEL', KEYS[1])
+end
+return 0
+";
+
+/// Ends a lease that was granted to nobody who heard of it. KEYS: lease. ARGV: name of the claim.
+///
+/// Answers 1, or 0 if it was not granted, or somebody else has it.
+const ABANDON: &str = r"#!lua flags=allow-oom
+local lease = redis.call('GET', KEYS[1])
+if lease and string.match(lease, ':(.*)$') == ARGV[1] then
   return redis.call('DEL', KEYS[1])
 end
 return 0
@@ -180,6 +194,7 @@ return found
 pub(crate) static ACQUIRE_LEASE: LazyLock<Script> = LazyLock::new(|| Script::new(ACQUIRE));
 pub(crate) static FILL_UNDER_LEASE: LazyLock<Script> = LazyLock::new(|| Script::new(FILL));
 pub(crate) static RELEASE_LEASE: LazyLock<Script> = LazyLock::new(|| Script::new(RELEASE));
+pub(crate) static ABANDON_LEASE: LazyLock<Script> = LazyLock::new(|| Script::new(ABANDON));
 pub(crate) static REMOVE_IF_TAGGED: LazyLock<Script> = LazyLock::new(|| Script::new(REMOVE_TAGGED));
 pub(crate) static NOTE_TAG: LazyLock<Script> = LazyLock::new(|| Script::new(TAG));
 pub(crate) static FORGET_TAG: LazyLock<Script> = LazyLock::new(|| Script::new(UNTAG));

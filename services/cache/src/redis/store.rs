@@ -268,12 +268,13 @@ impl Redis {
     }
 
     /// Takes the lease on `key` for `ttl`, or tells why not; `seen` is the stamp of the entry that
-    /// it is to replace.
+    /// it is to replace, `claim` a name that no other has.
     pub(crate) async fn claim(
         &self,
         key: &Key,
         ttl: Duration,
         seen: Option<i64>,
+        claim: u64,
     ) -> Result<Claimed, Fault> {
         if !self.is_usable() {
             return Err(Fault::NotAsked);
@@ -286,6 +287,7 @@ impl Redis {
                     .key(self.keys.lease(key))
                     .arg(i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX).max(1))
                     .arg(seen.as_ref().map_or(&[][..], |seen| &seen[..]))
+                    .arg(claim)
                     .invoke_async(&mut connection)
                     .await
             })
@@ -332,11 +334,13 @@ impl Redis {
         .await
     }
 
-    async fn remove_lease(&self, key: &Key) -> Result<(), Fault> {
-        self.call("remove", 1, async |mut connection: Connection| {
-            redis::cmd("UNLINK")
-                .arg(self.keys.lease(key))
-                .query_async(&mut connection)
+    /// Ends a lease that may have been granted to the claim of this name.
+    async fn abandon(&self, key: &Key, claim: u64) -> Result<(), Fault> {
+        self.call("lease", 1, async |mut connection: Connection| {
+            scripts::ABANDON_LEASE
+                .key(self.keys.lease(key))
+                .arg(claim)
+                .invoke_async(&mut connection)
                 .await
         })
         .await
@@ -437,7 +441,8 @@ impl Redis {
     pub(super) async fn replay(&self, removal: &Removal) -> Result<(), Fault> {
         match removal {
             Removal::Entry(key) => self.remove(std::slice::from_ref(key)).await.map(drop),
-            Removal::Lease(key) => self.remove_lease(key).await,
+            Removal::Claimed(key, claim) => self.abandon(key, *claim).await,
+            Removal::Released(key, token) => self.release(key, *token).await.map(drop),
             Removal::Tagged(tenant, tag) => self.remove_tagged(*tenant, tag).await.map(drop),
             Removal::Matching(tenant, pattern) => {
                 self.remove_matching(*tenant, pattern).await.map(drop)
