@@ -51,17 +51,19 @@ pub(super) async fn run(context: &Context, job: &Job) -> Result<(), Failure> {
     };
     let mut ticks = interval(TELL_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let summary = {
-        let mut work = std::pin::pin!(scan.run(&mut tell));
+    // The scan goes on while a write waits for its turn: it may hold what the write waits for.
+    let telling = async {
         loop {
-            tokio::select! {
-                ended = &mut work => break ended,
-                _ = ticks.tick() => {
-                    let progress = Progress::of(items.load(Relaxed), all.load(Relaxed), "comparing");
-                    context.jobs.progress(&job.lease(), progress).await?;
-                }
+            ticks.tick().await;
+            let progress = Progress::of(items.load(Relaxed), all.load(Relaxed), "comparing");
+            if let Err(error) = context.jobs.progress(&job.lease(), progress).await {
+                break error;
             }
         }
+    };
+    let summary = tokio::select! {
+        ended = scan.run(&mut tell) => ended,
+        error = telling => return Err(error.into()),
     };
     let summary = summary.map_err(|error| Failure::Transient(chain(&error)))?;
     let text = format!(
