@@ -28,6 +28,7 @@ use mediamesh_blob::BlobStore;
 use mediamesh_proto::{MediaItemId, TenantId};
 use mediamesh_store::{IntegrityStore, JobStore, MediaStore};
 
+use self::records::Looked;
 use crate::Options;
 
 /// Items read in one go: two statements, and few enough to hold.
@@ -206,8 +207,8 @@ pub enum Error {
     },
     /// A repair would mark most items.
     #[error(
-        "{missing} of the first {looked} originals are missing: this is hardly the storage of this \
-         database, so nothing is repaired"
+        "{missing} of {looked} originals are missing: this is hardly the storage of this database, or it \
+         went away, so nothing more is repaired"
     )]
     OtherStorage {
         /// Originals that are missing.
@@ -285,29 +286,26 @@ impl Scan {
             after = last.item_key;
             let looked = stream::iter(page).map(|item| self.look(item));
             let mut looked = looked.buffer_unordered(self.options.integrity.concurrency);
+            let mut to_repair = Vec::new();
             while let Some(looked) = looked.next().await {
-                let mut looked = looked?;
-                if self.depth.repair {
-                    summary.restored += u64::from(self.repair(&mut looked).await?);
-                }
+                let looked = looked?;
                 summary.items += 1;
                 summary.named += looked.objects;
                 summary.bytes += looked.bytes;
                 summary.busy += u64::from(looked.busy);
-                let unreadable = summary.unreadable;
-                for finding in looked.findings {
-                    summary.add(&finding);
-                    tell(Event::Found(finding));
-                }
-                if summary.unreadable > unreadable && summary.unreadable > MAX_UNREADABLE {
-                    return Err(Error::Unreadable {
-                        count: summary.unreadable,
-                    });
-                }
                 tell(Event::Item {
                     objects: looked.objects,
                     bytes: looked.bytes,
                 });
+                match self.depth.repair {
+                    true => to_repair.push(looked),
+                    false => note(looked, summary, tell),
+                }
+            }
+            Self::is_still_there(&to_repair)?;
+            for mut looked in to_repair {
+                summary.restored += u64::from(self.repair(&mut looked).await?);
+                note(looked, summary, tell);
             }
         }
     }
@@ -315,5 +313,12 @@ impl Scan {
     /// Age from which on an object without a row is untracked: no upload takes so long.
     fn grace(&self) -> Duration {
         Duration::from_secs(self.options.worker.orphan_age_secs)
+    }
+}
+
+fn note(looked: Looked, summary: &mut Summary, tell: Tell<'_>) {
+    for finding in looked.findings {
+        summary.add(&finding);
+        tell(Event::Found(finding));
     }
 }

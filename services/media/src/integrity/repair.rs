@@ -5,14 +5,19 @@ use mediamesh_blob::Error as BlobError;
 use mediamesh_proto::ErrorReason;
 use mediamesh_store::{integrity::StoredItem, job::JobKind, media::State};
 
-use super::{Error, PAGE, Part, Problem, Repair, Scan, records::Looked};
+use super::{Error, Finding, PAGE, Part, Problem, Repair, Scan, records::Looked};
 use crate::service::{BACKGROUND, new_job};
 
 /// Fewer originals than these tell nothing of a storage as a whole.
 const LEAST: usize = 10;
 
+/// Whether so many are missing that the storage as a whole is at fault.
+fn most(missing: usize, looked: usize) -> bool {
+    looked >= LEAST && missing * 2 > looked
+}
+
 impl Scan {
-    /// Refuses to repair if most of the first originals are missing: then it is not the items that are
+    /// Refuses to repair if most of the first originals are missing, or all of few: then it is not the items that are
     /// damaged. Answers whether any of them is there: else nothing proves that what no row names is ours.
     pub(super) async fn is_this_its_storage(&self) -> Result<bool, Error> {
         let page = self.records.stored_items(0, PAGE).await?;
@@ -26,9 +31,23 @@ impl Scan {
             found |= outcome.is_ok();
             missing += usize::from(matches!(outcome, Err(BlobError::NotFound { .. })));
         }
-        match looked >= LEAST && missing * 2 > looked {
+        let none = looked > 0 && missing == looked;
+        match none || most(missing, looked) {
             true => Err(Error::OtherStorage { missing, looked }),
             false => Ok(found),
+        }
+    }
+
+    /// Refuses to repair a page most of whose originals are missing: the storage went away since the start.
+    pub(super) fn is_still_there(page: &[Looked]) -> Result<(), Error> {
+        let gone = |finding: &Finding| {
+            finding.part == Part::Original && finding.problem == Problem::Missing
+        };
+        let missing = page.iter().filter(|item| item.findings.iter().any(gone));
+        let (missing, looked) = (missing.count(), page.len());
+        match most(missing, looked) {
+            true => Err(Error::OtherStorage { missing, looked }),
+            false => Ok(()),
         }
     }
 
