@@ -33,7 +33,7 @@ use crate::Options;
 
 /// Items read in one go: two statements, and few enough to hold.
 const PAGE: i64 = 200;
-/// Objects in a row that cannot be read before the storage itself is at fault.
+/// Objects that cannot be read, of items in a row, before the storage itself is at fault.
 const MAX_UNREADABLE: u64 = 100;
 
 /// What is wrong.
@@ -200,7 +200,7 @@ pub enum Error {
     #[error("the storage failed")]
     Blob(#[from] mediamesh_blob::Error),
     /// So much cannot be read that it is no fault of single objects.
-    #[error("{count} objects cannot be read, limit is {MAX_UNREADABLE}: the storage is at fault")]
+    #[error("{count} objects in a row cannot be read, limit is {MAX_UNREADABLE}: the storage is at fault")]
     Unreadable {
         /// How much.
         count: u64,
@@ -277,7 +277,7 @@ impl Scan {
     }
 
     async fn records(&self, summary: &mut Summary, tell: Tell<'_>) -> Result<(), Error> {
-        let mut after = 0;
+        let (mut after, mut unreadable) = (0, 0);
         loop {
             let page = self.records.stored_items(after, PAGE).await?;
             let Some(last) = page.last() else {
@@ -297,6 +297,13 @@ impl Scan {
                     objects: looked.objects,
                     bytes: looked.bytes,
                 });
+                unreadable = match looked.unreadable() {
+                    0 => 0,
+                    more => unreadable + more,
+                };
+                if unreadable > MAX_UNREADABLE {
+                    return Err(Error::Unreadable { count: unreadable });
+                }
                 match self.depth.repair {
                     true => to_repair.push(looked),
                     false => note(looked, summary, tell),

@@ -25,6 +25,17 @@ pub(super) struct Looked {
     pub(super) bytes: u64,
 }
 
+impl Looked {
+    /// How many of its objects are there and cannot be read.
+    pub(super) fn unreadable(&self) -> u64 {
+        let mut count = 0;
+        for finding in &self.findings {
+            count += u64::from(finding.problem == Problem::Unreadable);
+        }
+        count
+    }
+}
+
 /// What is wrong with one object.
 struct Fault(Problem, String);
 
