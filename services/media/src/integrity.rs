@@ -19,7 +19,8 @@ mod objects;
 mod records;
 mod repair;
 
-pub(crate) use objects::remove_untracked;
+pub(crate) use objects::{is_upload, remove_untracked};
+pub(crate) use repair::is_its_storage;
 
 use std::{sync::Arc, time::Duration};
 
@@ -200,7 +201,9 @@ pub enum Error {
     #[error("the storage failed")]
     Blob(#[from] mediamesh_blob::Error),
     /// So much cannot be read that it is no fault of single objects.
-    #[error("{count} objects in a row cannot be read, limit is {MAX_UNREADABLE}: the storage is at fault")]
+    #[error(
+        "{count} objects in a row cannot be read, limit is {MAX_UNREADABLE}: the storage is at fault"
+    )]
     Unreadable {
         /// How much.
         count: u64,
@@ -268,12 +271,17 @@ impl Scan {
     /// Cancel: dropping the future ends it between two repairs or amid one, which changes nothing.
     pub async fn run(&self, tell: Tell<'_>) -> Result<Summary, Error> {
         let mut summary = Summary::default();
-        let may_remove = self.depth.repair && self.is_this_its_storage().await?;
+        let may_remove = self.depth.repair && self.is_its_storage().await?;
         let items = self.records.count_stored_items().await?;
         tell(Event::Items(u64::try_from(items).unwrap_or(0)));
         self.records(&mut summary, tell).await?;
         self.objects(may_remove, &mut summary, tell).await?;
         Ok(summary)
+    }
+
+    async fn is_its_storage(&self) -> Result<bool, Error> {
+        let concurrency = self.options.integrity.concurrency;
+        is_its_storage(self.records.as_ref(), &self.blobs, concurrency).await
     }
 
     async fn records(&self, summary: &mut Summary, tell: Tell<'_>) -> Result<(), Error> {

@@ -55,6 +55,12 @@ impl Scan {
     }
 }
 
+/// Whether a key is of bytes that were put to an address, or of their mark. No row ever names these, and none
+/// outlives the age of an orphan, so the sweep removes them whatever else it finds.
+pub(crate) fn is_upload(key: &str) -> bool {
+    key.split('/').nth(1) == Some("uploads")
+}
+
 /// Size of an object that is there and old; one that was written anew since it was listed is about to
 /// be referred to by a repeated job.
 async fn untracked(

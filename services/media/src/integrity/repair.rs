@@ -1,9 +1,9 @@
 //! What is done about findings.
 
 use futures::{StreamExt as _, stream};
-use mediamesh_blob::Error as BlobError;
+use mediamesh_blob::{BlobStore, Error as BlobError};
 use mediamesh_proto::ErrorReason;
-use mediamesh_store::{integrity::StoredItem, job::JobKind, media::State};
+use mediamesh_store::{IntegrityStore, integrity::StoredItem, job::JobKind, media::State};
 
 use super::{Error, Finding, PAGE, Part, Problem, Repair, Scan, records::Looked};
 use crate::service::{BACKGROUND, new_job};
@@ -16,28 +16,33 @@ fn most(missing: usize, looked: usize) -> bool {
     looked >= LEAST && missing * 2 > looked
 }
 
-impl Scan {
-    /// Refuses to repair if most of the first originals are missing, or all of few: then it is not the items that are
-    /// damaged. Answers whether any of them is there: else nothing proves that what no row names is ours.
-    pub(super) async fn is_this_its_storage(&self) -> Result<bool, Error> {
-        let page = self.records.stored_items(0, PAGE).await?;
-        let looked = page.len();
-        let there = stream::iter(page)
-            .map(|item| async move { self.blobs.head(&item.original.key).await })
-            .buffer_unordered(self.options.integrity.concurrency);
-        let (mut found, mut missing) = (false, 0);
-        let mut there = std::pin::pin!(there);
-        while let Some(outcome) = there.next().await {
-            found |= outcome.is_ok();
-            missing += usize::from(matches!(outcome, Err(BlobError::NotFound { .. })));
-        }
-        let none = looked > 0 && missing == looked;
-        match none || most(missing, looked) {
-            true => Err(Error::OtherStorage { missing, looked }),
-            false => Ok(found),
-        }
+/// Fails with `OtherStorage` if most of the first originals are missing, or all of few: then it is not the
+/// items that are damaged. Answers whether any of them is there: else nothing proves that what no row
+/// names is ours.
+pub(crate) async fn is_its_storage(
+    records: &dyn IntegrityStore,
+    blobs: &BlobStore,
+    concurrency: usize,
+) -> Result<bool, Error> {
+    let page = records.stored_items(0, PAGE).await?;
+    let looked = page.len();
+    let there = stream::iter(page)
+        .map(|item| async move { blobs.head(&item.original.key).await })
+        .buffer_unordered(concurrency);
+    let (mut found, mut missing) = (false, 0);
+    let mut there = std::pin::pin!(there);
+    while let Some(outcome) = there.next().await {
+        found |= outcome.is_ok();
+        missing += usize::from(matches!(outcome, Err(BlobError::NotFound { .. })));
     }
+    let none = looked > 0 && missing == looked;
+    match none || most(missing, looked) {
+        true => Err(Error::OtherStorage { missing, looked }),
+        false => Ok(found),
+    }
+}
 
+impl Scan {
     /// Refuses to repair a page most of whose originals are missing: the storage went away since the start.
     pub(super) fn is_still_there(page: &[Looked]) -> Result<(), Error> {
         let gone = |finding: &Finding| {

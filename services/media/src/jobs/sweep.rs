@@ -14,14 +14,16 @@ use mediamesh_store::{
 };
 use tokio::time::interval;
 
-use super::{Context, Failure};
+use super::{Context, Failure, chain};
 use crate::{
-    integrity::remove_untracked,
+    integrity::{Error as Unproven, is_its_storage, is_upload, remove_untracked},
     metrics::{LimitLabels, StateLabels},
 };
 
 /// Keys asked about in one statement.
 const BATCH: usize = 500;
+/// Fewer objects than these tell nothing of a storage as a whole.
+const LEAST: usize = 100;
 /// Jobs removed in one transaction.
 const JOBS_BATCH: i64 = 1_000;
 
@@ -120,11 +122,21 @@ pub(super) async fn blobs(context: &Context, job: &Job) -> Result<(), Failure> {
     if halves > 0 {
         tracing::info!(count = halves, "half-written objects removed");
     }
-    let removed = orphans(context).await?;
+    let Swept { removed, kept } = orphans(context).await?;
     if removed > 0 {
         tracing::info!(count = removed, "objects without a row removed");
     }
-    tell(context, job, halves + removed, "objects removed").await
+    if kept == 0 {
+        return tell(context, job, halves + removed, "objects removed").await;
+    }
+    tracing::warn!(
+        count = kept,
+        "objects without a row are kept, because this is hardly the storage of this database: check \
+         `database` and `storage`, then what `mediamesh integrity` lists; its `--repair` removes it if \
+         any original is there"
+    );
+    let what = format!("objects removed, {kept} without a row kept");
+    tell(context, job, halves + removed, &what).await
 }
 
 async fn tell(context: &Context, job: &Job, removed: u64, what: &str) -> Result<(), Failure> {
@@ -133,26 +145,50 @@ async fn tell(context: &Context, job: &Job, removed: u64, what: &str) -> Result<
     Ok(context.jobs.progress(&job.lease(), progress).await?)
 }
 
-/// Removes objects that are old enough and that no row refers to; answers how many.
-pub(super) async fn orphans(context: &Context) -> Result<u64, Failure> {
+/// What became of objects without a row.
+struct Swept {
+    removed: u64,
+    kept: u64,
+}
+
+/// Removes objects that are old enough and that no row refers to, unless this is hardly the storage of this
+/// database: none of its originals is there, or most of what is listed has no row.
+async fn orphans(context: &Context) -> Result<Swept, Failure> {
+    let concurrency = context.options.integrity.concurrency;
+    let proven = is_its_storage(context.records.as_ref(), &context.blobs, concurrency).await;
+    let mut ours = match proven {
+        Ok(found) => found,
+        Err(Unproven::OtherStorage { .. }) => false,
+        Err(error) => return Err(Failure::Transient(chain(&error))),
+    };
     let limit = now_micros().saturating_sub(micros(context.options.worker.orphan_age_secs));
     let old = context
         .blobs
         .list("")
         .try_filter(|object| std::future::ready(object.modified < limit));
     let mut batches = old.try_chunks(BATCH);
-    let mut removed = 0;
+    let mut swept = Swept {
+        removed: 0,
+        kept: 0,
+    };
+    let (mut listed, mut untracked) = (0, 0);
     while let Some(batch) = batches.next().await {
         let batch: Vec<ObjectInfo> = batch.map_err(|error| Failure::from(error.1))?;
-        let keys = batch.iter().map(|object| object.key.clone()).collect();
-        for key in context.media.unreferenced_blobs(keys).await? {
-            if remove_untracked(&context.blobs, &key, limit).await? {
+        let keys: Vec<String> = batch.into_iter().map(|object| object.key).collect();
+        listed += keys.iter().filter(|key| !is_upload(key)).count();
+        let orphans = context.media.unreferenced_blobs(keys).await?;
+        untracked += orphans.iter().filter(|key| !is_upload(key)).count();
+        ours &= listed < LEAST || untracked * 2 <= listed;
+        for key in orphans {
+            if !ours && !is_upload(&key) {
+                swept.kept += 1;
+            } else if remove_untracked(&context.blobs, &key, limit).await? {
                 context.metrics.orphans.inc();
-                removed += 1;
+                swept.removed += 1;
             }
         }
     }
-    Ok(removed)
+    Ok(swept)
 }
 
 fn micros(secs: u64) -> i64 {

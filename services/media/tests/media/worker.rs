@@ -345,6 +345,41 @@ async fn bytes_without_a_row_are_swept_when_they_are_old() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_storage_of_another_database_is_not_swept() {
+    let mut options = quick();
+    options.worker.job_timeout_secs = 1;
+    options.worker.orphan_age_secs = 2;
+    options.worker.schedules.sweep_blobs.cron = "* * * * * *".to_owned();
+    let rig = Rig::working(options).await;
+    let put = async |key: String| rig.blobs.put(&key, "bytes".into()).await.unwrap();
+    let is_gone = async |key: &str| !rig.objects().await.contains(&key.to_owned());
+
+    // a database without items
+    put("t/originals/one".to_owned()).await;
+    put("t/uploads/one".to_owned()).await;
+    rig.until("an upload ends", async || is_gone("t/uploads/one").await)
+        .await;
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    assert_eq!(rig.objects().await, ["t/originals/one"]);
+
+    let mut film = b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom".to_vec();
+    film.resize(5_000, 0);
+    uploaded(&rig, "film.mp4", film).await;
+    rig.until("it is ours", async || is_gone("t/originals/one").await)
+        .await;
+
+    // one that knows nearly nothing of what is stored
+    for number in 0..120 {
+        put(format!("t/originals/{number}")).await;
+    }
+    put("t/uploads/two".to_owned()).await;
+    rig.until("an upload ends", async || is_gone("t/uploads/two").await)
+        .await;
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    assert_eq!(rig.objects().await.len(), 121);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn shutdown_lets_a_running_job_end() {
     let mut rig = Rig::new(quick()).await;
     let id = uploaded(&rig, "cat.jpg", photo("cat.jpg")).await;
