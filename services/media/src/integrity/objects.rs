@@ -22,10 +22,12 @@ impl Scan {
         while let Some(batch) = batches.next().await {
             let batch: Vec<ObjectInfo> = batch.map_err(|error| error.1)?;
             let listed = batch.len();
-            let old = batch.into_iter().filter(|found| found.modified < before);
-            let keys: Vec<String> = old.map(|found| found.key).collect();
+            let (old, young): (Vec<ObjectInfo>, Vec<ObjectInfo>) =
+                batch.into_iter().partition(|found| found.modified < before);
             summary.listed += listed as u64;
-            summary.young += (listed - keys.len()) as u64;
+            summary.young += young.len() as u64;
+            let keys = old.into_iter().map(|found| found.key);
+            let keys = keys.filter(|key| !is_upload(key)).collect();
             for key in self.media.unreferenced_blobs(keys).await? {
                 let Some(size_bytes) = untracked(&self.blobs, &key, before).await? else {
                     continue;
