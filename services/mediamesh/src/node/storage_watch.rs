@@ -42,11 +42,12 @@ pub(super) fn watch(blobs: BlobStore, metrics: &Metrics, health: HealthRegistry)
     });
 }
 
-/// Asks for an object that is not there; `None` if that is what comes back.
+/// Asks for an object that is not there; `None` if that is what comes back. Whoever may not list a bucket is
+/// told 403 instead, which is an answer as well.
 async fn look(blobs: &BlobStore) -> Option<String> {
     let key = format!("{STAGING}/is-anybody-there");
     match timeout(PATIENCE, blobs.head(&key)).await {
-        Ok(Ok(_) | Err(Error::NotFound { .. })) => None,
+        Ok(Ok(_) | Err(Error::NotFound { .. } | Error::Denied(_))) => None,
         Ok(Err(error)) => {
             let cause = error.source().map(|cause| format!(": {cause}"));
             Some(format!("{error}{}", cause.unwrap_or_default()))
