@@ -154,6 +154,7 @@ async fn a_rescue_and_a_sweep_wait_for_nobody() {
     let ended = store.claim("w", LEASE, 1).await.unwrap();
     store.complete(&ended[0].lease()).await.unwrap();
     let held = [claimed[0].id, ended[0].id];
+    let asks = test.clone();
     let holder = tokio::spawn(async move {
         let [one, other] = held;
         let hold = format!(
@@ -162,7 +163,16 @@ async fn a_rescue_and_a_sweep_wait_for_nobody() {
         );
         test.psql(&hold).await.unwrap();
     });
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    // asleep means that its rows are held
+    let sleeps = "SELECT count(*) FROM pg_stat_activity \
+                  WHERE datname = current_database() AND wait_event = 'PgSleep'";
+    tokio::time::timeout(Duration::from_secs(20), async {
+        while asks.psql(sleeps).await.unwrap().trim() != "1" {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await
+    .expect("nobody holds the rows");
     let began = std::time::SystemTime::now();
     let sweep = Sweep {
         succeeded_before: i64::MAX,
