@@ -44,6 +44,8 @@ const PREPARE_PATIENCE: Duration = Duration::from_secs(300);
 const END_PATIENCE: Duration = Duration::from_secs(10);
 /// Deletions at once at the end.
 const DELETIONS: usize = 8;
+/// Deletions that fail one after the other until no more are tried: each may take as long as a call may.
+const DELETIONS_FAILED_MAX: usize = 8;
 
 pub(super) async fn run(args: Load, config: &Config) -> Result<()> {
     check(&args)?;
@@ -194,8 +196,20 @@ async fn drive(args: &Load, users: &Arc<[User]>, tally: &Arc<Mutex<Tally>>) -> b
             }
         });
     }
+    if interrupted {
+        // who broke the run off may break off the wait as well
+        stop.set(tokio::signal::ctrl_c());
+    }
     let all = async { while calls.join_next().await.is_some() {} };
-    if timeout(user::TIMEOUT + END_PATIENCE, all).await.is_err() {
+    let ended = tokio::select! {
+        biased;
+        _ = &mut stop => {
+            interrupted = true;
+            false
+        }
+        ended = timeout(user::TIMEOUT + END_PATIENCE, all) => ended.is_ok(),
+    };
+    if !ended {
         tracing::warn!("some calls did not end and are not counted");
     }
     bar.finish_and_clear();
@@ -211,20 +225,37 @@ fn progress(calls: u64) -> ProgressBar {
     bar
 }
 
-/// Deletes what was uploaded.
+/// Deletes what was uploaded, until somebody breaks it off or the mesh deletes no more.
 async fn tidy(users: &[User], known: &Known) {
     use futures::StreamExt as _;
     let uploaded = known.take();
     let count = uploaded.len();
-    let left = futures::stream::iter(uploaded)
+    let mut deletions = futures::stream::iter(uploaded)
         .map(|id| async move { users[0].delete(&id).await })
-        .buffer_unordered(DELETIONS)
-        .filter(|deleted| std::future::ready(deleted.is_err()))
-        .count()
-        .await;
+        .buffer_unordered(DELETIONS);
+    let mut deleted = 0;
+    let mut failed_in_a_row = 0;
+    let all = async {
+        while failed_in_a_row < DELETIONS_FAILED_MAX {
+            match deletions.next().await {
+                Some(Ok(())) => {
+                    deleted += 1;
+                    failed_in_a_row = 0;
+                }
+                Some(Err(_)) => failed_in_a_row += 1,
+                None => break,
+            }
+        }
+    };
+    tokio::select! {
+        biased;
+        _ = tokio::signal::ctrl_c() => {}
+        () = all => {}
+    }
+    let left = count - deleted;
     if left > 0 {
         say(&format!(
-            "{left} of {count} uploaded pictures could not be deleted"
+            "{left} of {count} uploaded pictures were not deleted"
         ));
     }
 }
