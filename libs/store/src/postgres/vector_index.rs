@@ -3,12 +3,15 @@
 //! Each is partial: a small tenant's vectors are never among the neighbours that a large one's search
 //! walks through, and the index of a model that is no longer used can be dropped by itself.
 
+use std::time::Duration;
+
 use diesel::{
     QueryableByName, sql_query,
     sql_types::{BigInt, Bool, Integer, Nullable, Text},
 };
 use diesel_async::{RunQueryDsl as _, SimpleAsyncConnection as _};
 use mediamesh_proto::TenantId;
+use tokio::time::sleep;
 
 use super::{
     Connection,
@@ -25,6 +28,9 @@ const LOCK: i64 = 0x6d65_6469_6169_6478;
 const WORTH_IT: i64 = 2 * EXACT_MAX.cast_signed();
 /// Most elements of a vector that pgvector indexes as `halfvec`.
 const MAX_DIMS: i32 = 4_000;
+/// How often a new index is put in the place of the old one until the next tending, and how far apart.
+const SWAPS: u32 = 5;
+const SWAP_AGAIN: Duration = Duration::from_secs(1);
 
 /// Settings of a connection that asks such an index: deep enough for the lists that are fused, and on
 /// from there where more are asked for.
@@ -45,6 +51,15 @@ pub enum IndexKind {
     IvfFlat,
 }
 
+impl IndexKind {
+    fn method(self) -> &'static str {
+        match self {
+            Self::Hnsw => "hnsw",
+            Self::IvfFlat => "ivfflat",
+        }
+    }
+}
+
 /// An index that can be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Index {
@@ -63,6 +78,8 @@ struct FoundRow {
     lists: Option<i32>,
     #[diesel(sql_type = Bool)]
     valid: bool,
+    #[diesel(sql_type = Text)]
+    definition: String,
 }
 
 #[derive(QueryableByName)]
@@ -133,7 +150,8 @@ fn probes(lists: u32) -> u32 {
 
 async fn found(conn: &mut Connection, name: &str) -> Result<Option<FoundRow>> {
     let mut sql = Sql::new(
-        "SELECT am.amname::text AS method, i.indisvalid AS valid, (SELECT option_value::integer \
+        "SELECT am.amname::text AS method, i.indisvalid AS valid, \
+         pg_get_indexdef(c.oid) AS definition, (SELECT option_value::integer \
          FROM pg_options_to_table(c.reloptions) WHERE option_name = 'lists') AS lists ",
     );
     sql.push(
@@ -156,6 +174,13 @@ impl FoundRow {
     fn lists(&self) -> u32 {
         let lists = self.lists.and_then(|lists| u32::try_from(lists).ok());
         lists.unwrap_or(LISTS_MIN)
+    }
+
+    /// Whether it is over vectors of this length, by this method: its name tells neither.
+    fn is_of(&self, kind: IndexKind, dims: i32) -> bool {
+        self.method == kind.method()
+            && self.definition.contains(&format!("halfvec({dims})"))
+            && self.definition.contains("halfvec_cosine_ops")
     }
 
     /// Whether it is as it would be built now. One of lists is built anew when the vectors have become
@@ -186,51 +211,95 @@ pub(super) async fn tend(db: &Database, kind: IndexKind) -> Result<u64> {
     .await?;
     let mut built = 0;
     for space in spaces {
-        let tenant = TenantId(uuid(&space.tenant_id)?);
-        let dims = space.dims.unwrap_or(0);
-        if !(1..=MAX_DIMS).contains(&dims) {
-            continue;
+        match tend_space(&mut conn, kind, &space).await {
+            Ok(true) => built += 1,
+            Ok(false) => {}
+            // nothing more comes over this connection
+            Err(error @ Error::Unavailable { .. }) => return Err(error),
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(
+                    error,
+                    model = space.model,
+                    "a vector index was not built, or not put in place"
+                );
+            }
         }
-        let name = name(tenant, &space.model);
-        let before = found(&mut conn, &name).await?;
-        if before
-            .as_ref()
-            .is_some_and(|row| row.will_do(kind, space.vectors))
-        {
-            continue;
-        }
-        // left half done by a process that ended
-        let new = format!("{name}_n");
-        let drop = format!("DROP INDEX CONCURRENTLY IF EXISTS {new}");
-        run(&mut conn, &drop).await?;
-        let method = match kind {
-            IndexKind::Hnsw => "hnsw".to_owned(),
-            IndexKind::IvfFlat => "ivfflat".to_owned(),
-        };
-        let options = match kind {
-            // pgvector's own defaults, named so that an upgrade changes nothing
-            IndexKind::Hnsw => "m = 16, ef_construction = 64".to_owned(),
-            // S0-6 has 100 for up to 100,000
-            IndexKind::IvfFlat => format!("lists = {}", lists(space.vectors)),
-        };
-        let space = condition(tenant, &space.model);
-        tracing::info!(name, kind = method, "building a vector index");
-        run(
-            &mut conn,
-            &format!(
-                "CREATE INDEX CONCURRENTLY {new} ON media_embeddings USING {method} \
-                 ((vector::halfvec({dims})) halfvec_cosine_ops) WITH ({options}) WHERE {space}"
-            ),
-        )
-        .await?;
-        let take_its_place = format!(
-            "BEGIN; SET LOCAL lock_timeout = '2s'; DROP INDEX IF EXISTS {name}; \
-             ALTER INDEX {new} RENAME TO {name}; COMMIT"
-        );
-        run(&mut conn, &take_its_place).await?;
-        built += 1;
     }
     Ok(built)
+}
+
+/// Builds the index of one space if it is missing or no longer as it should be; true if it did.
+async fn tend_space(conn: &mut Connection, kind: IndexKind, space: &SpaceRow) -> Result<bool> {
+    let tenant = TenantId(uuid(&space.tenant_id)?);
+    let dims = space.dims.unwrap_or(0);
+    if !(1..=MAX_DIMS).contains(&dims) {
+        return Ok(false);
+    }
+    let name = name(tenant, &space.model);
+    let before = found(conn, &name).await?;
+    if before.is_some_and(|row| row.will_do(kind, space.vectors)) {
+        return Ok(false);
+    }
+    let new = format!("{name}_n");
+    let left = found(conn, &new).await?;
+    // built whole, and not put in place: to build it again may take hours
+    if !left.is_some_and(|row| row.will_do(kind, space.vectors) && row.is_of(kind, dims)) {
+        build(conn, &new, kind, space, dims).await?;
+    }
+    take_its_place(conn, &new, &name).await?;
+    Ok(true)
+}
+
+async fn build(
+    conn: &mut Connection,
+    new: &str,
+    kind: IndexKind,
+    space: &SpaceRow,
+    dims: i32,
+) -> Result<()> {
+    // left half done by a process that ended
+    let drop = format!("DROP INDEX CONCURRENTLY IF EXISTS {new}");
+    run(conn, &drop).await?;
+    let method = kind.method();
+    let options = match kind {
+        // pgvector's own defaults, named so that an upgrade changes nothing
+        IndexKind::Hnsw => "m = 16, ef_construction = 64".to_owned(),
+        // S0-6 has 100 for up to 100,000
+        IndexKind::IvfFlat => format!("lists = {}", lists(space.vectors)),
+    };
+    let space = condition(TenantId(uuid(&space.tenant_id)?), &space.model);
+    tracing::info!(name = new, kind = method, "building a vector index");
+    run(
+        conn,
+        &format!(
+            "CREATE INDEX CONCURRENTLY {new} ON media_embeddings USING {method} \
+             ((vector::halfvec({dims})) halfvec_cosine_ops) WITH ({options}) WHERE {space}"
+        ),
+    )
+    .await
+}
+
+/// Drops the old index and gives its name to the new one. Searches wait behind the lock that this waits
+/// for, so it waits for a short time, and again later.
+async fn take_its_place(conn: &mut Connection, new: &str, name: &str) -> Result<()> {
+    let swap = format!(
+        "BEGIN; SET LOCAL lock_timeout = '500ms'; DROP INDEX IF EXISTS {name}; \
+         ALTER INDEX {new} RENAME TO {name}; COMMIT"
+    );
+    let mut tries = 1;
+    loop {
+        let Err(error) = run(conn, &swap).await else {
+            return Ok(());
+        };
+        // the transaction that failed is still open
+        run(conn, "ROLLBACK").await?;
+        if tries == SWAPS || !matches!(error, Error::TimedOut) {
+            return Err(error);
+        }
+        tries += 1;
+        sleep(SWAP_AGAIN).await;
+    }
 }
 
 async fn run(conn: &mut Connection, statement: &str) -> Result<()> {

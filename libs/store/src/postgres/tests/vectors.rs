@@ -153,6 +153,36 @@ async fn an_index_of_lists_is_built_anew_when_the_vectors_have_outgrown_it() {
     assert_eq!(test.psql(left).await.unwrap(), format!("{name}lists=100"));
 }
 
+#[tokio::test]
+async fn an_index_that_was_built_and_not_put_in_place_is_not_built_again() {
+    let Some((test, store)) = store().await else {
+        return;
+    };
+    let corpus = Corpus::new();
+    fill(&test, &corpus).await;
+    assert_eq!(store.tend_indexes().await.unwrap(), 1);
+    let name = super::super::vector_index::name(TENANT, "m");
+    let oid = |index: String| format!("SELECT oid FROM pg_class WHERE relname = '{index}'");
+    let other = PostgresStore::new(store.db.clone()).with_index_kind(IndexKind::IvfFlat);
+    // a reader that does not end: the old index cannot be dropped
+    let mut reader = store.db.dedicated().await.unwrap();
+    use diesel_async::SimpleAsyncConnection as _;
+    let read = "BEGIN; SELECT count(*) FROM media_embeddings";
+    // built without waiting for the snapshot of this one, which is taken anew for each statement
+    reader.batch_execute(read).await.unwrap();
+    assert_eq!(other.tend_indexes().await.unwrap(), 0);
+    let new = test.psql(&oid(format!("{name}_n"))).await.unwrap();
+    assert!(!new.is_empty(), "it was built");
+    assert_eq!(
+        store.tend_indexes().await.unwrap(),
+        0,
+        "the old one is used"
+    );
+    reader.batch_execute("ROLLBACK").await.unwrap();
+    assert_eq!(other.tend_indexes().await.unwrap(), 1);
+    assert_eq!(test.psql(&oid(name)).await.unwrap(), new, "the same one");
+}
+
 async fn finds_the_right_rows(store: &Store, corpus: &mut Corpus) {
     let every = |nth: u32| {
         (1..=COUNT)
