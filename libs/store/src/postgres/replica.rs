@@ -2,7 +2,7 @@
 //!
 //! States of a replica, as a loop of this process sees it once a second:
 //!
-//! - **away**: it does not answer, or is no replica. Every read is the primary's; one that waits for the
+//! - **away**: it does not answer, is no replica, or one of another cluster. Every read is the primary's; one that waits for the
 //!   replica at that moment is made again at the primary.
 //! - **behind**: it answers, and has not what the primary had written `max_lag` ago. Every read is the
 //!   primary's.
@@ -276,7 +276,9 @@ async fn watch(inner: Weak<Inner>, primary: Database, replica: Database, max_lag
             written.reset();
         }
         let reached = match timeout(PATIENCE, applied.ask()).await {
-            Ok(reached) => reached.map_err(|error| error.to_string()),
+            Ok(reached) => reached
+                .map_err(|error| error.to_string())
+                .and_then(|reached| same_cluster(&written, &applied).map(|()| reached)),
             Err(_) => Err(format!("no answer within {} s", PATIENCE.as_secs())),
         };
         if reached.is_err() {
@@ -301,8 +303,20 @@ async fn watch(inner: Weak<Inner>, primary: Database, replica: Database, max_lag
         });
         let state = *inner.state.borrow();
         drop(inner);
-        say(&mut said, state, reached.err());
+        let is_foreign = same_cluster(&written, &applied).is_err();
+        say(&mut said, state, is_foreign, reached.err());
         sleep(CHECK_EVERY).await;
+    }
+}
+
+/// Errors: what to say of two servers of which one cannot have its data from the other; those that do not
+/// tell are believed.
+fn same_cluster(primary: &Probe, replica: &Probe) -> std::result::Result<(), String> {
+    match (primary.cluster(), replica.cluster()) {
+        (Some(primary), Some(replica)) if primary != replica => Err(format!(
+            "it belongs to another cluster: its system identifier is {replica}, the primary's {primary}"
+        )),
+        _ => Ok(()),
     }
 }
 
@@ -319,8 +333,8 @@ fn fit(before: Option<Fit>, mark: u64, reached: u64, now: Instant) -> Fit {
 }
 
 /// Puts each change of the state in the log once.
-fn say(said: &mut Option<(bool, bool)>, state: State, why: Option<String>) {
-    let now = (state.answers, state.is_settled());
+fn say(said: &mut Option<(bool, bool, bool)>, state: State, is_foreign: bool, why: Option<String>) {
+    let now = (state.answers, state.is_settled(), is_foreign);
     // on its way to be settled it says nothing
     if *said == Some(now) || (state.is_fit() && !state.is_settled()) {
         return;
@@ -328,14 +342,14 @@ fn say(said: &mut Option<(bool, bool)>, state: State, why: Option<String>) {
     *said = Some(now);
     let lag_secs = state.lag.map(|lag| lag.as_secs());
     match (now, why) {
-        ((true, true), _) => tracing::info!(lag_secs, "searches read from the replica"),
-        ((true, false), _) => {
+        ((true, true, _), _) => tracing::info!(lag_secs, "searches read from the replica"),
+        ((true, false, _), _) => {
             tracing::warn!(
                 lag_secs,
                 "the replica is behind: searches read from the primary"
             );
         }
-        ((false, _), why) => {
+        ((false, ..), why) => {
             let why = why.unwrap_or_default();
             tracing::warn!(why, "the replica is away: searches read from the primary");
         }

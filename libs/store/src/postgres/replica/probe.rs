@@ -3,7 +3,7 @@
 
 use diesel::{
     QueryableByName, sql_query,
-    sql_types::{BigInt, Nullable},
+    sql_types::{BigInt, Bool, Nullable},
 };
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 
@@ -13,10 +13,15 @@ use crate::error::{Error, Result};
 /// Where all lies that was written, flushed or not: with `synchronous_commit = off` that is seen before
 /// it is flushed.
 const WRITTEN: &str =
-    "SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint AS position";
+    "SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint AS number";
 /// How far a replica is; of any other server null.
 const APPLIED: &str = "SELECT CASE WHEN pg_is_in_recovery() THEN \
-     pg_wal_lsn_diff(pg_last_wal_replay_lsn(), '0/0')::bigint END AS position";
+     pg_wal_lsn_diff(pg_last_wal_replay_lsn(), '0/0')::bigint END AS number";
+/// Which cluster the server is of: a standby has it from its primary. Null of a server that has no such
+/// function, or does not let this user ask it.
+const MAY_TELL: &str = "SELECT COALESCE(has_function_privilege(\
+     to_regprocedure('pg_control_system()'), 'EXECUTE'), false) AS may";
+const CLUSTER: &str = "SELECT system_identifier AS number FROM pg_control_system()";
 /// Length of a page of the log, and of the two headers that a page may have.
 const PAGE: u64 = 8192;
 const HEADERS: [u64; 2] = [24, 40];
@@ -33,18 +38,29 @@ pub(super) struct Probe {
     db: Database,
     side: Side,
     conn: Option<AsyncPgConnection>,
+    cluster: Option<i64>,
 }
 
 #[derive(QueryableByName)]
-struct PositionRow {
+struct MayRow {
+    #[diesel(sql_type = Bool)]
+    may: bool,
+}
+
+#[derive(QueryableByName)]
+struct NumberRow {
     #[diesel(sql_type = Nullable<BigInt>)]
-    position: Option<i64>,
+    number: Option<i64>,
 }
 
 impl Probe {
     pub(super) fn new(db: Database, side: Side) -> Self {
-        let conn = None;
-        Self { db, side, conn }
+        Self {
+            db,
+            side,
+            conn: None,
+            cluster: None,
+        }
     }
 
     /// Where the server is, in bytes.
@@ -53,19 +69,21 @@ impl Probe {
     pub(super) async fn ask(&mut self) -> Result<u64> {
         let conn = match &mut self.conn {
             Some(conn) => conn,
-            none => none.insert(self.db.dedicated().await?),
+            none => {
+                let mut conn = self.db.dedicated().await?;
+                self.cluster = cluster(&mut conn).await?;
+                none.insert(conn)
+            }
         };
         let ask = match self.side {
             Side::Primary => WRITTEN,
             Side::Replica => APPLIED,
         };
-        let row: PositionRow = sql_query(ask)
+        let row: NumberRow = sql_query(ask)
             .get_result(conn)
             .await
             .map_err(Error::from_diesel)?;
-        let position = row
-            .position
-            .and_then(|position| u64::try_from(position).ok());
+        let position = row.number.and_then(|position| u64::try_from(position).ok());
         let position = position.ok_or_else(|| Error::Unavailable {
             message: "it is no replica, or was promoted".to_owned(),
         })?;
@@ -75,10 +93,30 @@ impl Probe {
         })
     }
 
+    /// Which cluster it was of when it last answered; `None` if it does not tell.
+    pub(super) fn cluster(&self) -> Option<i64> {
+        self.cluster
+    }
+
     /// Lets go of the connection, which may be amid an answer.
     pub(super) fn reset(&mut self) {
         self.conn = None;
     }
+}
+
+async fn cluster(conn: &mut AsyncPgConnection) -> Result<Option<i64>> {
+    let row: MayRow = sql_query(MAY_TELL)
+        .get_result(conn)
+        .await
+        .map_err(Error::from_diesel)?;
+    if !row.may {
+        return Ok(None);
+    }
+    let row: NumberRow = sql_query(CLUSTER)
+        .get_result(conn)
+        .await
+        .map_err(Error::from_diesel)?;
+    Ok(row.number)
 }
 
 /// Where the last record ends, for where the next begins: behind the header of a page that has no record

@@ -323,6 +323,34 @@ async fn a_statement_that_the_replica_gives_up_is_made_at_the_primary() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_standby_of_another_cluster_is_no_replica() {
+    let (Some((test, _)), Some(programs)) = (store().await, programs()) else {
+        return;
+    };
+    let db = Database::open(DatabaseOptions::at(test.url()))
+        .await
+        .unwrap();
+    let settings = ["log_statement=all"];
+    let other = Arc::new(Postgres::start(&programs, &settings).await.unwrap());
+    // further on than the primary: by its position it has all
+    for _ in 0..8 {
+        let written = "SELECT pg_switch_wal(), pg_logical_emit_message(false, 'test', 'more')";
+        other.psql("postgres", written).await.unwrap();
+    }
+    let standby = other.standby(&settings).await.unwrap();
+    let database = DatabaseOptions::at(standby.url("postgres"));
+    let replica = Replica::follow(Database::lazy(database).unwrap(), db, MAX_LAG);
+    let start = Instant::now();
+    let looks = || statements(&standby, "pg_last_wal_replay_lsn");
+    while looks() < 10 {
+        assert!(start.elapsed() < PATIENCE);
+        let status = replica.status();
+        assert!(!status.in_use && status.lag.is_none(), "{status:?}");
+        sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_replica_that_is_away_at_the_start_or_none_at_all_holds_nothing_up() {
     let Some((test, _)) = store().await else {
         return;
