@@ -57,7 +57,8 @@ const SETTLE: Duration = match cfg!(test) {
 pub struct ReplicaStatus {
     /// Whether searches read from it.
     pub in_use: bool,
-    /// How far it is behind; `None` if that is not known, or it is more than is kept in mind.
+    /// How far it is behind; `None` if that is not known, as while the primary does not answer, or it is
+    /// more than is kept in mind.
     pub lag: Option<Duration>,
     /// Reads that it answered.
     pub replica_reads: u64,
@@ -261,6 +262,8 @@ async fn watch(inner: Weak<Inner>, primary: Database, replica: Database, max_lag
     let mut applied = Probe::new(replica.clone(), Side::Replica);
     let mut marks = Marks::new(max_lag);
     let mut said = None;
+    let mut marked = Instant::now();
+    let mut said_unknown = false;
     loop {
         if inner.strong_count() == 0 {
             return;
@@ -288,6 +291,10 @@ async fn watch(inner: Weak<Inner>, primary: Database, replica: Database, max_lag
         }
         let Some(inner) = inner.upgrade() else { return };
         let now = Instant::now();
+        if mark.is_some() {
+            marked = now;
+        }
+        let is_unknown = now - marked > max_lag;
         inner.state.send_modify(|state| match &reached {
             Err(_) => *state = State::default(),
             Ok(reached) => {
@@ -298,6 +305,8 @@ async fn watch(inner: Weak<Inner>, primary: Database, replica: Database, max_lag
                         Some(lag) if lag <= max_lag => Some(fit(state.fit, mark, *reached, now)),
                         _ => None,
                     };
+                } else if is_unknown {
+                    state.lag = None;
                 }
             }
         });
@@ -305,6 +314,13 @@ async fn watch(inner: Weak<Inner>, primary: Database, replica: Database, max_lag
         drop(inner);
         let is_foreign = same_cluster(&written, &applied).is_err();
         say(&mut said, state, is_foreign, reached.err());
+        if is_unknown && !said_unknown && state.is_settled() {
+            tracing::warn!(
+                "the primary does not answer: how far the replica is behind is not known, and it is \
+                 still read"
+            );
+        }
+        said_unknown = is_unknown && (said_unknown || state.is_settled());
         sleep(CHECK_EVERY).await;
     }
 }

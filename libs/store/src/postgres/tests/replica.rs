@@ -323,6 +323,31 @@ async fn a_statement_that_the_replica_gives_up_is_made_at_the_primary() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn without_the_primary_a_replica_is_read_and_its_lag_is_not_known() {
+    let Some(pair) = Pair::start().await else {
+        return;
+    };
+    let path = Proxy::start(pair.primary.address()).await.unwrap();
+    let here = pair.primary.address().to_string();
+    let url = pair.test.url().replace(&here, &path.address().to_string());
+    let through = Database::open(DatabaseOptions::at(url)).await.unwrap();
+    let standby = pair.test.url();
+    let standby = standby.replace(&here, &pair.standby.address().to_string());
+    let standby = Database::lazy(DatabaseOptions::at(standby)).unwrap();
+    let pair = Pair {
+        replica: Replica::follow(standby, through, MAX_LAG),
+        ..pair
+    };
+    pair.until("it is used", |status| status.in_use).await;
+    path.cut();
+    let unknown = |status: &ReplicaStatus| status.in_use && status.lag.is_none();
+    pair.until("its lag is not known", unknown).await;
+    path.heal();
+    let known = |status: &ReplicaStatus| status.in_use && status.lag.is_some();
+    pair.until("its lag is known", known).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_standby_of_another_cluster_is_no_replica() {
     let (Some((test, _)), Some(programs)) = (store().await, programs()) else {
         return;
