@@ -1,6 +1,9 @@
 //! The worker: pipeline, failures, leases, backfill.
 
-use std::{sync::atomic::Ordering, time::Duration};
+use std::{
+    sync::atomic::Ordering,
+    time::{Duration, SystemTime},
+};
 
 use mediamesh_proto::{
     MediaItemId,
@@ -369,9 +372,15 @@ async fn the_storage_of_another_database_is_not_swept() {
         .await;
 
     // one that knows nearly nothing of what is stored
+    let other = rig.folder.path().join("other");
+    std::fs::create_dir(&other).unwrap();
     for number in 0..120 {
-        put(format!("t/originals/{number}")).await;
+        let file = std::fs::File::create(other.join(number.to_string())).unwrap();
+        let hour = Duration::from_secs(3_600);
+        file.set_modified(SystemTime::now() - hour).unwrap();
     }
+    // all at once: no sweep sees a few of them only
+    std::fs::rename(&other, rig.folder.path().join("blobs/other")).unwrap();
     put("t/uploads/two".to_owned()).await;
     rig.until("an upload ends", async || is_gone("t/uploads/two").await)
         .await;
