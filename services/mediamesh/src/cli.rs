@@ -171,14 +171,10 @@ pub(crate) struct Listen {
     pub(crate) ready_file: Option<PathBuf>,
 }
 
-/// Where the mesh is.
+/// Who calls.
 #[derive(Debug, Clone, Args)]
-pub(crate) struct Endpoint {
-    /// gRPC address of the mesh [default: the process that holds the data folder, else
-    /// http://127.0.0.1:50051].
-    #[arg(long, env = "MEDIAMESH_ENDPOINT", value_name = "URI")]
-    pub(crate) endpoint: Option<String>,
-    /// API key, for a mesh that asks for one.
+pub(crate) struct ApiKey {
+    /// API key, of an operator for `top` and `report`, for a mesh that asks for one.
     #[arg(
         long,
         env = "MEDIAMESH_API_KEY",
@@ -186,6 +182,17 @@ pub(crate) struct Endpoint {
         hide_env_values = true
     )]
     pub(crate) api_key: Option<String>,
+}
+
+/// Where the mesh is.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Endpoint {
+    /// gRPC address of the mesh [default: the process that holds the data folder, else
+    /// http://127.0.0.1:50051].
+    #[arg(long, env = "MEDIAMESH_ENDPOINT", value_name = "URI")]
+    pub(crate) endpoint: Option<String>,
+    #[command(flatten)]
+    pub(crate) key: ApiKey,
 }
 
 #[derive(Debug, Subcommand)]
@@ -523,14 +530,8 @@ pub(crate) struct Top {
     /// Look once and leave.
     #[arg(long)]
     pub(crate) once: bool,
-    /// API key, for a mesh that asks for one.
-    #[arg(
-        long,
-        env = "MEDIAMESH_API_KEY",
-        value_name = "KEY",
-        hide_env_values = true
-    )]
-    pub(crate) api_key: Option<String>,
+    #[command(flatten)]
+    pub(crate) key: ApiKey,
 }
 
 #[derive(Debug, Args)]
@@ -545,14 +546,8 @@ pub(crate) struct Report {
     /// Print as JSON.
     #[arg(long)]
     pub(crate) json: bool,
-    /// API key or token of an operator, for a mesh that asks for one.
-    #[arg(
-        long,
-        env = "MEDIAMESH_API_KEY",
-        value_name = "KEY",
-        hide_env_values = true
-    )]
-    pub(crate) api_key: Option<String>,
+    #[command(flatten)]
+    pub(crate) key: ApiKey,
 }
 
 #[derive(Debug, Args)]

@@ -32,7 +32,7 @@ pub(crate) fn connect(endpoint: &Endpoint, config: &Config) -> Result<Channel> {
     };
     let channel = client::connect_with(&uri, Policy::default(), &Metrics::new(), tls)
         .with_context(|| format!("{uri} is no address of a mesh"))?;
-    let credentials = match &endpoint.api_key {
+    let credentials = match &endpoint.key.api_key {
         Some(key) => {
             Credentials::api_key(key.trim()).context("the API key has characters that none has")?
         }

@@ -4,6 +4,8 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::Args;
 
+use super::ApiKey;
+
 /// What load to put on a mesh, and what it must bear.
 #[derive(Debug, Args)]
 pub(crate) struct Load {
@@ -54,12 +56,6 @@ pub(crate) struct Load {
     /// Also write the figures to this file, as JSON.
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
-    /// API key, for a mesh that asks for one.
-    #[arg(
-        long,
-        env = "MEDIAMESH_API_KEY",
-        value_name = "KEY",
-        hide_env_values = true
-    )]
-    pub(crate) api_key: Option<String>,
+    #[command(flatten)]
+    pub(crate) key: ApiKey,
 }

@@ -12,8 +12,14 @@ use mediamesh_proto::{
 use mediamesh_store::{Database, DatabaseOptions};
 
 use crate::{
-    cli::Endpoint, client, config::Config, data_dir::DataDir, import::screen::say, node,
-    storage::Backend, stores,
+    cli::{ApiKey, Endpoint},
+    client,
+    config::Config,
+    data_dir::DataDir,
+    import::screen::say,
+    node,
+    storage::Backend,
+    stores,
 };
 
 pub(super) async fn run(config: &Config) -> Result<()> {
@@ -123,7 +129,7 @@ async fn running(report: &mut Report, grpc: &str, config: &Config) {
     report.note("mesh", &format!("runs on {grpc}"));
     let endpoint = Endpoint {
         endpoint: Some(grpc.to_owned()),
-        api_key: None,
+        key: ApiKey { api_key: None },
     };
     let channel = match client::connect(&endpoint, config) {
         Ok(channel) => channel,

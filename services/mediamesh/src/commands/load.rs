@@ -59,7 +59,7 @@ pub(super) async fn run(args: Load, config: &Config) -> Result<()> {
     };
     let photos = Arc::new(Photos::open(args.photos.clone()).await?);
     let known = Arc::new(Known::default());
-    let make = || User::new(&base, args.api_key.as_deref(), &photos, &known);
+    let make = || User::new(&base, args.key.api_key.as_deref(), &photos, &known);
     let users: Vec<User> = (0..args.users).map(|_| make()).collect::<Result<_>>()?;
     let users: Arc<[User]> = users.into();
     prepare(&users, args.prepare).await?;

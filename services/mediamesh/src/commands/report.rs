@@ -24,7 +24,7 @@ pub(super) async fn run(args: cli::Report, config: &Config) -> Result<()> {
         .timeout(TIMEOUT + Duration::from_secs(seconds))
         .build()?;
     let addresses = addresses(&args.address, config)?;
-    let key = args.api_key.as_deref();
+    let key = args.key.api_key.as_deref();
     let asked = addresses
         .iter()
         .map(|address| ask(&http, address, &path, key));

@@ -67,7 +67,7 @@ pub(super) async fn run(args: Top, config: &Config) -> Result<()> {
         let mut text = String::new();
         let mut answered = 0;
         for address in &addresses {
-            match look(&http, address, args.api_key.as_deref()).await {
+            match look(&http, address, args.key.api_key.as_deref()).await {
                 Ok(seen) => {
                     answered += 1;
                     text.push_str(&draw(address, &seen));
