@@ -24,6 +24,7 @@ mod clock;
 mod connector;
 pub mod credentials;
 mod deadline;
+mod decaying;
 mod discovery;
 mod endpoint;
 pub(crate) mod gauges;

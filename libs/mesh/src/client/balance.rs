@@ -16,6 +16,7 @@ use tracing::Span;
 use super::breaker::{Permit, Signal};
 use super::call::{Call, Original};
 use super::connector::address_to;
+use super::decaying::Tick;
 use super::endpoint::{Endpoint, Live};
 use super::pool::{Nowhere, Pick, Pool};
 use super::untrusted::checked;
@@ -202,6 +203,8 @@ struct Flight {
     endpoint: Arc<Endpoint>,
     permit: Option<Permit>,
     started: Instant,
+    /// When its load was counted in.
+    counted: Tick,
     original: Arc<Original>,
     previous_attempts: u32,
     /// When it is given up.
@@ -214,8 +217,8 @@ struct Flight {
 
 impl Flight {
     fn start(endpoint: Arc<Endpoint>, permit: Permit, call: &Call, live: &Arc<Live>) -> Self {
-        endpoint.load.start();
         Self {
+            counted: endpoint.load.start(),
             endpoint,
             permit: Some(permit),
             started: Instant::now(),
@@ -230,7 +233,7 @@ impl Flight {
     /// Notes that the response has begun.
     fn heard(&mut self) {
         self.took = Some(self.started.elapsed());
-        self.endpoint.load.heard();
+        self.endpoint.load.respond();
     }
 
     /// Takes back a call that was not made.
@@ -279,8 +282,9 @@ impl Watch for Flight {
 
 impl Drop for Flight {
     fn drop(&mut self) {
-        self.endpoint.load.end();
-        if self.permit.is_none() || self.took.is_some() {
+        let responded = self.took.is_some();
+        self.endpoint.load.end(self.counted, responded);
+        if self.permit.is_none() || responded {
             return;
         }
         // Given up while it waited: the answer would have taken at least this long.
