@@ -1,6 +1,6 @@
 //! A worker of the media service on a store, without the services it calls.
 
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
 use bytes::Bytes;
 use mediamesh_blob::BlobStore;
@@ -43,7 +43,7 @@ pub(crate) struct Rig {
     stop: CancellationToken,
     metrics: Metrics,
     blobs: BlobStore,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Rig {
@@ -74,7 +74,7 @@ impl Rig {
             stop: CancellationToken::new(),
             metrics,
             blobs,
-            _folder: folder,
+            folder: folder,
         }
     }
 
@@ -111,6 +111,16 @@ impl Rig {
 
     pub(crate) fn lost(&self) -> u64 {
         self.counted("jobs_total{", "lease_lost")
+    }
+
+    /// Stores a file of a byte; returns its key and its path.
+    pub(crate) async fn file(&self, number: usize) -> (String, PathBuf) {
+        let key = format!("t/renditions/{number}");
+        let byte = Bytes::from_static(b"0");
+        self.blobs.put(&key, byte).await.unwrap();
+        let path = self.folder.path().join(&key);
+        assert!(path.exists(), "{}", path.display());
+        (key, path)
     }
 
     /// Stores pictures, each with a job that decodes it.

@@ -1,9 +1,12 @@
 //! What somebody would write who has the tables and no mediamesh: one prepared statement, which leaves
 //! the filter to pgvector.
 
-use std::fmt::Write as _;
-
-use tokio_postgres::{Client, NoTls, Statement};
+use bytes::{BufMut as _, BytesMut};
+use half::f16;
+use tokio_postgres::{
+    Client, NoTls, Statement,
+    types::{IsNull, ToSql, Type, to_sql_checked},
+};
 
 use super::{
     K,
@@ -28,7 +31,7 @@ impl Raw {
         client.batch_execute(SETTINGS).await.unwrap();
         let (dims, tenant) = (set.dims, TENANT.0);
         let space = format!("e.tenant_id = '{tenant}' AND e.model = '{MODEL}'");
-        let near = format!("e.vector::halfvec({dims}) <=> $1::text::halfvec({dims})");
+        let near = format!("e.vector::halfvec({dims}) <=> $1::halfvec({dims})");
         let all = format!(
             "SELECT e.item_key FROM media_embeddings e WHERE {space} AND e.vector IS NOT NULL \
              ORDER BY {near} LIMIT {K}"
@@ -46,19 +49,39 @@ impl Raw {
         }
     }
 
-    /// Keys of the nearest; the vector is written out within what is timed, as it is in the store.
+    /// Keys of the nearest; the vector is made one of halves within what is timed, as it is in the store.
     pub(crate) async fn nearest(&self, query: &[f32], percent: u32, least: i64) -> Vec<u32> {
-        let mut text = String::from("[");
-        for (n, value) in query.iter().enumerate() {
-            let comma = if n == 0 { "" } else { "," };
-            let _ = write!(text, "{comma}{value}");
-        }
-        text.push(']');
+        let query = Halves(query);
         let rows = match percent {
-            100 => self.client.query(&self.all, &[&text]).await,
-            _ => self.client.query(&self.filtered, &[&text, &least]).await,
+            100 => self.client.query(&self.all, &[&query]).await,
+            _ => self.client.query(&self.filtered, &[&query, &least]).await,
         };
         let key = |row: &tokio_postgres::Row| u32::try_from(row.get::<_, i64>(0)).unwrap();
         rows.unwrap().iter().map(key).collect()
     }
+}
+
+/// Bound as pgvector's own type: as text it would be read anew for each row that is compared.
+#[derive(Debug)]
+struct Halves<'a>(&'a [f32]);
+
+impl ToSql for Halves<'_> {
+    fn to_sql(
+        &self,
+        _: &Type,
+        out: &mut BytesMut,
+    ) -> Result<IsNull, Box<dyn std::error::Error + Sync + Send>> {
+        out.put_u16(u16::try_from(self.0.len())?);
+        out.put_u16(0);
+        for value in self.0 {
+            out.put_u16(f16::from_f32(*value).to_bits());
+        }
+        Ok(IsNull::No)
+    }
+
+    fn accepts(kind: &Type) -> bool {
+        kind.name() == "halfvec"
+    }
+
+    to_sql_checked!();
 }
