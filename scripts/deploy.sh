@@ -44,10 +44,21 @@ settings() {
 binary() { [ -x "$MEDIAMESH" ] || cargo build --workspace --quiet --bin mediamesh; }
 
 compose() {
-  local tools service limit variables
+  local tools service limit source variables
   tools="$(scripts/helm.sh)"
-  (cd compose && "$tools/compose-spec" compose.yaml) >"$scratch/compose.yaml" || fail "compose.yaml is not valid"
-  ! docker compose version >/dev/null 2>&1 || docker compose --file compose/compose.yaml config --quiet
+  # keys that sign, and of the bucket: none is in the file
+  ! (cd compose && "$tools/compose-spec" compose.yaml) >"$scratch/out" 2>&1 || fail "compose.yaml starts without compose/.env"
+  for service in MEDIAMESH_SIGNING_KEYS S3_SECRET_KEY; do
+    grep -q "$service.*docs/deploy.md" "$scratch/out" || { cat "$scratch/out"; fail "compose.yaml does not ask for $service"; }
+  done
+  cp -R compose "$scratch/compose"
+  sed -i -e "s|\${MEDIAMESH_SIGNING_KEYS:?[^}]*}|\"['test:MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=']\"|" \
+    -e 's|${S3_SECRET_KEY:?[^}]*}|secret|' "$scratch/compose/compose.yaml"
+  (cd "$scratch/compose" && "$tools/compose-spec" -format json compose.yaml) >"$scratch/compose.json" || fail "compose.yaml is not valid"
+  for source in $(sed -n "s|.*\"source\": \"$scratch/\([^\"]*\)\".*|\1|p" "$scratch/compose.json" | sort -u); do
+    [ -e "$source" ] || fail "compose.yaml mounts $source, which there is not"
+  done
+  ! docker compose version >/dev/null 2>&1 || docker compose --file "$scratch/compose/compose.yaml" config --quiet
   for service in cache embedding search media worker edge; do
     limit="$(awk -v s="  $service:" '$0 == s { f = 1 } f && /mem_limit:/ { print $2; exit }' compose/compose.yaml)"
     limit="$(numfmt --from=iec "${limit^^}")"
@@ -57,8 +68,12 @@ compose() {
   binary
   mapfile -t variables < <(sed -n 's/^\(ENV\|   \) \(MEDIAMESH_[A-Z_]*=[^ ]*\).*/\2/p' Dockerfile)
   [ "${#variables[@]}" -ge 5 ] || fail "the Dockerfile's settings were not found"
-  settings "the image with compose/mediamesh.toml" "${variables[@]}" MEDIAMESH_CONFIG=compose/mediamesh.toml
-  say "compose: valid; our program takes its settings"
+  for service in cache embedding search media worker edge; do
+    python3 scripts/compose_services.py "$scratch/compose.json" "$service" >"$scratch/settings" || fail "the services of compose.yaml"
+    mapfile -t -d '' -O "${#variables[@]}" variables <"$scratch/settings"
+    settings "$service in compose" "${variables[@]}" MEDIAMESH_CONFIG=compose/mediamesh.toml
+  done
+  say "compose: valid; each service can run more than once; our program takes its settings"
 }
 
 chart() {
