@@ -9,6 +9,7 @@
 # Needs no root. What is fetched and built goes into .cache: scripts/promtool.sh, scripts/helm.sh.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+readonly ADAPTER=helm/mediamesh/files/prometheus-adapter.yaml
 readonly MEDIAMESH="${MEDIAMESH_BINARY:-${CARGO_TARGET_DIR:-$PWD/target}/debug/mediamesh}" RULES=helm/mediamesh/files/rules.yaml
 # a version that the chart must fit; helm itself would take that of its own library
 readonly KUBE_VERSION=1.35.0
@@ -76,8 +77,73 @@ compose() {
   say "compose: valid; each service can run more than once; our program takes its settings"
 }
 
+# part FIELD INDENT < one manifest: the lines below the first FIELD that is so far to the right.
+part() {
+  awk -v field="$1:" -v indent="$2" '{ at = match($0, /[^ ]/) - 1 }
+    !on && at == indent && $1 == field { on = 1; next } on && at >= 0 && at <= indent { exit } on' |
+    grep -v '^ *#'
+}
+
+# migrates VALUES: the pod that migrates before an install must find the same database in the same way as the others.
+migrates() {
+  local tools made="$scratch/migrates" field
+  tools="$(scripts/helm.sh path)"
+  mkdir -p "$made"
+  "$tools/helm" template test helm/mediamesh --kube-version "$KUBE_VERSION" --values "$1" --show-only templates/migrate.yaml |
+    awk -v out="$made" '/^---/ { n++ } { print > (out "/" n ".yaml") }'
+  "$tools/helm" template test helm/mediamesh --kube-version "$KUBE_VERSION" --values "$1" --show-only templates/deployment.yaml |
+    awk '/^---/ { n++ } n == 1' >"$made/deployment"
+  grep -l '^kind: Job' "$made"/*.yaml | xargs cat >"$made/job"
+  for field in "env 10" "volumeMounts 10" "volumes 6"; do
+    # shellcheck disable=SC2086
+    diff <(part $field <"$made/job" | sed 's/mediamesh-migrate}/mediamesh}/') <(part $field <"$made/deployment") ||
+      fail "with $1 the pod that migrates has other ${field% *} than the others"
+    # shellcheck disable=SC2086
+    [ "$(part $field <"$made/job" | wc -l)" -ge 2 ] || fail "with $1 the pod that migrates has no ${field% *}"
+  done
+  # what it mounts must be there before the release is
+  if grep -q 'configMap: {name: test-mediamesh-migrate}' "$made/job"; then
+    grep -l '^kind: ConfigMap' "$made"/*.yaml | xargs grep -q 'helm.sh/hook-weight: "-1"' || fail "with $1 the configuration comes after the pod that migrates"
+  fi
+  rm -r "$made"
+}
+
+# autoscalers: S3-2's thresholds, and that each metric is one that the adapter's rules make.
+autoscalers() {
+  local tools made="$scratch/autoscalers" name expr
+  tools="$(scripts/helm.sh path)"
+  "$tools/helm" template test helm/mediamesh --kube-version "$KUBE_VERSION" --values scripts/reference/chart-values/workers.yaml \
+    --show-only templates/autoscaling.yaml | awk '/^---/ { n++ } { print > ("'"$made"'." n) }'
+  # wants SERVICE TEXT...
+  wants() {
+    local file
+    file="$(grep -l "component: $1\$" "$made".*)" || fail "the chart scales no $1"
+    shift
+    for expr in "$@"; do grep -qF "$expr" "$file" || fail "an autoscaler lacks $expr: $(cat "$file")"; done
+  }
+  wants edge 'averageUtilization: 70' 'averageValue: "429496729"' mediamesh_response_seconds 'component: edge}' 'value: 500m'
+  wants media 'averageUtilization: 70' 'averageValue: "3435973836"' 'component: media}' 'value: 500m'
+  wants search 'averageUtilization: 70' 'averageValue: "1717986918"' 'component: search}' 'value: 500m'
+  wants worker 'averageUtilization: 80' 'averageValue: "3435973836"' '{name: mediamesh_queue_jobs_waiting}' 'averageValue: "50"' \
+    '{name: mediamesh_queue_jobs_active}' 'averageValue: "10"'
+  wants embedding 'averageUtilization: 80'
+  ! grep -l 'component: embedding$' "$made".* | xargs grep -q 'name: memory' || fail "embedding is scaled by the memory of its model"
+  for name in $(sed -n 's/.*name: \(mediamesh_[a-z_]*\).*/\1/p' "$made".* | sort -u); do
+    grep -q "name: {as: $name}" "$ADAPTER" || fail "$ADAPTER makes no $name"
+  done
+  # as rules, which promtool reads
+  {
+    printf 'groups:\n  - name: adapter\n    rules:\n'
+    sed -n "s/.*metricsQuery: '\(.*\)'/\1/p" "$ADAPTER" | sed 's/<<.LabelMatchers>>/component="edge"/' | while read -r expr; do
+      printf "      - {record: 'adapter:%d', expr: '%s'}\n" "$((number += 1))" "$expr"
+    done
+  } >"$scratch/adapter.yaml"
+  "$(scripts/promtool.sh)/promtool" check rules "$scratch/adapter.yaml" >"$scratch/out" || { cat "$scratch/out"; return 1; }
+  rm "$made".*
+}
+
 chart() {
-  local tools kinds values number=0 variables resources=0
+  local tools values number=0 variables resources=0
   tools="$(scripts/helm.sh)"
   "$tools/helm" lint --strict --quiet --kube-version "$KUBE_VERSION" helm/mediamesh || fail "helm lint"
   binary
@@ -98,13 +164,19 @@ chart() {
       { name = "" }' "$scratch/$number.yaml" | grep -v '^MEDIAMESH_CONFIG=' | sort -u)
     [ "${#variables[@]}" -ge 6 ] || fail "the chart's settings were not found"
     settings "the chart with $values" "${variables[@]}"
+    ! grep -q '^database:' "$values" || migrates "$values"
   done
+  autoscalers
   # what must be refused, is
   sed 's/^  replicas: 1$/  replica: 1/' "$scratch/1.yaml" >"$scratch/wrong.yaml"
   ! "$tools/kubeconform" -strict -schema-location "$tools/schemas/{{.ResourceKind}}{{.KindSuffix}}.json" \
     "$scratch/wrong.yaml" >/dev/null || fail "kubeconform lets a field pass that there is not"
   ! "$tools/helm" template test helm/mediamesh --kube-version "$KUBE_VERSION" --set edge.replcas=3 >/dev/null 2>&1 ||
     fail "values.schema.json lets a value pass that there is not"
+  ! "$tools/helm" template test helm/mediamesh --kube-version "$KUBE_VERSION" --set ca.secret=ca,ca.servers='{databases}' \
+    >/dev/null 2>&1 || fail "values.schema.json lets a private authority be that of a server that there is not"
+  ! "$tools/helm" template test helm/mediamesh --kube-version "$KUBE_VERSION" --set edge.resources.limits=null >/dev/null 2>&1 ||
+    fail "the chart scales by a share of a limit that there is not"
   # the rules as the chart hands them on
   for values in $(grep -l '^kind: PrometheusRule' "$scratch"/[0-9]*.yaml); do
     awk '/^---/ { on = rule = 0 } /^kind: PrometheusRule/ { rule = 1 }

@@ -154,7 +154,53 @@ worker: [embedding, search]
 - name: MEDIAMESH_MESH__TLS__KEY
   value: /etc/mediamesh-tls/tls.key
 {{- end }}
+{{- if .Values.ca.secret }}
+{{- range $server := .Values.ca.servers }}
+- name: {{ get (dict "database" "MEDIAMESH_DATABASE__TLS_CA" "redis" "MEDIAMESH_CACHE__REDIS__CA_FILE" "sessionsRedis" "MEDIAMESH_CACHE__SESSIONS__REDIS__CA_FILE" "storage" "MEDIAMESH_STORAGE__TLS_CA") $server }}
+  value: /etc/mediamesh-ca/ca.pem
+{{- end }}
+{{- end }}
 {{- with .Values.env }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{/* What every process reads beside its data folder. */}}
+{{- define "mediamesh.mounts" -}}
+- {name: tmp, mountPath: /tmp}
+{{- if .Values.config }}
+- {name: config, mountPath: /etc/mediamesh, readOnly: true}
+{{- end }}
+{{- if .Values.tls.secret }}
+- {name: tls, mountPath: /etc/mediamesh-tls, readOnly: true}
+{{- end }}
+{{- if .Values.ca.secret }}
+- {name: ca, mountPath: /etc/mediamesh-ca, readOnly: true}
+{{- end }}
+{{- with .Values.extraVolumeMounts }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{/* The volumes of these; config = name of the ConfigMap. */}}
+{{- define "mediamesh.volumes" -}}
+- name: tmp
+  emptyDir: {}
+{{- if .Values.config }}
+- name: config
+  configMap: {name: {{ .config }}}
+{{- end }}
+{{- with .Values.tls.secret }}
+- name: tls
+  secret: {secretName: {{ . }}}
+{{- end }}
+{{- with .Values.ca.secret }}
+- name: ca
+  secret:
+    secretName: {{ . }}
+    items: [{key: {{ $.Values.ca.key }}, path: ca.pem}]
+{{- end }}
+{{- with .Values.extraVolumes }}
 {{ toYaml . }}
 {{- end }}
 {{- end -}}
