@@ -4,6 +4,7 @@
 #   scripts/tools.sh build     Rust, C and C++ compiler, cmake, nasm
 #   scripts/tools.sh browser   Chromium
 #   scripts/tools.sh buf       buf from npm, into .cache
+#   scripts/tools.sh go        Go 1.25 or newer, for Jaeger and the checks of the deployment
 #   scripts/tools.sh deny      cargo-deny from crates.io, into .cache (slow: it is compiled)
 #   scripts/tools.sh all       build, browser, buf
 #
@@ -59,6 +60,12 @@ browser() {
     install "a browser for the console's tests" chromium fonts-dejavu-core
 }
 
+golang() {
+  local hint="get it from https://go.dev/dl or your package manager"
+  have go || fail "Go is missing: Jaeger and the checks of compose, chart, alert rules and dashboards want 1.25 or newer; $hint"
+  go version | grep -qE 'go1\.(2[5-9]|[3-9][0-9])' || fail "$(go version) is too old: 1.25 or newer is needed; $hint"
+}
+
 buf() {
   [ "$(.cache/npm/node_modules/.bin/buf --version 2>/dev/null)" = "$BUF_VERSION" ] && return
   have npm || fail "npm is missing; get Node.js 20 or newer (https://nodejs.org, Debian: nodejs npm)"
@@ -75,6 +82,7 @@ deny() {
 
 case "${1:-all}" in
   build | browser | buf | deny) "$1" ;;
+  go) golang ;;
   all) build && browser && buf ;;
-  *) fail "usage: scripts/tools.sh [build|browser|buf|deny|all]" ;;
+  *) fail "usage: scripts/tools.sh [build|browser|buf|go|deny|all]" ;;
 esac
