@@ -40,7 +40,8 @@ use crate::{
 };
 
 /// A key that was changed less than this ago is not kept: the feed between the processes of the
-/// service takes milliseconds, and a tenth of a second at worst.
+/// service takes milliseconds, and a tenth of a second to connect anew. One whose connection to Redis
+/// is silent notices after two seconds: what it answers meanwhile is bounded by `max_age_secs` alone.
 const QUIET: Duration = Duration::from_secs(1);
 /// Silence after which the stream counts as lost; the contract promises a sign of life a second.
 const SILENCE: Duration = Duration::from_secs(3);
