@@ -6,7 +6,8 @@
 //! stream that has begun to answer, never an upload that has begun to leave.
 //!
 //! Waits are drawn evenly from zero to a bound that grows ("full jitter"); RetryInfo is honoured as
-//! the least wait, unless there is an endpoint that did not give that advice.
+//! the least wait, unless there is an endpoint that did not give that advice. Only a peer gives advice:
+//! that no endpoint can be reached is known here, at once, and so is said at once.
 //!
 //! Source: gRFC A6; Brooker, Exponential Backoff and Jitter, 2015.
 

@@ -87,7 +87,8 @@ impl Verdict {
 
     fn of_failure(code: Code, status: Option<&Status>, broken: Option<Broken>) -> Self {
         let pushback = status
-            .filter(|status| !status.details().is_empty())
+            // What this process says itself is for who called it; its retry knows as much.
+            .filter(|status| broken.is_none() && !status.details().is_empty())
             .and_then(|status| status.get_details_retry_info())
             .and_then(|info| info.retry_delay);
         let (signal, repeat) = match broken {

@@ -401,3 +401,21 @@ async fn a_write_that_one_server_sheds_is_made_by_the_other() {
         "what is shed has not started"
     );
 }
+
+#[tokio::test]
+async fn a_service_that_is_gone_is_said_to_be_before_anybody_waits() {
+    let mut fleet = Fleet::start(2).await;
+    fleet.warm_up().await;
+    for replica in &mut fleet.replicas {
+        replica.kill();
+    }
+    for _ in 0..5 {
+        let began = Instant::now();
+        let status = fleet.read().await.unwrap_err();
+        assert_eq!(status.code(), Code::Unavailable, "{status:?}");
+        // four attempts, each of which may wait for one more refusal of each server
+        let took = began.elapsed();
+        assert!(took < 1000 * MS, "{took:?}");
+        assert!(status.get_details_retry_info().is_some());
+    }
+}

@@ -180,3 +180,15 @@ async fn open_breakers_are_said_at_once() {
     call(&script, request(READ)).await;
     assert_eq!(script.seen().len(), 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_this_process_says_itself_is_no_advice_to_itself() {
+    let gone = || broken(crate::status::unreachable("embedding"), Broken::Unreachable);
+    let script = Script::new((0..4).map(|_| gone()));
+    let began = Instant::now();
+    let answer = call(&script, request(READ)).await;
+    assert!(began.elapsed() < 100 * MS, "{:?}", began.elapsed());
+    // but to whoever called
+    let status = Status::from_header_map(answer.headers()).unwrap();
+    assert!(status.get_details_retry_info().is_some());
+}
