@@ -32,7 +32,10 @@
 //! endpoint to ask. A probe that ends without a verdict (its caller went away) gives its turn back;
 //! a stream has succeeded as a probe once it has begun.
 //!
-//! State is three atomics; no lock is held on the way of a call.
+//! **Failures have a price** too ([`Breaker::failing`]): the cap may leave a sick endpoint closed, and one
+//! that fails at once would seem the quickest of all.
+//!
+//! State is a few atomics; no lock is held on the way of a call.
 //!
 //! Source: Nygard, Release It!, 2nd ed., 5.2; gRFC A50 (outlier detection) for the two signals and
 //! the cap.
@@ -130,6 +133,8 @@ pub(crate) struct Breaker {
     /// Trips in a row.
     trips: AtomicU32,
     success_rate: SuccessRate,
+    /// When a call failed last, microseconds.
+    failed: AtomicU64,
 }
 
 /// Leave to make one call, which must be answered with its signal.
@@ -151,6 +156,7 @@ impl Breaker {
             word: AtomicU64::new(CLOSED),
             consecutive: AtomicU32::new(0),
             trips: AtomicU32::new(0),
+            failed: AtomicU64::new(0),
         }
     }
 
@@ -218,6 +224,14 @@ impl Breaker {
         Some((permit(half_open), transition))
     }
 
+    /// Returns the share of failures among the last `minimum_calls`, and how long ago the last was, in
+    /// microseconds.
+    pub(crate) fn failing(&self) -> (f32, u64) {
+        let last = self.failed.load(Ordering::Acquire);
+        let ago = self.clock.micros().saturating_sub(last);
+        (self.success_rate.failing(), ago)
+    }
+
     /// Forgets everything: the endpoint was connected to anew.
     pub(crate) fn reset(&self) -> Option<Transition> {
         // Before it closes: what is counted after belongs to the new state.
@@ -260,6 +274,7 @@ impl Breaker {
         if signal == Signal::Success {
             return None;
         }
+        self.failed.fetch_max(self.clock.micros(), Ordering::AcqRel);
         if self.consecutive.load(Ordering::Acquire) >= self.policy.consecutive_failures {
             return self.trip(word, 0, "failures in a row");
         }

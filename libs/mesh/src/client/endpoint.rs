@@ -15,10 +15,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::address::Address;
 use super::breaker::{Breaker, Ejections, Transition};
-use super::clock::Clock;
+use super::clock::{Clock, micros};
 use super::connector::{Sender, Sign};
 use super::load::Load;
 use super::metrics::MeshMetrics;
+use crate::policy::defaults::FAILURE_COST;
 use crate::policy::{ClientPolicy, ConnectionPolicy};
 use crate::tls::ClientTls;
 
@@ -147,6 +148,22 @@ impl Endpoint {
 
     pub(crate) fn is_serving(&self) -> bool {
         self.serving.load(Ordering::Acquire)
+    }
+
+    /// Returns the cost to a call that can be `repeated` or not: that of [`Load::cost`], and what its
+    /// failures add to the latency.
+    ///
+    /// The square of their share: one in twenty says little, and half of them nearly all. It fades as a slow
+    /// answer does, from the last of them on, so that an endpoint that is well again is soon found to be.
+    pub(crate) fn cost(&self, repeated: bool) -> f32 {
+        let cost = self.load.cost(repeated);
+        let (share, ago) = self.breaker.failing();
+        if share == 0.0 {
+            return cost;
+        }
+        let faded = (-(ago as f32) / micros(self.policy().latency_decay) as f32).exp();
+        let added = micros(FAILURE_COST) as f32 * share * share * faded;
+        cost + added * (self.load.in_flight() + 1) as f32
     }
 
     pub(crate) fn has_room(&self) -> bool {

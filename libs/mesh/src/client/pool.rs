@@ -1,6 +1,6 @@
 //! The endpoints of one service, shared by every client in the process, and the choice among them.
 //!
-//! Power of two choices on [`Load::cost`](super::load::Load::cost), among the endpoints that are
+//! Power of two choices on [`Endpoint::cost`], among the endpoints that are
 //! ready, whose breaker is closed, and that this call was not yet sent to. A breaker whose time is up
 //! gets its probe first, from a unary call that may be repeated elsewhere. Endpoints that say they are
 //! not serving get calls only if no other would take them.
@@ -304,7 +304,7 @@ where
             // The second is another one: drawn among the rest.
             let second = (first + fastrand::usize(1..count)) % count;
             let (first, second) = (closed().nth(first)?, closed().nth(second)?);
-            match first.load.cost(repeated) <= second.load.cost(repeated) {
+            match first.cost(repeated) <= second.cost(repeated) {
                 true => first,
                 false => second,
             }

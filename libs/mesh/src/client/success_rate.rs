@@ -40,6 +40,12 @@ impl SuccessRate {
         (count >= self.memory).then_some(mean)
     }
 
+    /// Returns the share of failures among `memory` calls; those that were not made yet count as good.
+    pub(crate) fn failing(&self) -> f32 {
+        let (mean, count) = unpack(self.word.load(Ordering::Acquire));
+        (1.0 - mean) * count as f32 / self.memory as f32
+    }
+
     pub(crate) fn clear(&self) {
         self.word.store(0, Ordering::Release);
     }
@@ -52,6 +58,20 @@ fn unpack(word: u64) -> (f32, u32) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_failure_is_one_of_all_that_are_remembered_however_few_were_made() {
+        let rate = SuccessRate::new(20);
+        assert_eq!(rate.failing(), 0.0);
+        rate.record(false);
+        assert!((rate.failing() - 0.05).abs() < 1e-6);
+        for _ in 0..200 {
+            rate.record(false);
+        }
+        assert_eq!(rate.failing(), 1.0);
+        rate.clear();
+        assert_eq!(rate.failing(), 0.0);
+    }
 
     #[test]
     fn a_long_good_past_does_not_hide_that_half_the_calls_fail_now() {

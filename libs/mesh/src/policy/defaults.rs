@@ -204,6 +204,10 @@ pub const CLIENT: ClientPolicy = ClientPolicy {
 /// How often endpoints are looked at for silence.
 pub const WATCH_INTERVAL: Duration = Duration::from_millis(100);
 
+/// What an endpoint that fails every call costs beyond its latency: as much as one that answers after so
+/// long. It fades to the floor in 0.8 s, so a sick one that the ejection cap leaves in is asked about once a
+/// second.
+pub const FAILURE_COST: Duration = Duration::from_secs(2);
 /// Returns the deadline of a method by its service and kind.
 pub(super) fn deadline(
     service: Option<ServiceName>,

@@ -111,6 +111,51 @@ async fn a_server_that_fails_is_ejected_and_tried_again() {
     .await;
 }
 
+/// One of the sick is ejected; of the other two, one of which fails fast, the healthy one must seem the
+/// cheaper.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_of_three_that_answer_with_errors_at_once_cost_hardly_a_read() {
+    measured(async || {
+        let fleet = Fleet::start(3).await;
+        fleet.warm_up().await;
+        // a healthy one takes longer than it takes to fail
+        fleet.replicas[2]
+            .conduct
+            .delay_ms
+            .store(5, Ordering::SeqCst);
+        let load = fleet.load(RATE, 5 * S);
+        tokio::time::sleep(S).await;
+        for sick in &fleet.replicas[..2] {
+            sick.conduct.fail(Code::Internal, 100);
+        }
+        tokio::time::sleep(2 * S).await;
+        for sick in &fleet.replicas[..2] {
+            sick.conduct.fail(Code::Ok, 0);
+        }
+        let outcomes = load.await.unwrap();
+        let during = || {
+            let span = S..3 * S;
+            outcomes.iter().filter(move |one| span.contains(&one.sent))
+        };
+        let failed = |kind: Kind| {
+            let all = during().filter(|one| one.kind == kind);
+            let failed = all.clone().filter(|one| one.result.is_err()).count();
+            failed as f64 / all.count() as f64
+        };
+        // Until both are known to be sick, 20 calls each, a read may meet the one after the other twice.
+        let reads = failed(Kind::Read);
+        assert!(reads < 0.02, "{reads} of the reads failed");
+        // What may not be repeated is lost with its first attempt: the probes of both, and those calls.
+        let writes = failed(Kind::Write);
+        assert!(writes < 0.3, "{writes} of the writes failed");
+        for well in 0..2 {
+            let back = share(&outcomes, 4 * S, 5 * S, well);
+            assert!(back > SHARED / 3.0, "{back}");
+        }
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_server_is_avoided() {
     measured(async || {
