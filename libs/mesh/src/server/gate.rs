@@ -8,8 +8,9 @@
 //! | streams | head | end of the response | `max_streams` |
 //!
 //! A call of a method with a stream streams, one whose request is a stream from its admission on: how
-//! long it takes is up to its client. So streams have a bound of their own: clients that read slowly
-//! may keep each other out, never the other calls. Background calls work in at most their part of the limit, and go in only when no
+//! long it takes is up to its client. So streams have a bound of their own, which counts those too that
+//! work and will stream: clients that read slowly may keep each other out, never the other calls. One that
+//! is too many is refused, not kept in the way of others. Background calls work in at most their part of the limit, and go in only when no
 //! interactive call waits.
 //!
 //! One mutex for each service, held for some tens of nanoseconds and never across an `await`.
@@ -48,6 +49,8 @@ struct State {
     /// Unary calls whose answer is being read.
     read: usize,
     streaming: usize,
+    /// Calls that work and whose answer will be a stream.
+    opening: usize,
     refused: u64,
 }
 
@@ -94,6 +97,7 @@ impl Gate {
             working: Default::default(),
             read: 0,
             streaming: 0,
+            opening: 0,
             refused: 0,
         };
         metrics.limit.set(state.limit.current() as i64);
@@ -129,7 +133,7 @@ impl Gate {
         let mut state = self.state.lock();
         state.queue.expire(now);
         state.admit_waiting(&self.limits, now);
-        let too_many = flow != Flow::Unary && state.streaming >= self.limits.max_streams;
+        let too_many = !state.may_stream(&self.limits, flow);
         let arrival = if !too_many && self.may_enter(&state, priority) {
             Arrival::Told(Ok(state.admit(priority, flow, now)))
         } else if let Err(refusal) = match too_many {
@@ -189,12 +193,12 @@ impl Gate {
         let now = Instant::now();
         let mut state = self.state.lock();
         if call.flow != Flow::Sends {
-            state.working[call.priority.index()] -= 1;
+            state.give_back(call.priority, call.flow);
             let working = state.working();
             state.limit.end(now, started, call.method, outcome, working);
             *state.after_head(call.flow) += usize::from(goes_on);
         } else if !goes_on {
-            state.streaming -= 1;
+            state.give_back(call.priority, call.flow);
         }
         self.advance(&mut state, now);
     }
@@ -271,6 +275,11 @@ impl State {
         self.working() + self.read + waiting
     }
 
+    /// Returns whether a call of this flow keeps to the bound of streams.
+    fn may_stream(&self, limits: &Limits, flow: Flow) -> bool {
+        flow == Flow::Unary || self.streaming + self.opening < limits.max_streams
+    }
+
     fn has_place(&self, limits: &Limits, priority: Priority) -> bool {
         let limit = self.limit.current();
         let free = self.working() < limit && self.working() + self.read < limits.max_running;
@@ -288,6 +297,7 @@ impl State {
             self.streaming += 1;
         } else {
             self.working[priority.index()] += 1;
+            self.opening += usize::from(flow == Flow::Answers);
         }
         self.limit.start(now, self.working())
     }
@@ -297,6 +307,10 @@ impl State {
             while self.has_place(limits, priority)
                 && let Some(waiter) = self.queue.pop(priority, now)
             {
+                if !self.may_stream(limits, waiter.flow) {
+                    self.queue.refuse(priority, waiter, Refusal::Streams);
+                    continue;
+                }
                 let started = self.admit(priority, waiter.flow, now);
                 if waiter.tell.send(Ok(started)).is_err() {
                     // Its caller has gone: the place is free again.
@@ -314,6 +328,7 @@ impl State {
             self.streaming -= 1;
         } else {
             self.working[priority.index()] -= 1;
+            self.opening -= usize::from(flow == Flow::Answers);
         }
     }
 }

@@ -164,7 +164,8 @@ impl Queue {
         }
     }
 
-    fn refuse(&mut self, priority: Priority, waiter: Waiter, why: Refusal) {
+    /// Tells a call that was taken out that it may not go in.
+    pub(super) fn refuse(&mut self, priority: Priority, waiter: Waiter, why: Refusal) {
         // One whose caller went away meanwhile was not refused.
         if waiter.tell.send(Err(why)).is_ok() {
             self.refused.push((priority, why));

@@ -165,3 +165,36 @@ async fn a_caller_that_goes_away_gives_its_place_back_however_late() {
     drop(place);
     enter(&gate, INTERACTIVE).expect("the queue holds nobody");
 }
+
+#[tokio::test(start_paused = true)]
+async fn streams_that_wait_are_never_more_than_may_be_open() {
+    for stream in [DOWNLOAD, UPLOAD] {
+        // five at a time work, of whom two may be streams
+        let gate = gate(5, 5, 50);
+        let working: Vec<Place> = (0..5).map(|_| enter(&gate, INTERACTIVE).unwrap()).collect();
+        let burst: Vec<_> = (0..20).map(|_| wait(&gate, stream)).collect();
+        let unary = wait(&gate, INTERACTIVE);
+        settle().await;
+        drop(working);
+        let mut open = Vec::new();
+        for waited in burst {
+            match waited.await.unwrap() {
+                Ok(mut place) => {
+                    place.head();
+                    open.push(place);
+                }
+                Err(refusal) => assert_eq!(refusal, Refusal::Streams),
+            }
+            assert!(gate.load().streaming <= 2, "{:?}", gate.load());
+        }
+        assert_eq!(open.len(), 2, "{stream:?}");
+        unary.await.unwrap().expect("streams are no bar to it");
+        assert_eq!(gate.load().refused, 18);
+        drop(open);
+        // what was promised to them is free again
+        let again: Vec<Place> = (0..2).map(|_| enter(&gate, stream).unwrap()).collect();
+        assert_eq!(enter(&gate, stream).unwrap_err(), Refusal::Streams);
+        drop(again);
+        enter(&gate, stream).unwrap();
+    }
+}
