@@ -254,17 +254,24 @@ impl Flight {
         let shared = &self.endpoint.shared;
         if head_code(&response).is_some() {
             shared.metrics.attempt(shared.service, verdict.code);
-            self.signal(verdict.signal);
+            self.signal(verdict.code, verdict.signal);
             return response;
         }
         // A stream may last for an hour; nobody else gets in until a probe is judged.
         if self.permit.as_ref().is_some_and(Permit::is_probe) {
-            self.signal(verdict.signal);
+            self.signal(verdict.code, verdict.signal);
         }
         body::watch(response, self)
     }
 
-    fn signal(&mut self, signal: Signal) {
+    /// Tells the breaker how the call ended. That its time was up, whoever says so, tells nothing of the
+    /// endpoint if the time was short: that says more about the caller.
+    fn signal(&mut self, code: Code, signal: Signal) {
+        let silence = self.endpoint.shared.policy.connection.silence;
+        let signal = match code {
+            Code::DeadlineExceeded if self.started.elapsed() < silence => Signal::Neutral,
+            _ => signal,
+        };
         let transition = self.permit.take().and_then(|permit| permit.record(signal));
         if let Some(transition) = transition {
             self.endpoint.tell(transition);
@@ -276,7 +283,7 @@ impl Watch for Flight {
     fn end(mut self, code: Code) {
         let shared = &self.endpoint.shared;
         shared.metrics.attempt(shared.service, code);
-        self.signal(Verdict::of_end(code));
+        self.signal(code, Verdict::of_end(code));
     }
 }
 
@@ -298,9 +305,8 @@ impl Drop for Flight {
             false => Code::Cancelled,
         };
         shared.metrics.attempt(shared.service, code);
-        // A deadline that is short says more about the caller.
-        if timed_out && waited >= shared.policy.connection.silence {
-            self.signal(Signal::SoftFailure);
+        if timed_out {
+            self.signal(code, Signal::SoftFailure);
         }
     }
 }

@@ -10,7 +10,7 @@
 //! | INTERNAL, UNKNOWN | soft failure | idempotent methods, at an endpoint that was not asked yet: it may be this one's bug |
 //! | DATA_LOSS | soft failure | no |
 //! | RESOURCE_EXHAUSTED | soft failure | idempotent methods, if the peer says when |
-//! | DEADLINE_EXCEEDED | soft failure | idempotent methods, if only the attempt's time was up |
+//! | DEADLINE_EXCEEDED | soft failure, after a time above `silence`; else nothing | idempotent methods, if only the attempt's time was up |
 //! | CANCELLED | nothing | no |
 //! | no endpoint can be reached | nothing | any method, without taking from the budget |
 //! | every breaker is open, every endpoint is full | nothing | no: the caller is told when |

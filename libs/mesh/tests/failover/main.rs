@@ -6,4 +6,5 @@ mod fleet;
 mod measured;
 mod partition;
 mod rules;
+mod stalls;
 mod streams;
