@@ -289,12 +289,12 @@ impl Watch for Flight {
 
 impl Drop for Flight {
     fn drop(&mut self) {
-        let responded = self.took.is_some();
-        self.endpoint.load.end(self.counted, responded);
-        if self.permit.is_none() || responded {
+        self.endpoint.load.end(self.counted, self.took.is_some());
+        if self.permit.is_none() {
             return;
         }
-        // Given up while it waited: the answer would have taken at least this long.
+        // Given up while it waited, for the head or for what was to follow at once: the answer would have
+        // taken at least this long.
         let waited = self.started.elapsed();
         self.endpoint.load.waited(waited);
         let shared = &self.endpoint.shared;
