@@ -49,12 +49,13 @@ where
     F: Future<Output = io::Result<Vec<SocketAddr>>>,
 {
     let mut known: Vec<Vec<Address>> = vec![Vec::new(); targets.len()];
-    let mut complaints = 0_u32;
+    // Names that do not resolve, and of which that was told.
+    let mut told = vec![false; targets.len()];
     loop {
         let Some(policy) = pool.upgrade().map(|pool| pool.shared.policy.connection) else {
             return;
         };
-        for (target, known) in targets.iter().zip(&mut known) {
+        for ((target, known), told) in targets.iter().zip(&mut known).zip(&mut told) {
             match target {
                 Target::Fixed(address) => *known = vec![address.clone()],
                 Target::Dns { host, port, tls } => {
@@ -73,13 +74,12 @@ where
                             addresses.sort_by_key(ToString::to_string);
                             addresses.dedup();
                             *known = addresses;
-                            complaints = 0;
+                            *told = false;
                         }
                         Err(error) => {
-                            if complaints == 0 {
+                            if !std::mem::replace(told, true) {
                                 tracing::warn!(host, %error, kept = known.len(), "name does not resolve");
                             }
-                            complaints = complaints.saturating_add(1);
                         }
                     }
                 }
@@ -168,6 +168,44 @@ mod tests {
         );
         *says.lock() = Some(Ok(vec![2]));
         assert_eq!(hosts(&pool).await, ["127.0.0.2"]);
+    }
+
+    /// Counts the warnings of this thread.
+    #[derive(Clone, Default)]
+    struct Warnings(Arc<std::sync::atomic::AtomicUsize>);
+
+    impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Warnings {
+        fn on_event(
+            &self,
+            event: &tracing::Event<'_>,
+            _context: tracing_subscriber::layer::Context<'_, S>,
+        ) {
+            if *event.metadata().level() == tracing::Level::WARN {
+                self.0.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_name_that_does_not_resolve_is_told_of_once_whatever_the_others_do() {
+        use tracing_subscriber::layer::SubscriberExt as _;
+        let warnings = Warnings::default();
+        let subscriber = tracing_subscriber::registry().with(warnings.clone());
+        let _guard = tracing::subscriber::set_default(subscriber);
+        let pool = script::pool();
+        let names = [
+            "dns:///bad.example:1",
+            "dns:///good.example:1",
+            "dns:///worse.example:1",
+        ];
+        let targets = names.map(|name| Target::parse(name, false).unwrap());
+        let look_up = async |host: String, port| match host.as_str() {
+            "good.example" => Ok(vec![SocketAddr::from(([127, 0, 0, 1], port))]),
+            _ => Err(io::ErrorKind::NotFound.into()),
+        };
+        let following = resolve(Arc::downgrade(&pool), targets.to_vec(), look_up);
+        let _ = tokio::time::timeout(Duration::from_secs(60), following).await;
+        assert_eq!(warnings.0.load(std::sync::atomic::Ordering::SeqCst), 2);
     }
 
     #[tokio::test(start_paused = true)]
