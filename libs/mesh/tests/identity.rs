@@ -11,9 +11,10 @@ use std::{
 
 use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::BoxStream};
 use mediamesh_mesh::{
-    Channel, Identity, IdentityOptions, Policy, Registry, ServerBuilder, ServerDeps, ServiceName,
-    TokenAuthenticator,
+    Channel, Deadline, Identity, IdentityOptions, Policy, Registry, ServerBuilder, ServerDeps,
+    ServiceName, TokenAuthenticator,
     client::credentials::Credentials,
+    deadline,
     identity::{
         self, FoundKey, KeyLookup, KeyRing, Scopes, lookup::KeyCache, options::SigningKeyText,
     },
@@ -500,6 +501,49 @@ async fn a_key_is_looked_up_once_by_racing_calls_and_again_when_its_time_is_over
         .on(rig.bare.clone());
     ask(nonsense, "").await.unwrap_err();
     assert_eq!(rig.keys.asked.load(Ordering::SeqCst), asked);
+}
+
+/// Asks for as long as the call has time that it works for.
+struct Slow;
+
+impl KeyLookup for Slow {
+    fn lookup(&self, _key: &ApiKeySecret) -> BoxFuture<'static, Result<FoundKey, Status>> {
+        let left = Deadline::current().map_or(Duration::MAX, Deadline::remaining);
+        async move {
+            let needed = Duration::from_millis(200);
+            tokio::time::sleep(needed.min(left)).await;
+            if left < needed {
+                return Err(Status::deadline_exceeded("no time left"));
+            }
+            let identity = Identity {
+                tenant_id: TENANT,
+                subject: "key".to_owned(),
+                scopes: Scopes::parse("read"),
+            };
+            Ok(FoundKey {
+                identity,
+                expires: None,
+            })
+        }
+        .boxed()
+    }
+
+    fn check(&self, _id: ApiKeyId) -> BoxFuture<'static, Result<FoundKey, Status>> {
+        async { Err(Status::unimplemented("not asked here")) }.boxed()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_asks_first_with_little_time_takes_none_from_those_who_ask_with_it() {
+    let (fresh, stale) = (Duration::from_secs(10), Duration::from_secs(60));
+    let cache = KeyCache::new(Arc::new(Slow), fresh, stale);
+    let key = ApiKeySecret::generate();
+    let caller = |milliseconds| {
+        let limit = Deadline::after(Duration::from_millis(milliseconds));
+        deadline::scope(limit, cache.caller(key.clone()))
+    };
+    let (_, second) = tokio::join!(caller(50), caller(1_000));
+    assert_eq!(second.unwrap().identity().tenant_id, TENANT);
 }
 
 #[tokio::test]

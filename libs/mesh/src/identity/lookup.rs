@@ -2,7 +2,7 @@
 //!
 //! Answers, good and bad, are believed for `fresh`: so long a revoked key is still taken, and so
 //! long a key that was not there yet is refused. While the answer cannot be had, an older one is
-//! believed for `stale`. Racing calls with one key ask once.
+//! believed for `stale`. Racing calls with one key ask once, with a time of its own.
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,10 +15,14 @@ use tonic::{Code, Status};
 
 use super::authenticator::AuthError;
 use super::{Caller, Identity, Proof};
-use crate::status;
+use crate::{Deadline, deadline, status};
 
 /// Most keys remembered, good or bad: some megabytes, and more than a process meets in a minute.
 const MAX_REMEMBERED: u64 = 10_000;
+
+/// Longest that a look-up takes, whoever asked first: it reads one row by its key, and beyond this an older
+/// answer is the better one.
+const LOOKUP_TIME: Duration = Duration::from_secs(5);
 
 /// Who holds a key.
 #[derive(Debug, Clone)]
@@ -132,11 +136,13 @@ impl KeyCache {
         digest: Digest,
         lookup: impl FnOnce() -> BoxFuture<'static, Result<FoundKey, Status>>,
     ) -> Result<Known, Arc<Status>> {
-        let known = match lookup().await {
-            Ok(found) => Ok((Caller::new(found.identity, Proof::ApiKey), found.expires)),
-            Err(status) if status.code() == Code::Unauthenticated => Err(Arc::new(status)),
-            Err(status) => return Err(Arc::new(status)),
-        };
+        // Others wait for the same answer: how little time the first who asked has is not their affair.
+        let known =
+            match deadline::scope(Deadline::after(LOOKUP_TIME), async { lookup().await }).await {
+                Ok(found) => Ok((Caller::new(found.identity, Proof::ApiKey), found.expires)),
+                Err(status) if status.code() == Code::Unauthenticated => Err(Arc::new(status)),
+                Err(status) => return Err(Arc::new(status)),
+            };
         self.stale.insert(digest, known.clone()).await;
         Ok(known)
     }
