@@ -121,8 +121,8 @@ pub(super) const OWN_METHODS: [(&str, Method); 4] = [
 
 // === retries and hedging ===
 
-/// Retries: two more attempts outlive one dead endpoint and one unlucky choice; the first wait is
-/// about a healthy call, the last still well inside every deadline.
+/// Retries: two more attempts outlive one dead endpoint and one unlucky choice, a third one that was shed;
+/// the first wait is about a healthy call, the last still well inside every deadline.
 pub const RETRY: RetryPolicy = RetryPolicy {
     max_attempts: 4,
     initial_backoff: Duration::from_millis(10),
