@@ -138,6 +138,11 @@ impl Measured {
         };
         [
             (self.failed as f64 > self.reads as f64 * allowed, "failed"),
+            // who is told to go ends what it began: nothing is lost by it, of no kind
+            (
+                matches!(fault, Fault::Roll) && self.others_failed > 0,
+                "writes, uploads failed",
+            ),
             (self.p99_during > self.p99_before * 2 + DETECTION, "p99"),
             (
                 self.even_again.is_none_or(|after| after > EVEN_AGAIN),
