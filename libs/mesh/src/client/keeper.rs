@@ -53,13 +53,16 @@ pub(super) async fn keep(endpoint: Arc<Endpoint>) {
         let error = match connected {
             Ok((connection, sign)) => {
                 let began = Instant::now();
-                match hold(&endpoint, connection, sign, failures).await {
+                let end = hold(&endpoint, connection, sign, failures).await;
+                let lasted = began.elapsed() > endpoint.policy().max_backoff;
+                // What was good says that the failures before it are over, however it ended.
+                if lasted {
+                    failures = 0;
+                }
+                match end {
                     End::Removed => return,
                     // What lasts can be had again at once; what does not is waited for.
-                    End::Closed if began.elapsed() > endpoint.policy().max_backoff => {
-                        failures = 0;
-                        continue;
-                    }
+                    End::Closed if lasted => continue,
                     End::Closed => "the connection was closed at once".to_owned(),
                     End::Silent => "no sign of life".to_owned(),
                 }

@@ -52,6 +52,44 @@ fn keep_alive(ms: u64) -> PolicyOptions {
     options
 }
 
+/// Counts the warnings of this thread.
+#[derive(Clone, Default)]
+struct Warnings(std::sync::Arc<std::sync::atomic::AtomicUsize>);
+
+impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Warnings {
+    fn on_event(
+        &self,
+        event: &tracing::Event<'_>,
+        _context: tracing_subscriber::layer::Context<'_, S>,
+    ) {
+        if *event.metadata().level() == tracing::Level::WARN {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_outage_is_told_of_and_none_makes_the_next_one_longer() {
+    use tracing_subscriber::layer::SubscriberExt as _;
+    measured(async || {
+        let warnings = Warnings::default();
+        let subscriber = tracing_subscriber::registry().with(warnings.clone());
+        let _guard = tracing::subscriber::set_default(subscriber);
+        let fleet = Fleet::start(1).await;
+        fleet.warm_up().await;
+        for outage in 1..=3 {
+            // a connection that lasts
+            tokio::time::sleep(S).await;
+            fleet.replicas[0].freeze(1500 * MS);
+            tokio::time::sleep(20 * MS).await;
+            let _ = fleet.read_within(1200 * MS).await;
+            assert_eq!(warnings.0.load(Ordering::SeqCst), outage);
+            while fleet.read_within(200 * MS).await.is_err() {}
+        }
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_address_that_answers_no_syn_delays_nothing() {
     measured(async || {

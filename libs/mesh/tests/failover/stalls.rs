@@ -10,8 +10,6 @@ use tonic::Code;
 
 use crate::fleet::Fleet;
 
-const MS: Duration = Duration::from_millis(1);
-
 /// What the health service says of one that is serving.
 const SERVING: &[u8] = &[0, 0, 0, 0, 2, 8, 1];
 
