@@ -12,6 +12,7 @@
 //! - [`fault`]: faults on purpose, in builds with the feature `fault`
 //! - [`admin`]: `/metrics` and `/health` as an axum router
 //! - [`shutdown`]: draining on the first signal, leaving on the second
+//! - [`FirstBytes`]: a socket whose peer must begin to speak within a time
 //! - `method`, `rpc_metrics`, `body`, `settle`, `status`: paths, metrics, body wrappers, answers read to
 //!   where they can no longer fail, errors of the mesh
 
@@ -22,6 +23,7 @@ pub mod client;
 mod coalesced;
 pub mod deadline;
 pub mod fault;
+mod first_bytes;
 pub mod identity;
 mod method;
 pub mod policy;
@@ -38,6 +40,7 @@ pub mod tls;
 pub use channel::Channel;
 pub use deadline::Deadline;
 pub use fault::{FaultKind, FaultOptions, FaultRule};
+pub use first_bytes::FirstBytes;
 pub use identity::{
     AuthError, Authentication, Authenticator, Caller, Identity, IdentityOptions, LOCAL_TENANT_ID,
     LocalAuthenticator, TokenAuthenticator, identity,

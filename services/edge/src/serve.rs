@@ -7,9 +7,12 @@ use hyper_util::{
     server::{conn::auto::Builder, graceful::GracefulShutdown},
     service::TowerToHyperService,
 };
-use mediamesh_mesh::policy::defaults::{
-    CONNECTION_WINDOW_BYTES, HTTP2_KEEP_ALIVE_INTERVAL, HTTP2_KEEP_ALIVE_TIMEOUT,
-    MAX_STREAMS_PER_CONNECTION, STREAM_WINDOW_BYTES,
+use mediamesh_mesh::{
+    FirstBytes,
+    policy::defaults::{
+        CONNECTION_WINDOW_BYTES, FIRST_BYTES_TIMEOUT, HTTP2_KEEP_ALIVE_INTERVAL,
+        HTTP2_KEEP_ALIVE_TIMEOUT, MAX_STREAMS_PER_CONNECTION, STREAM_WINDOW_BYTES,
+    },
 };
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
@@ -79,6 +82,7 @@ impl Edge {
             let Some(stream) = ready(accepted).await else {
                 continue;
             };
+            let stream = FirstBytes::within(FIRST_BYTES_TIMEOUT, stream);
             let connection = builder
                 .serve_connection(TokioIo::new(stream), service.clone())
                 .into_owned();

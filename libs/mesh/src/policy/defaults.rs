@@ -68,6 +68,9 @@ pub const UNAVAILABLE_RETRY_AFTER: Duration = Duration::from_secs(1);
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// TLS handshake: two round trips and a signature, on a host that is busy; the client gives up then.
 pub const TLS_HANDSHAKE_TIMEOUT: Duration = CONNECT_TIMEOUT;
+/// Longest that a server waits for the first bytes of a connection: every client has them ready. Browsers
+/// that connect before they have anything to ask connect again.
+pub const FIRST_BYTES_TIMEOUT: Duration = Duration::from_secs(10);
 /// TLS handshakes at once: a few hundred clients may come back together after a restart. Beyond, the
 /// oldest makes room.
 pub const TLS_MAX_HANDSHAKES: usize = 512;
@@ -201,13 +204,13 @@ pub const CLIENT: ClientPolicy = ClientPolicy {
         resolve_timeout: Duration::from_secs(2),
     },
 };
-/// How often endpoints are looked at for silence.
-pub const WATCH_INTERVAL: Duration = Duration::from_millis(100);
-
 /// What an endpoint that fails every call costs beyond its latency: as much as one that answers after so
 /// long. It fades to the floor in 0.8 s, so a sick one that the ejection cap leaves in is asked about once a
 /// second.
 pub const FAILURE_COST: Duration = Duration::from_secs(2);
+/// How often endpoints are looked at for silence.
+pub const WATCH_INTERVAL: Duration = Duration::from_millis(100);
+
 /// Returns the deadline of a method by its service and kind.
 pub(super) fn deadline(
     service: Option<ServiceName>,

@@ -9,6 +9,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use futures::{FutureExt as _, TryStreamExt as _};
 use mediamesh_telemetry::HealthRegistry;
+use tokio::io::AsyncWrite;
 use tokio::net::TcpListener;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
@@ -17,6 +18,7 @@ use tower::Service;
 use super::limits::Limiters;
 use super::load::ServiceLoad;
 use crate::coalesced::Coalesced;
+use crate::first_bytes::FirstBytes;
 use crate::policy::defaults;
 use crate::tls::ServerTls;
 use crate::{BoxService, Request, Response};
@@ -111,13 +113,13 @@ impl Routes {
         let stack = self.stack;
         let serving = match self.tls {
             None => {
-                let incoming = incoming.map_ok(Coalesced::new);
+                let incoming = incoming.map_ok(prepared);
                 server
                     .serve_with_incoming_shutdown(stack, incoming, signal)
                     .left_future()
             }
             Some(tls) => {
-                let incoming = tls.incoming(incoming).map_ok(Coalesced::new);
+                let incoming = tls.incoming(incoming).map_ok(prepared);
                 server
                     .serve_with_incoming_shutdown(stack, incoming, signal)
                     .right_future()
@@ -131,6 +133,11 @@ impl Routes {
             }
         }
     }
+}
+
+/// What the server reads from and writes to, of a connection that is made.
+fn prepared<T: AsyncWrite>(io: T) -> Coalesced<FirstBytes<T>> {
+    Coalesced::new(FirstBytes::within(defaults::FIRST_BYTES_TIMEOUT, io))
 }
 
 impl fmt::Debug for Routes {

@@ -12,5 +12,6 @@ mod load;
 mod mesh;
 mod overload;
 mod probes;
+mod silent;
 mod tracing_context;
 mod unread;

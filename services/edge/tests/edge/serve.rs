@@ -7,7 +7,11 @@ use http::{Request, StatusCode, Version};
 use http_body_util::BodyExt as _;
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use mediamesh_edge::Options;
-use tokio::{net::TcpListener, sync::oneshot};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+    sync::oneshot,
+};
 
 use super::rig::Rig;
 
@@ -99,4 +103,23 @@ async fn readiness_is_off_before_the_first_connection_is_refused() {
         .unwrap()
         .unwrap();
     assert!(ask("/health/ready").await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_connects_and_does_not_begin_is_shown_out() {
+    let rig = Rig::new();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let edge = rig.edge.clone();
+    let server = tokio::spawn(async move { edge.serve(listener, std::future::pending()).await });
+    for said in [&b""[..], b"PRI * HTTP/2.0\r\n", b"GET / HT"] {
+        let mut peer = TcpStream::connect(address).await.unwrap();
+        peer.write_all(said).await.unwrap();
+        let mut answer = Vec::new();
+        // the clock stands still while anything can be done, so an hour is over at once
+        let hour = Duration::from_secs(3600);
+        let ended = tokio::time::timeout(hour, peer.read_to_end(&mut answer)).await;
+        assert!(ended.is_ok(), "held for an hour after {said:?}");
+    }
+    server.abort();
 }
