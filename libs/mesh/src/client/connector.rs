@@ -57,9 +57,7 @@ pub(crate) async fn connect(
     address: &Address,
     tls: Option<&ClientTls>,
 ) -> Result<(Connection, Sign), ConnectError> {
-    let tcp = TcpStream::connect(address.host_port()).await?;
-    // Without it a small request waits for the delayed ACK of the one before.
-    tcp.set_nodelay(true)?;
+    let tcp = dial(address).await?;
     let socket = tcp.as_fd().try_clone_to_owned()?.into();
     let (sender, closed) = match (address.is_tls(), tls) {
         (false, _) => handshake(tcp).await?,
@@ -73,6 +71,13 @@ pub(crate) async fn connect(
         socket,
     };
     Ok((connection, sign))
+}
+
+async fn dial(address: &Address) -> std::io::Result<TcpStream> {
+    let tcp = TcpStream::connect(address.host_port()).await?;
+    // Without it a small request waits for the delayed ACK of the one before.
+    tcp.set_nodelay(true)?;
+    Ok(tcp)
 }
 
 /// Runs hyper's tasks, two for each call, as pointers: as they are they would be copied from hand to
@@ -173,4 +178,19 @@ pub(crate) fn address_to(mut request: Request, address: &Address) -> Request {
         HeaderValue::from_static(concat!("mediamesh/", env!("CARGO_PKG_VERSION"))),
     );
     request
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    /// What is written is coalesced, so that the time of a call hardly shows it; the socket does.
+    #[tokio::test]
+    async fn a_socket_to_an_endpoint_sends_at_once() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = Address::of_socket(listener.local_addr().unwrap(), "here", false);
+        let socket = dial(&address).await.unwrap();
+        assert!(socket.nodelay().unwrap());
+    }
 }

@@ -82,11 +82,7 @@ impl Routes {
         listener: TcpListener,
         shutdown: impl Future<Output = ()>,
     ) -> Result<(), ServeError> {
-        // Trap: on a listener bound before, `Server::tcp_nodelay` has no effect, and without
-        // TCP_NODELAY a 2 KB reply waits about 40 ms for the peer's delayed ACK.
-        let incoming = TcpIncoming::from(listener)
-            .with_nodelay(Some(true))
-            .with_keepalive(Some(defaults::TCP_KEEP_ALIVE));
+        let incoming = accepted(listener);
         let server = Server::builder()
             .http2_keepalive_interval(Some(defaults::HTTP2_KEEP_ALIVE_INTERVAL))
             .http2_keepalive_timeout(Some(defaults::HTTP2_KEEP_ALIVE_TIMEOUT))
@@ -135,6 +131,15 @@ impl Routes {
     }
 }
 
+/// The sockets of those who connect.
+fn accepted(listener: TcpListener) -> TcpIncoming {
+    // Trap: on a listener bound before, `Server::tcp_nodelay` has no effect, and without
+    // TCP_NODELAY a 2 KB reply waits about 40 ms for the peer's delayed ACK.
+    TcpIncoming::from(listener)
+        .with_nodelay(Some(true))
+        .with_keepalive(Some(defaults::TCP_KEEP_ALIVE))
+}
+
 /// What the server reads from and writes to, of a connection that is made.
 fn prepared<T: AsyncWrite>(io: T) -> Coalesced<FirstBytes<T>> {
     Coalesced::new(FirstBytes::within(defaults::FIRST_BYTES_TIMEOUT, io))
@@ -159,5 +164,24 @@ impl Service<Request> for Routes {
 
     fn call(&mut self, request: Request) -> Self::Future {
         self.stack.call(request)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use futures::StreamExt as _;
+    use tokio::net::TcpStream;
+
+    use super::*;
+
+    /// What is written is coalesced, so that the time of a call hardly shows it; the socket does.
+    #[tokio::test]
+    async fn a_socket_that_is_accepted_sends_at_once() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let peer = TcpStream::connect(listener.local_addr().unwrap());
+        let mut accepted = accepted(listener);
+        let (_peer, socket) = tokio::join!(peer, accepted.next());
+        assert!(socket.unwrap().unwrap().nodelay().unwrap());
     }
 }

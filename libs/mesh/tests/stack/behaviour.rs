@@ -13,8 +13,8 @@ use tonic_types::StatusExt as _;
 use crate::echo::{Answer, Ask, call, stream};
 use crate::mesh::{BOTH, Via, eventually, limits, start, start_with};
 
-/// Without TCP_NODELAY on the side that sends, a message of more than one segment waits some 40 ms for
-/// the delayed ACK of its peer.
+/// A message of more than one write may wait some 40 ms for the delayed ACK of its peer. The sockets' own
+/// option against that, `TCP_NODELAY`, is looked at where they are made.
 #[tokio::test]
 async fn no_message_waits_for_a_delayed_ack_whichever_way_it_goes() {
     for via in BOTH {
