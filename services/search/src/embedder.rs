@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use arc_swap::ArcSwapOption;
 use mediamesh_imaging::RgbImage;
-use mediamesh_mesh::Channel;
+use mediamesh_mesh::{Channel, Deadline, deadline};
 use mediamesh_proto::{
     embedding::v1::{
         EmbedImagesRequest, EmbedTextsRequest, Image, ListModelsRequest, ListModelsResponse,
@@ -14,10 +14,18 @@ use mediamesh_proto::{
     model_key::model_key,
 };
 use tokio::time::Instant;
-use tonic::Status;
+use tonic::{Code, Status};
 
 /// How long the list of models is trusted: a new model is searched within this time.
 const MODELS_MAX_AGE: Duration = Duration::from_secs(5);
+
+/// Longest that a search waits for it: the embedding service has it in memory.
+const MODELS_TIME: Duration = Duration::from_secs(1);
+/// How long it is not asked for again after that failed: nobody else needs to find out the same.
+const MODELS_PAUSE: Duration = Duration::from_secs(1);
+/// Longest that a search waits for a vector; half of the time it has left, if that is less. The other half
+/// is for an answer without it.
+const VECTOR_TIME: Duration = Duration::from_secs(5);
 
 /// A query's vector in one model's space.
 #[derive(Debug, Clone)]
@@ -35,10 +43,27 @@ struct Models {
     list: Arc<ListModelsResponse>,
 }
 
+/// The list could not be had.
+struct Failed {
+    at: Instant,
+    status: Status,
+}
+
 /// The embedding service as search sees it.
 pub(crate) struct Embedder {
     client: EmbeddingServiceClient<Channel>,
     models: ArcSwapOption<Models>,
+    failed: ArcSwapOption<Failed>,
+}
+
+/// The time of a call that a search can do without: at least half of what it has is left to it.
+fn at_most(limit: Duration) -> Duration {
+    Deadline::current().map_or(limit, |whole| limit.min(whole.remaining() / 2))
+}
+
+/// Runs a call with so much time.
+async fn within<T>(limit: Duration, call: impl Future<Output = T>) -> T {
+    deadline::scope(Deadline::after(limit), call).await
 }
 
 impl Embedder {
@@ -46,6 +71,7 @@ impl Embedder {
         Self {
             client: EmbeddingServiceClient::new(channel),
             models: ArcSwapOption::empty(),
+            failed: ArcSwapOption::empty(),
         }
     }
 
@@ -57,8 +83,22 @@ impl Embedder {
         {
             return Ok(Arc::clone(&models.list));
         }
-        match self.client.clone().list_models(ListModelsRequest {}).await {
+        let stale = |status: Status| {
+            known
+                .as_ref()
+                .map(|models| Arc::clone(&models.list))
+                .ok_or(status)
+        };
+        if let Some(failed) = self.failed.load_full()
+            && failed.at.elapsed() < MODELS_PAUSE
+        {
+            return stale(failed.status.clone());
+        }
+        let mut client = self.client.clone();
+        let limit = at_most(MODELS_TIME);
+        match within(limit, client.list_models(ListModelsRequest {})).await {
             Ok(answer) => {
+                self.failed.store(None);
                 let list = Arc::new(answer.into_inner());
                 self.models.store(Some(Arc::new(Models {
                     read: Instant::now(),
@@ -66,7 +106,17 @@ impl Embedder {
                 })));
                 Ok(list)
             }
-            Err(status) => known.map(|models| Arc::clone(&models.list)).ok_or(status),
+            Err(status) => {
+                // That this search had little time says nothing to others.
+                let late = [Code::DeadlineExceeded, Code::Cancelled].contains(&status.code());
+                if !late || limit == MODELS_TIME {
+                    self.failed.store(Some(Arc::new(Failed {
+                        at: Instant::now(),
+                        status: status.clone(),
+                    })));
+                }
+                stale(status)
+            }
         }
     }
 
@@ -81,7 +131,9 @@ impl Embedder {
             model: models.text_model.clone(),
             priority: Priority::Interactive.into(),
         };
-        let answer = self.client.clone().embed_texts(request).await?.into_inner();
+        let mut client = self.client.clone();
+        let answer = within(at_most(VECTOR_TIME), client.embed_texts(request)).await?;
+        let answer = answer.into_inner();
         let (Some(model), Some(vector)) = (answer.model, answer.vectors.into_iter().next()) else {
             return Err(Status::internal(
                 "the embedding service answered without a vector",
@@ -108,12 +160,9 @@ impl Embedder {
             models: Vec::new(),
             priority: Priority::Interactive.into(),
         };
-        let answer = self
-            .client
-            .clone()
-            .embed_images(request)
-            .await?
-            .into_inner();
+        let mut client = self.client.clone();
+        let answer = within(at_most(VECTOR_TIME), client.embed_images(request)).await?;
+        let answer = answer.into_inner();
         let vectors = answer.results.into_iter().filter_map(|result| {
             let model = result.model?;
             let vector = result.vectors.into_iter().next()?;
