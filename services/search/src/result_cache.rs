@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use mediamesh_mesh::identity;
+use mediamesh_mesh::{Deadline, deadline, identity};
 use mediamesh_near::NearCache;
 use mediamesh_proto::{
     cache::v1::{
@@ -22,8 +22,13 @@ const MAX_CACHED_HITS: usize = 100;
 /// An answer may be given for one part in so many of its time to live longer, while it is computed
 /// anew.
 const STALE_SHARE: u32 = 10;
-/// Longest that callers of the same search wait for the first of them.
+/// How long the first of those who search for the same has for it.
 const LEASE: Duration = Duration::from_secs(10);
+/// Longest that the others wait for it: many times a search's time, and one that takes longer is no answer
+/// worth keeping, because a part of it did not come.
+const WAIT: Duration = Duration::from_secs(1);
+/// Longest that a search waits for the cache: it can do without, and does when nobody answers.
+const LIMIT: Duration = Duration::from_millis(1250);
 
 /// What a look-up found.
 pub(crate) enum Lookup {
@@ -83,10 +88,10 @@ impl ResultCache {
         let request = GetEntryRequest {
             key: key.clone(),
             lease_ttl: Some(duration(LEASE)),
-            wait_timeout: Some(duration(LEASE)),
+            wait_timeout: Some(duration(WAIT)),
             early_refresh: true,
         };
-        let Ok(answer) = self.client.get_entry(request).await else {
+        let Ok(answer) = within(LIMIT, self.client.get_entry(request)).await else {
             return Lookup::Miss(None);
         };
         let lease = |token| Lease {
@@ -128,10 +133,17 @@ impl ResultCache {
             lease_token,
         };
         // An error of the cache is a miss for the next caller, nothing more.
-        if self.client.set_entry(request).await.is_ok() {
+        if within(LIMIT, self.client.set_entry(request)).await.is_ok() {
             lease.held = None;
         }
     }
+}
+
+/// Runs a call with so much of the search's time.
+async fn within<T>(limit: Duration, call: impl Future<Output = T>) -> T {
+    let limit = Deadline::after(limit);
+    let limit = Deadline::current().map_or(limit, |whole| whole.min(limit));
+    deadline::scope(limit, call).await
 }
 
 /// Scoped by tenant, filters, models and corpus version: a write makes the answer stale at once,

@@ -7,6 +7,7 @@ mod config;
 mod content;
 mod copies;
 mod crash;
+mod degraded;
 mod disk_full;
 mod edge_grpc;
 mod filters;
