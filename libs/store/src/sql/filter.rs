@@ -27,6 +27,9 @@ pub(super) enum Bind {
     Text(String),
     Bytes(Vec<u8>),
     Vector(Option<Vector>),
+    MaybeId(Option<Id>),
+    MaybeLong(Option<i64>),
+    MaybeText(Option<String>),
 }
 
 /// SQL with a `?` for each of its bound values, in order; whatever the backend writes there.
@@ -54,6 +57,9 @@ impl QueryFragment<Backend> for Sql {
                 Bind::Real(value) => out.push_bind_param::<Float, _>(value)?,
                 Bind::Text(value) => out.push_bind_param::<Text, _>(value)?,
                 Bind::Bytes(value) => out.push_bind_param::<Binary, _>(value)?,
+                Bind::MaybeId(value) => out.push_bind_param::<Nullable<SqlId>, _>(value)?,
+                Bind::MaybeLong(value) => out.push_bind_param::<Nullable<BigInt>, _>(value)?,
+                Bind::MaybeText(value) => out.push_bind_param::<Nullable<Text>, _>(value)?,
                 Bind::Vector(value) => {
                     out.push_bind_param::<Nullable<SqlVector>, _>(value)?;
                 }

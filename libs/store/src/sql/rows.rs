@@ -7,7 +7,7 @@ use mediamesh_proto::{JobId, MediaItemId, TenantId};
 
 use super::{
     filter::Bind,
-    schema::{job_needs, media_items, processing_jobs, renditions},
+    schema::{media_items, processing_jobs, renditions},
     types::{Id, raw, uuid},
 };
 use crate::{
@@ -305,13 +305,10 @@ pub(super) struct NewJobRow {
     unmet_needs: i32,
 }
 
-#[derive(Insertable)]
-#[diesel(table_name = job_needs)]
-pub(super) struct NewNeedRow {
-    pub(super) tenant_id: Id,
-    pub(super) needed_id: Id,
-    pub(super) job_id: Id,
-}
+/// Where [`NewJobRow::binds`] go.
+pub(super) const JOB_COLUMNS: &str = "processing_jobs (id, tenant_id, kind, state, priority, order_key, \
+     run_after, max_attempts, unique_key, period_key, period_end, payload, media_item_id, traceparent, \
+     create_time, schedule, schedule_time, tree_id, step, unmet_needs)";
 
 /// Where a job stands in the queue that comes in now.
 pub(super) fn order_key(priority: i16, now: i64) -> i64 {
@@ -324,6 +321,32 @@ pub(super) fn micros(duration: Duration) -> i64 {
 }
 
 impl NewJobRow {
+    /// Its values in the order of [`JOB_COLUMNS`], for a statement of many rows.
+    pub(super) fn binds(self) -> Vec<Bind> {
+        vec![
+            Bind::Id(self.id),
+            Bind::Id(self.tenant_id),
+            Bind::Small(self.kind),
+            Bind::Small(self.state),
+            Bind::Small(self.priority),
+            Bind::Long(self.order_key),
+            Bind::Long(self.run_after),
+            Bind::Int(self.max_attempts),
+            Bind::MaybeText(self.unique_key),
+            Bind::MaybeText(self.period_key),
+            Bind::MaybeLong(self.period_end),
+            Bind::Text(self.payload),
+            Bind::MaybeId(self.media_item_id),
+            Bind::Text(self.traceparent),
+            Bind::Long(self.create_time),
+            Bind::MaybeText(self.schedule),
+            Bind::MaybeLong(self.schedule_time),
+            Bind::MaybeId(self.tree_id),
+            Bind::Text(self.step),
+            Bind::Int(self.unmet_needs),
+        ]
+    }
+
     pub(super) fn new(job: NewJob, now: i64) -> Self {
         let (period_key, period_end) = job
             .period

@@ -14,8 +14,10 @@ use diesel_async::RunQueryDsl as _;
 use mediamesh_proto::{ErrorReason, JobId, TenantId, status::reason_name, time::now_micros};
 
 use super::{
-    Connection, dialect, job_control, media_write,
-    rows::{JobRow, NewJobRow, NewNeedRow},
+    Connection, bulk,
+    filter::Bind,
+    job_control, media_write,
+    rows::{JOB_COLUMNS, JobRow, NewJobRow},
     schema::{job_needs::dsl as n, processing_jobs::dsl as j},
     types::{Id, raw, uuid},
 };
@@ -30,21 +32,17 @@ pub(super) async fn insert(conn: &mut Connection, jobs: Vec<NewJob>, now: i64) -
     let mut rows = Vec::with_capacity(jobs.len());
     for job in jobs {
         let tenant = job.tenant_id;
-        let needed = job.needs.iter().map(|needed| NewNeedRow {
-            tenant_id: raw(tenant.0),
-            needed_id: raw(needed.0),
-            job_id: raw(job.id.0),
-        });
-        needs.extend(needed);
-        rows.push(NewJobRow::new(job, now));
+        let id = job.id;
+        let need = |needed: &JobId| {
+            let ids = [tenant.0, needed.0, id.0];
+            ids.map(|id| Bind::Id(raw(id))).to_vec()
+        };
+        needs.extend(job.needs.iter().map(need));
+        rows.push(NewJobRow::new(job, now).binds());
     }
-    dialect::insert_jobs(conn, rows).await?;
-    for need in needs {
-        diesel::insert_into(n::job_needs)
-            .values(need)
-            .execute(conn)
-            .await?;
-    }
+    bulk::insert(conn, JOB_COLUMNS, rows, "").await?;
+    let into = "job_needs (tenant_id, needed_id, job_id)";
+    bulk::insert(conn, into, needs, "").await?;
     Ok(())
 }
 

@@ -28,6 +28,7 @@ mod keys;
 mod limits;
 #[path = "../contract/media.rs"]
 mod media;
+mod migrations;
 #[path = "../contract/request_log.rs"]
 mod request_log;
 #[path = "../contract/rig.rs"]

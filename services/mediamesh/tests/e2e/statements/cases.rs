@@ -107,6 +107,16 @@ fn logged(count: usize) -> Value {
     json!({ "requests": requests })
 }
 
+/// Steps that each need the one before.
+fn tree(item: &str, count: usize) -> Value {
+    let step = |n: usize| {
+        let needs: Vec<String> = (n > 0).then(|| format!("{}", n - 1)).into_iter().collect();
+        json!({"name": format!("{n}"), "kind": "KIND_PROCESS_MEDIA", "mediaItemId": item, "needs": needs})
+    };
+    let steps: Vec<Value> = (0..count).map(step).collect();
+    json!({ "steps": steps })
+}
+
 fn search(folder: &str, query: &str) -> Value {
     json!({
         "query": query, "filter": {"folder": folder}, "limit": 100, "minScore": 0.0, "private": true,
@@ -220,9 +230,12 @@ pub(super) fn cases(
             .removes(),
         ),
         (
-            // writes a row for each of at most 64 steps, and for each step that one needs
             "/mediamesh.media.v1.JobService/CreateJobTree",
-            not_counted(),
+            each(
+                tree(&items[0], FEW),
+                tree(&items[1], FEW),
+                tree(&items[2], MANY),
+            ),
         ),
         (
             "/mediamesh.media.v1.JobService/GetJobTree",
