@@ -14,6 +14,7 @@ use diesel_async::{
 };
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness as _, embed_migrations};
 use futures::{FutureExt as _, future::BoxFuture};
+use mediamesh_proto::TenantId;
 use tokio::time::Instant;
 
 use self::interrupt::Stop;
@@ -23,8 +24,11 @@ use crate::{
     slow::{self, Plan, SlowLog, SlowOptions},
 };
 
+mod apart;
 mod interrupt;
 mod statements;
+
+pub(crate) use apart::Apart;
 
 /// Schema versions, in order.
 pub const MIGRATIONS: EmbeddedMigrations = embed_migrations!("../../migrations/sqlite");
@@ -174,6 +178,20 @@ impl Database {
         F: for<'c> FnOnce(&'c mut Connection) -> BoxFuture<'c, Result<T>> + Send + 'static,
     {
         self.read(name, operation).await
+    }
+
+    /// Runs an operation that writes for a tenant: like any, since all writes take turns.
+    pub(crate) async fn write_of<T, F>(
+        &self,
+        name: &'static str,
+        _: TenantId,
+        operation: F,
+    ) -> Result<T>
+    where
+        T: Send + 'static,
+        F: for<'c> FnOnce(&'c mut Connection) -> BoxFuture<'c, Result<T>> + Send + 'static,
+    {
+        self.write(name, operation).await
     }
 
     /// Runs an operation that writes, in one transaction.

@@ -1,6 +1,6 @@
 //! What a store can answer instead of a result.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use mediamesh_proto::{ErrorKind, ErrorReason};
 
@@ -42,6 +42,9 @@ pub enum Error {
     /// A statement took longer than its caller or the server allows.
     #[error("a database statement was cancelled: its time was up")]
     TimedOut,
+    /// Another transaction held what this one needs for longer than it may wait; nothing was written.
+    #[error("the database row or tenant is locked by another write that does not end")]
+    Locked,
     /// A replica gave up a statement because the primary removed what it was reading.
     #[error("the replica gave up a statement: the primary removed what it was reading")]
     RecoveryConflict,
@@ -100,6 +103,9 @@ const GOING: [&str; 4] = [
     "remaining connection slots",
 ];
 
+/// When to try again to write what another has locked: one that was stopped is silent for seconds.
+const AGAIN: Duration = Duration::from_secs(2);
+
 impl Error {
     /// Sorts driver errors: a full disk, a server that went away, time that ran out are no bugs.
     pub(crate) fn from_diesel(error: diesel::result::Error) -> Self {
@@ -122,6 +128,7 @@ impl Error {
             _ if GOING.iter().any(|text| says(text)) => Self::Unavailable {
                 message: info.message().to_owned(),
             },
+            _ if says("canceling statement due to lock timeout") => Self::Locked,
             _ if says("canceling statement due to") => Self::TimedOut,
             _ => Self::Query(error),
         }
@@ -135,6 +142,8 @@ impl Error {
             | Self::Unavailable { .. }
             | Self::Untrusted { .. }
             | Self::RecoveryConflict => (ErrorKind::DependencyDown, ErrorReason::DependencyDown),
+            // undone, so as good as not begun
+            Self::Locked => (ErrorKind::Overloaded, ErrorReason::LoadShed),
             Self::TimedOut => (ErrorKind::DeadlineExceeded, ErrorReason::DeadlineExceeded),
             Self::Full => (ErrorKind::ResourceExhausted, ErrorReason::StorageFull),
             Self::EtagMismatch { .. } => (ErrorKind::Conflict, ErrorReason::EtagMismatch),
@@ -174,6 +183,7 @@ impl From<Error> for mediamesh_proto::Error {
             | Error::Unavailable { .. }
             | Error::Untrusted { .. }
             | Error::RecoveryConflict => out.meta("dependency", "database"),
+            Error::Locked => out.meta("dependency", "database").retry_after(AGAIN),
             Error::LeaseLost { job_id } => out.resource("job", job_id),
             Error::EtagMismatch { current } => out.meta("currentEtag", current),
             _ => {

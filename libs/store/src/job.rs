@@ -362,7 +362,7 @@ pub struct QueueStats {
     pub active: i64,
     /// Succeeded and not yet swept.
     pub completed: i64,
-    /// Failed for good.
+    /// Failed for good and not yet swept.
     pub failed: i64,
     /// Cancelled and not yet swept.
     pub cancelled: i64,
@@ -380,6 +380,13 @@ pub struct QueueStats {
     pub oldest_waiting: Option<i64>,
     /// The same by kind, as (number of the kind, number of the state, jobs).
     pub kinds: Vec<(i16, i16, i64)>,
+}
+
+/// Renews leases, apart from whatever else the store is at.
+#[async_trait]
+pub trait LeaseKeeper: Send {
+    /// Extends leases; answers the jobs whose lease is lost.
+    async fn renew(&mut self, leases: &[Lease], lease: Duration) -> Result<Vec<JobId>>;
 }
 
 /// Keeps and hands out jobs.
@@ -429,6 +436,10 @@ pub trait JobStore: ScheduleStore {
         tenant: Option<TenantId>,
         limits: ClaimLimits,
     ) -> Result<Vec<Reached>>;
+
+    /// What renews the leases of one worker; whatever it opens belongs to the runtime that it is used
+    /// on, and is its own.
+    fn lease_keeper(&self) -> Box<dyn LeaseKeeper>;
 
     /// Extends leases; answers the jobs whose lease is lost.
     async fn heartbeat(&self, leases: &[Lease], lease: Duration) -> Result<Vec<JobId>>;

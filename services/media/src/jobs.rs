@@ -2,7 +2,7 @@
 //!
 //! - [`worker`]: claims jobs, runs them, and drains at shutdown
 //! - `attempt`: one attempt at a job: time limit, panics, retries, the end
-//! - `heartbeat`: keeps leases alive from a thread that work cannot starve
+//! - `heartbeat`: keeps leases alive from a thread, and on a connection, that work cannot starve
 //! - `completer`: ends jobs that succeeded, many with one transaction
 //! - `cpu`: a bounded pool for decoding
 //! - `process`, `derive`: original in; renditions, colours, hashes out

@@ -72,11 +72,12 @@ pub(crate) struct DatabaseConfig {
     pub(crate) tls_ca: Option<PathBuf>,
     /// Connections to PostgreSQL that are kept open.
     pub(crate) min_connections: usize,
-    /// Most connections to PostgreSQL (S4-6).
+    /// Most connections to PostgreSQL (S4-6). A worker has one more, for its leases.
     pub(crate) max_connections: usize,
-    /// Longest that PostgreSQL works at one statement, seconds. A caller's deadline ends it earlier.
+    /// Longest that PostgreSQL works at one statement, seconds. A caller's deadline ends it earlier, reads and
+    /// writes alike.
     pub(crate) statement_timeout_secs: u64,
-    /// Longest wait of a worker for a connection to PostgreSQL, seconds.
+    /// Longest wait for a connection to PostgreSQL of work for which nobody waits, such as a worker's, seconds.
     pub(crate) background_acquire_timeout_secs: u64,
     /// What searches vectors on PostgreSQL: `database` (pgvector) or `embedded` (an index in the
     /// memory of each search process).

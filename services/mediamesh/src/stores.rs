@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result};
-use mediamesh_mesh::Priority;
+use mediamesh_mesh::{Deadline, Priority};
 use mediamesh_store::{
     Advisor, Database, DatabaseOptions, HistoryStore, IntegrityStore, JobStore, KeyStore,
     MediaStore, RequestLogStore, SearchStore, VectorStore,
@@ -179,6 +179,7 @@ fn postgres_options(
         background_acquire_timeout: Duration::from_secs(config.background_acquire_timeout_secs),
         is_background: || Priority::current() == Priority::Background,
         statement_timeout: Duration::from_secs(config.statement_timeout_secs),
+        time_left: || Deadline::current().map(Deadline::remaining),
         slow: slow_options(config, observers.as_ref()),
         waits: observers
             .as_ref()

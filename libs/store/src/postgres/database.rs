@@ -8,15 +8,17 @@ use std::{
 };
 
 use diesel_async::{
-    AsyncConnection as _, AsyncPgConnection, SimpleAsyncConnection as _,
+    AsyncPgConnection, SimpleAsyncConnection as _,
     pooled_connection::{
         AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod,
         deadpool::{Object, Pool, PoolError},
     },
 };
 use futures::{FutureExt as _, future::BoxFuture};
+use mediamesh_proto::TenantId;
 use tokio::{sync::oneshot, time::Instant};
 
+use self::turns::{Turn, Turns};
 use super::{
     tls::{Connector, said},
     vector_index,
@@ -29,18 +31,20 @@ use crate::{
     statements,
 };
 
+mod apart;
 mod cancel;
 mod explain;
 mod migrate;
+mod transaction;
+mod turns;
 
+pub(crate) use apart::Apart;
 pub use migrate::MIGRATIONS;
 
 /// How long a connection beyond the least number may lie idle.
 const IDLE: Duration = Duration::from_secs(10 * 60);
 /// How often idle connections are looked for.
 const REAP_EVERY: Duration = Duration::from_secs(60);
-/// Longest a transaction may wait for its next statement: one whose process hangs lets go of its locks.
-const IDLE_IN_TRANSACTION: Duration = Duration::from_secs(60);
 
 /// How a PostgreSQL database is opened.
 #[derive(Clone)]
@@ -63,6 +67,9 @@ pub struct DatabaseOptions {
     pub is_background: fn() -> bool,
     /// Longest that the server works at one statement, whoever waits for it.
     pub statement_timeout: Duration,
+    /// How long the caller of the code that asks still waits; `None` = as long as it takes. What is
+    /// written for it takes no longer.
+    pub time_left: fn() -> Option<Duration>,
     /// Told of every operation.
     pub observer: Option<Observer>,
     /// What its pool is called: `primary` or `replica`.
@@ -87,6 +94,7 @@ impl DatabaseOptions {
             background_acquire_timeout: Duration::from_secs(30),
             is_background: || false,
             statement_timeout: Duration::from_secs(60),
+            time_left: || None,
             observer: None,
             pool_name: "primary",
             waits: None,
@@ -99,7 +107,7 @@ impl DatabaseOptions {
 ///
 /// An operation runs in a task of its own: a caller that goes away, as one does whose deadline
 /// passes, never leaves a connection with a transaction half done. What it read is cancelled on the
-/// server, what it began to write is written.
+/// server; what it began to write is written, if its statements take no longer than it had time.
 #[derive(Clone)]
 pub struct Database {
     inner: Arc<Inner>,
@@ -111,6 +119,9 @@ struct Inner {
     acquire_timeout: Duration,
     background_acquire_timeout: Duration,
     is_background: fn() -> bool,
+    statement_timeout: Duration,
+    time_left: fn() -> Option<Duration>,
+    turns: Turns,
     observer: Option<Observer>,
     pool_name: &'static str,
     waits: Option<WaitObserver>,
@@ -143,7 +154,8 @@ impl Database {
     }
 
     async fn connect_with(connector: Connector, options: DatabaseOptions) -> Result<Self> {
-        let least = options.min_connections.max(1);
+        // more than there may be would wait for each other
+        let least = options.min_connections.min(options.max_connections).max(1);
         let database = Self::new(connector, options);
         // The first callers need not wait for connections, and a wrong password is told at start.
         let first = (0..least).map(|_| database.inner.get());
@@ -160,6 +172,9 @@ impl Database {
             acquire_timeout: options.acquire_timeout,
             background_acquire_timeout: options.background_acquire_timeout,
             is_background: options.is_background,
+            statement_timeout: options.statement_timeout,
+            time_left: options.time_left,
+            turns: Turns::new(options.max_connections),
             observer: options.observer,
             pool_name: options.pool_name,
             waits: options.waits,
@@ -233,21 +248,54 @@ impl Database {
     }
 
     /// Runs an operation that writes, in one transaction.
+    ///
+    /// Errors: those of the operation; `Locked` and `TimedOut` if it took longer than its caller waits.
     pub(crate) async fn write<T, F>(&self, name: &'static str, operation: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: for<'c> FnOnce(&'c mut AsyncPgConnection) -> BoxFuture<'c, Result<T>> + Send + 'static,
+    {
+        self.write_in(name, None, operation).await
+    }
+
+    /// Like [`Self::write`], for an operation that waits for its turn among the writers of a tenant:
+    /// only a part of the connections do.
+    pub(crate) async fn write_of<T, F>(
+        &self,
+        name: &'static str,
+        tenant: TenantId,
+        operation: F,
+    ) -> Result<T>
+    where
+        T: Send + 'static,
+        F: for<'c> FnOnce(&'c mut AsyncPgConnection) -> BoxFuture<'c, Result<T>> + Send + 'static,
+    {
+        let turn = self.inner.turns.wait(tenant, self.inner.patience()).await?;
+        self.write_in(name, Some(turn), operation).await
+    }
+
+    async fn write_in<T, F>(
+        &self,
+        name: &'static str,
+        turn: Option<Turn>,
+        operation: F,
+    ) -> Result<T>
     where
         T: Send + 'static,
         F: for<'c> FnOnce(&'c mut AsyncPgConnection) -> BoxFuture<'c, Result<T>> + Send + 'static,
     {
         let start = Instant::now();
         let mut conn = self.inner.get().await?;
+        // of the task that asks
+        let left = (self.inner.time_left)();
+        let statement_timeout = self.inner.statement_timeout;
         let parent = tracing::Span::current();
         let watch = self.inner.slow.watch(name);
         let run = tokio::spawn(async move {
             statements::follow(&mut *conn, "postgresql", parent, Some(watch));
-            let result = conn
-                .transaction(async move |conn| operation(conn).await)
-                .await;
+            let result = transaction::run(&mut conn, left, statement_timeout, operation).await;
             statements::let_go(&mut *conn, "postgresql");
+            drop((conn, turn));
             result
         });
         let result = joined(run.await);
@@ -268,22 +316,34 @@ pub struct Versions {
 /// Answers what a finished operation answered; a panic in it is a bug that stays contained.
 fn joined<T>(result: std::result::Result<Result<T>, tokio::task::JoinError>) -> Result<T> {
     match result {
-        Ok(Err(Error::Query(source))) => Err(Error::from_diesel(source)),
-        Ok(result) => result,
+        Ok(result) => result.map_err(sorted),
         Err(_) => Err(Error::Query(
             diesel::result::Error::BrokenTransactionManager,
         )),
     }
 }
 
+/// Tells apart what the driver does not.
+fn sorted(error: Error) -> Error {
+    match error {
+        Error::Query(source) => Error::from_diesel(source),
+        other => other,
+    }
+}
+
 // === impl Inner ===
 
 impl Inner {
-    async fn get(&self) -> Result<Object<AsyncPgConnection>> {
-        let patience = match (self.is_background)() {
+    /// How long whoever asks waits for a connection.
+    fn patience(&self) -> Duration {
+        match (self.is_background)() {
             true => self.background_acquire_timeout,
             false => self.acquire_timeout,
-        };
+        }
+    }
+
+    async fn get(&self) -> Result<Object<AsyncPgConnection>> {
+        let patience = self.patience();
         let start = Instant::now();
         let got = tokio::time::timeout(patience, self.pool.get()).await;
         if let Some(waits) = &self.waits {
@@ -327,9 +387,9 @@ fn pool(connector: Connector, options: &DatabaseOptions) -> Pool<AsyncPgConnecti
     // No ping: a connection that was closed, or whose transaction is open, is noticed without.
     config.recycling_method = RecyclingMethod::Fast;
     let settings = format!(
-        "SET statement_timeout = {}; SET idle_in_transaction_session_timeout = {}; {}",
+        "SET statement_timeout = {}; {} {}",
         options.statement_timeout.as_millis(),
-        IDLE_IN_TRANSACTION.as_millis(),
+        transaction::settings(),
         vector_index::SETTINGS,
     );
     config.custom_setup = Box::new(move |_| {

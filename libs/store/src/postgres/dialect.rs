@@ -7,11 +7,11 @@ use diesel::{
 use diesel_async::RunQueryDsl as _;
 use mediamesh_proto::TenantId;
 
+pub(super) use super::database::Apart;
 pub(super) use super::partitions::{make_log_partitions, take_log_partitions};
 use super::{
     Connection,
     filter::{Bind, Sql},
-    rows::NewJobRow,
     schema::{media_items::dsl as m, processing_jobs::dsl as j},
     search::key,
     types::{Id, raw},
@@ -38,10 +38,6 @@ pub(super) const PARTITIONS: bool = true;
 
 /// Documents are counted up to here: a word in more of them is common, however many there are.
 const COUNTED: i64 = 10_000;
-
-/// Longest that a transaction which holds up other claims may be silent: between two of its statements
-/// lie microseconds, and a process that is merely slow answers well within this.
-const CLAIM_SILENCE: &str = "'5s'";
 
 #[derive(QueryableByName)]
 struct CandidateRow {
@@ -93,12 +89,8 @@ async fn lock(conn: &mut Connection, name: String) -> Result<()> {
     Ok(())
 }
 
-/// Makes claims take turns until the end of this transaction, which the server gives up after some
-/// seconds without a word: a worker that was stopped in it would stop the claims of all others.
+/// Makes claims take turns until the end of this transaction.
 pub(super) async fn lock_claims(conn: &mut Connection) -> Result<()> {
-    let mut sql = Sql::new("SET LOCAL idle_in_transaction_session_timeout = ");
-    sql.push(CLAIM_SILENCE, []);
-    sql.execute(conn).await?;
     lock(conn, "claim".to_owned()).await
 }
 
@@ -114,19 +106,24 @@ pub(super) async fn lock_jobs(conn: &mut Connection, ids: &[Id]) -> Result<()> {
     Ok(())
 }
 
-/// Rows in one statement: PostgreSQL takes 65535 values, and a row has about twenty.
-const MOST_ROWS: usize = 1_000;
+/// Rows of `job_totals` that are put together at once.
+const MOST_TOTALS: i64 = 10_000;
 
-/// Inserts jobs, many with one statement.
-pub(super) async fn insert_jobs(conn: &mut Connection, mut rows: Vec<NewJobRow>) -> Result<()> {
-    while !rows.is_empty() {
-        let rest = rows.split_off(rows.len().min(MOST_ROWS));
-        diesel::insert_into(j::processing_jobs)
-            .values(rows)
-            .execute(conn)
-            .await?;
-        rows = rest;
-    }
+/// Puts together what connections have counted of ended jobs, most of which are gone by now. A row that
+/// is being counted in is left to the next time, so this waits for nobody who waits for it.
+pub(super) async fn fold_job_totals(conn: &mut Connection) -> Result<()> {
+    let mut sql = Sql::new("WITH taken AS (DELETE FROM job_totals d USING (");
+    sql.push(
+        "SELECT tenant_id, kind, state, slot FROM job_totals WHERE slot <> 0 LIMIT ? \
+         FOR UPDATE SKIP LOCKED) t WHERE d.tenant_id = t.tenant_id AND d.kind = t.kind \
+         AND d.state = t.state AND d.slot = t.slot RETURNING d.tenant_id, d.kind, d.state, d.jobs) \
+         INSERT INTO job_totals AS t (tenant_id, kind, state, slot, jobs) \
+         SELECT tenant_id, kind, state, 0, sum(jobs) FROM taken GROUP BY tenant_id, kind, state \
+         ORDER BY tenant_id, kind, state ON CONFLICT (tenant_id, kind, state, slot) \
+         DO UPDATE SET jobs = t.jobs + excluded.jobs",
+        [Bind::Long(MOST_TOTALS)],
+    );
+    sql.execute(conn).await?;
     Ok(())
 }
 

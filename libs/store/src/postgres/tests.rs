@@ -25,12 +25,14 @@ mod job_control;
 mod jobs;
 #[path = "../contract/keys.rs"]
 mod keys;
+mod leases;
 #[path = "../contract/limits.rs"]
 mod limits;
 #[path = "../contract/media.rs"]
 mod media;
 mod migrations;
 mod partitions;
+mod pool;
 mod races;
 mod relevance;
 mod replica;

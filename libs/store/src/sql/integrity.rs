@@ -155,7 +155,7 @@ impl IntegrityStore for Store {
     ) -> Result<bool> {
         let (reason, detail) = (reason.to_owned(), detail.to_owned());
         self.db
-            .write("mark_damaged", move |conn| {
+            .write_of("mark_damaged", tenant, move |conn| {
                 Box::pin(mark(conn, tenant, id, reason, detail))
             })
             .await

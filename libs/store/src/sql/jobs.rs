@@ -7,6 +7,7 @@ use diesel::{
     ExpressionMethods as _, OptionalExtension as _, QueryDsl as _, SelectableHelper as _,
 };
 use diesel_async::RunQueryDsl as _;
+use futures::future::BoxFuture;
 use mediamesh_proto::{JobId, TenantId, time::now_micros};
 
 use super::{
@@ -23,8 +24,8 @@ use super::{
 use crate::{
     error::{Error, Result},
     job::{
-        Job, JobFilter, JobKind, JobState, JobStore, Lease, NewJob, Pause, Progress, QueueStats,
-        Step, StepCount, Sweep, Turned, UniquePeriod,
+        Job, JobFilter, JobKind, JobState, JobStore, Lease, LeaseKeeper, NewJob, Pause, Progress,
+        QueueStats, Step, StepCount, Sweep, Turned, UniquePeriod,
     },
     limit::{ClaimLimits, Reached},
 };
@@ -232,6 +233,10 @@ impl JobStore for Store {
             .await
     }
 
+    fn lease_keeper(&self) -> Box<dyn LeaseKeeper> {
+        Box::new(Keeper(self.db.apart()))
+    }
+
     async fn heartbeat(&self, leases: &[Lease], lease: Duration) -> Result<Vec<JobId>> {
         let leases = leases.to_vec();
         self.db
@@ -333,7 +338,7 @@ impl JobStore for Store {
 
     async fn cancel_job(&self, tenant: TenantId, id: JobId) -> Result<Option<Turned>> {
         self.db
-            .write("cancel_job", move |conn| {
+            .write_of("cancel_job", tenant, move |conn| {
                 Box::pin(job_control::cancel(conn, tenant, id))
             })
             .await
@@ -341,7 +346,7 @@ impl JobStore for Store {
 
     async fn requeue_job(&self, tenant: TenantId, id: JobId) -> Result<Option<Turned>> {
         self.db
-            .write("requeue_job", move |conn| {
+            .write_of("requeue_job", tenant, move |conn| {
                 Box::pin(job_control::requeue(conn, tenant, id))
             })
             .await
@@ -354,7 +359,7 @@ impl JobStore for Store {
         limit: i64,
     ) -> Result<u64> {
         self.db
-            .write("requeue_failed_jobs", move |conn| {
+            .write_of("requeue_failed_jobs", tenant, move |conn| {
                 Box::pin(job_control::requeue_failed(conn, tenant, kind, limit))
             })
             .await
@@ -440,10 +445,37 @@ impl JobStore for Store {
     }
 }
 
+fn renew(
+    conn: &mut Connection,
+    (leases, expire): (Vec<Lease>, i64),
+) -> BoxFuture<'_, Result<Vec<JobId>>> {
+    Box::pin(ends::renew(conn, leases, expire))
+}
+
+/// Renews leases.
+struct Keeper(dialect::Apart);
+
+#[async_trait]
+impl LeaseKeeper for Keeper {
+    async fn renew(&mut self, leases: &[Lease], lease: Duration) -> Result<Vec<JobId>> {
+        let until = (leases.to_vec(), now_micros() + micros(lease));
+        self.0.write("heartbeat_jobs", until, renew).await
+    }
+}
+
 impl Store {
     async fn settle(&self, name: &'static str, lease: Lease, end: End) -> Result<()> {
-        self.db
-            .write(name, move |conn| Box::pin(settle(conn, lease, end)))
-            .await
+        match lease.tree {
+            Some(tenant) => {
+                self.db
+                    .write_of(name, tenant, move |conn| Box::pin(settle(conn, lease, end)))
+                    .await
+            }
+            None => {
+                self.db
+                    .write(name, move |conn| Box::pin(settle(conn, lease, end)))
+                    .await
+            }
+        }
     }
 }

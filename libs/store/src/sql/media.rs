@@ -68,7 +68,7 @@ fn selected(tenant: TenantId, query: &ListQuery) -> BoxedItems<'static> {
 impl MediaStore for Store {
     async fn insert_item(&self, item: NewMediaItem, job: NewJob) -> Result<Inserted> {
         self.db
-            .write("insert_item", |conn| {
+            .write_of("insert_item", item.tenant_id, |conn| {
                 Box::pin(write::insert(conn, item, job))
             })
             .await
@@ -218,7 +218,7 @@ impl MediaStore for Store {
         follow_up: Option<NewJob>,
     ) -> Result<Option<MediaItem>> {
         self.db
-            .write("update_item", move |conn| {
+            .write_of("update_item", tenant, move |conn| {
                 Box::pin(write::update(conn, tenant, id, version, patch, follow_up))
             })
             .await
@@ -231,7 +231,7 @@ impl MediaStore for Store {
         version: Option<i64>,
     ) -> Result<Option<Vec<String>>> {
         self.db
-            .write("delete_item", move |conn| {
+            .write_of("delete_item", tenant, move |conn| {
                 Box::pin(write::delete(conn, tenant, id, version))
             })
             .await
@@ -255,7 +255,7 @@ impl MediaStore for Store {
     ) -> Result<()> {
         let lease = *lease;
         self.db
-            .write("finish_processing", move |conn| {
+            .write_of("finish_processing", tenant, move |conn| {
                 Box::pin(write::finish(conn, lease, tenant, id, processed, follow_up))
             })
             .await
@@ -271,7 +271,7 @@ impl MediaStore for Store {
     ) -> Result<()> {
         let (lease, reason, detail) = (*lease, reason.to_owned(), detail.to_owned());
         self.db
-            .write("fail_processing", move |conn| {
+            .write_of("fail_processing", tenant, move |conn| {
                 Box::pin(write::fail(conn, lease, tenant, id, reason, detail))
             })
             .await

@@ -6,6 +6,7 @@
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
+use mediamesh_mesh::priority;
 use mediamesh_store::{JobStore, job::Lease};
 use tokio::sync::{mpsc, oneshot};
 
@@ -39,7 +40,7 @@ impl Completer {
     /// Starts the task that writes; it ends when the last clone is gone.
     pub(crate) fn start(jobs: Arc<dyn JobStore>) -> Self {
         let (sender, ends) = mpsc::channel(MOST);
-        tokio::spawn(write(jobs, ends));
+        tokio::spawn(priority::background(write(jobs, ends)));
         Self(sender)
     }
 

@@ -1,12 +1,16 @@
 //! Keeps leases alive from a thread of its own.
 //!
-//! The thread has its own small runtime, so neither busy runtime threads nor CPU work can make a
-//! healthy worker look dead. A lease that is lost all the same cancels its attempt.
+//! The thread has its own small runtime, and what it tells the database goes over a connection of its
+//! own where there are several: neither busy runtime threads, nor CPU work, nor a pool that others have
+//! emptied can make a healthy worker look dead. A lease that is lost all the same cancels its attempt.
 
 use std::{collections::HashMap, io, sync::Arc, thread, time::Duration};
 
 use mediamesh_proto::JobId;
-use mediamesh_store::{JobStore, job::Lease};
+use mediamesh_store::{
+    JobStore,
+    job::{Lease, LeaseKeeper},
+};
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
@@ -22,16 +26,13 @@ impl Heartbeat {
     /// Starts the thread.
     ///
     /// Errors: the system allows no more threads.
-    pub(crate) fn start(
-        jobs: Arc<dyn JobStore>,
-        every: Duration,
-        lease: Duration,
-    ) -> io::Result<Self> {
+    pub(crate) fn start(jobs: &dyn JobStore, every: Duration, lease: Duration) -> io::Result<Self> {
         let held: Held = Arc::default();
         let stop = CancellationToken::new();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
+        let mut keeper = jobs.lease_keeper();
         let (leases, stopped) = (Arc::clone(&held), stop.clone());
         thread::Builder::new()
             .name("media-heartbeat".to_owned())
@@ -43,7 +44,7 @@ impl Heartbeat {
                         .await
                         .is_some()
                     {
-                        renew(jobs.as_ref(), &leases, lease).await;
+                        renew(keeper.as_mut(), &leases, lease).await;
                     }
                 });
             })?;
@@ -68,12 +69,12 @@ impl Drop for Heartbeat {
     }
 }
 
-async fn renew(jobs: &dyn JobStore, held: &Held, lease: Duration) {
+async fn renew(keeper: &mut dyn LeaseKeeper, held: &Held, lease: Duration) {
     let leases: Vec<Lease> = held.lock().values().map(|(lease, _)| *lease).collect();
     if leases.is_empty() {
         return;
     }
-    match jobs.heartbeat(&leases, lease).await {
+    match keeper.renew(&leases, lease).await {
         Ok(lost) => {
             let held = held.lock();
             for id in lost {

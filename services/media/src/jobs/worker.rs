@@ -3,7 +3,7 @@
 use std::{future::Future, sync::Arc, time::Duration};
 
 use mediamesh_imaging::Plan;
-use mediamesh_mesh::MAX_MESSAGE_BYTES;
+use mediamesh_mesh::{MAX_MESSAGE_BYTES, priority};
 use mediamesh_proto::{
     embedding::v1::embedding_service_client::EmbeddingServiceClient,
     search::v1::search_service_client::SearchServiceClient,
@@ -75,12 +75,18 @@ impl Worker {
 
     /// Works until `shutdown`, then lets running jobs end, for a while; the rest is handed back.
     ///
+    /// Nobody waits for any of it, so it is patient where people are not: for a connection, for one.
+    ///
     /// Errors: the heartbeat's thread cannot be started.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> std::io::Result<()> {
+        priority::background(self.work(shutdown)).await
+    }
+
+    async fn work(self, shutdown: impl Future<Output = ()> + Send) -> std::io::Result<()> {
         let context = self.context;
         let options = &context.options.worker;
         let heartbeat = Arc::new(Heartbeat::start(
-            Arc::clone(&context.jobs),
+            context.jobs.as_ref(),
             options.heartbeat(),
             options.lease(),
         )?);
@@ -94,21 +100,18 @@ impl Worker {
         }
         let stop = CancellationToken::new();
         let mut periodic = JoinSet::new();
-        periodic.spawn(
-            stop.clone()
-                .run_until_cancelled_owned(sweep::leases(Arc::clone(&context))),
-        );
-        periodic.spawn(
-            stop.clone()
-                .run_until_cancelled_owned(periodic::run(Arc::clone(&context))),
-        );
-        periodic.spawn(
-            stop.clone()
-                .run_until_cancelled_owned(backfill::run(Arc::clone(&context))),
-        );
-
+        // a task that is spawned has no priority of its own
+        let leases = priority::background(sweep::leases(Arc::clone(&context)));
+        periodic.spawn(stop.clone().run_until_cancelled_owned(leases));
+        let schedules = priority::background(periodic::run(Arc::clone(&context)));
+        periodic.spawn(stop.clone().run_until_cancelled_owned(schedules));
+        let backfill = backfill::run(Arc::clone(&context));
+        periodic.spawn(stop.clone().run_until_cancelled_owned(backfill));
         let log = request_log::run(self.request_log, context.options.request_log.clone());
-        periodic.spawn(stop.clone().run_until_cancelled_owned(log));
+        periodic.spawn(
+            stop.clone()
+                .run_until_cancelled_owned(priority::background(log)),
+        );
 
         let mut running = JoinSet::new();
         let draining = CancellationToken::new();
@@ -208,7 +211,8 @@ async fn claim(
                 stop: stop.clone(),
                 place,
             };
-            running.spawn(async move { attempt(&context, hands, job).await });
+            let attempt = async move { attempt(&context, hands, job).await };
+            running.spawn(priority::background(attempt));
         }
     }
 }

@@ -123,6 +123,112 @@ async fn a_server_that_restarts_is_an_error_only_while_it_is_down() {
     assert!(store.has_tenant(TENANT).await.unwrap());
 }
 
+/// Takes the lock of a tenant on a connection of its own, then runs `then` for ever or until it ends.
+async fn hold_tenant(test: &TestDatabase, then: Option<&'static str>) {
+    let (locked, is_locked) = tokio::sync::oneshot::channel();
+    let holder = small(test.url()).await;
+    tokio::spawn(async move {
+        let hold = holder.write("test", move |conn| {
+            async move {
+                dialect::lock_tenant(conn, TENANT).await?;
+                let _ = locked.send(());
+                if let Some(statement) = then {
+                    sql_query(statement).execute(conn).await?;
+                    return Ok(());
+                }
+                std::future::pending::<Result<(), Error>>().await
+            }
+            .boxed()
+        });
+        hold.await
+    });
+    is_locked.await.unwrap();
+}
+
+fn of_stranger(n: u8) -> NewMediaItem {
+    NewMediaItem {
+        tenant_id: STRANGER,
+        ..new_item(n, "theirs")
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_whose_lock_is_held_takes_no_other_tenants_connections() {
+    let Some(test) = TestDatabase::create().await.unwrap() else {
+        return;
+    };
+    let mut options = DatabaseOptions::at(test.url());
+    options.max_connections = 4;
+    // the callers' deadline
+    options.time_left = || Some(Duration::from_secs(2));
+    options.acquire_timeout = Duration::from_secs(2);
+    let store = PostgresStore::new(Database::open(options).await.unwrap());
+    hold_tenant(&test, Some("SELECT pg_sleep(60)")).await;
+    let uploads = (0..12_u8).map(|n| {
+        let store = store.clone();
+        tokio::spawn(async move {
+            let start = tokio::time::Instant::now();
+            let upload = store.insert_item(new_item(n, "held up"), job(None)).await;
+            (upload.map(|_| ()), start.elapsed())
+        })
+    });
+    let uploads: Vec<_> = uploads.collect();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let start = tokio::time::Instant::now();
+    for n in 0..9 {
+        let theirs = store.insert_item(of_stranger(n), job(None)).await.unwrap();
+        assert!(matches!(theirs, Inserted::New { .. }));
+    }
+    assert!(
+        start.elapsed() < Duration::from_secs(1),
+        "{:?}",
+        start.elapsed()
+    );
+    for upload in uploads {
+        let (ended, took) = upload.await.unwrap();
+        assert!(matches!(ended, Err(Error::Locked)), "{ended:?}");
+        assert!(took < Duration::from_secs(5), "{took:?}");
+    }
+    let (kind, _) = Error::Locked.kind();
+    assert_eq!(
+        kind,
+        mediamesh_proto::ErrorKind::Overloaded,
+        "may be retried"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_ends_with_the_time_of_its_caller() {
+    let Some(test) = TestDatabase::create().await.unwrap() else {
+        return;
+    };
+    let mut options = DatabaseOptions::at(test.url());
+    options.max_connections = 1;
+    options.time_left = || Some(Duration::from_millis(300));
+    let database = Database::open(options).await.unwrap();
+    let sleep = |seconds: &'static str| {
+        database.write("test", move |conn| {
+            async move { Ok(sql_query(seconds).execute(conn).await?) }.boxed()
+        })
+    };
+    let late = sleep("SELECT pg_sleep(600)").await;
+    assert!(matches!(late, Err(Error::TimedOut)), "{late:?}");
+    sleep("SELECT pg_sleep(0.01)").await.unwrap();
+    // nothing of it stays with the connection
+    run(&database, "SELECT pg_sleep(0.5)").await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_is_stopped_amid_a_write_holds_up_its_tenant_for_seconds() {
+    let Some((test, store)) = store().await else {
+        return;
+    };
+    hold_tenant(&test, None).await;
+    let upload = store.insert_item(new_item(1, "later"), job(None));
+    let upload = tokio::time::timeout(Duration::from_secs(20), upload).await;
+    upload.expect("it waits no longer").unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_that_is_stopped_amid_a_claim_holds_up_the_others_for_seconds() {
     let Some((test, store)) = store().await else {
