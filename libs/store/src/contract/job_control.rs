@@ -306,6 +306,49 @@ async fn what_is_paused_waits_and_the_rest_goes_on() {
 }
 
 #[tokio::test]
+async fn what_has_ended_is_counted_through_every_turn() {
+    let Some((_dir, store)) = store().await else {
+        return;
+    };
+    let counts = async |tenant| {
+        let stats = store.queue_stats(tenant).await.unwrap();
+        (stats.completed, stats.failed, stats.cancelled)
+    };
+    assert_eq!(counts(None).await, (0, 0, 0));
+    for _ in 0..6 {
+        store.enqueue(job(None)).await.unwrap();
+    }
+    let running = claim(&store).await;
+    let leases: Vec<_> = running.iter().map(Job::lease).collect();
+    store.complete_all(&leases[..2]).await.unwrap();
+    store.fail(&leases[2], "broken").await.unwrap();
+    store.fail(&leases[3], "broken").await.unwrap();
+    store.cancel_job(TENANT, running[4].id).await.unwrap();
+    assert_eq!(counts(Some(TENANT)).await, (2, 2, 1));
+    assert_eq!(counts(None).await, (2, 2, 1));
+    assert_eq!(counts(Some(STRANGER)).await, (0, 0, 0));
+
+    store.requeue_job(TENANT, running[2].id).await.unwrap();
+    store.requeue_job(TENANT, running[4].id).await.unwrap();
+    assert_eq!(counts(Some(TENANT)).await, (2, 1, 0));
+    let sweep = Sweep {
+        succeeded_before: i64::MAX,
+        cancelled_before: 0,
+        failed_before: 0,
+        limit: 10,
+    };
+    // twice: what connections have counted is put together first
+    assert_eq!(store.sweep(sweep).await.unwrap(), 2);
+    assert_eq!(store.sweep(sweep).await.unwrap(), 0);
+    assert_eq!(counts(Some(TENANT)).await, (0, 1, 0));
+    let stats = store.queue_stats(None).await.unwrap();
+    assert_eq!((stats.waiting, stats.active), (2, 1));
+    let mut kinds = stats.kinds;
+    kinds.sort_unstable();
+    assert_eq!(kinds, [(1, 1, 2), (1, 2, 1), (1, 4, 1)], "nothing of none");
+}
+
+#[tokio::test]
 async fn the_counts_say_what_stalls_and_how_fast_it_goes() {
     let Some((_dir, store)) = store().await else {
         return;

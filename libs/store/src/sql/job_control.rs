@@ -242,13 +242,14 @@ pub(super) async fn pauses(conn: &mut Connection, tenant: TenantId) -> Result<Ve
     rows.into_iter().map(read).collect()
 }
 
-/// Removes up to a number of jobs that ended long ago, and what pauses and rates no longer need.
+/// Removes up to a number of jobs that ended long ago, and what pauses, rates and counts no longer need.
 pub(super) async fn sweep(conn: &mut Connection, sweep: Sweep, now: i64) -> Result<u64> {
     let passed = p::job_pauses.filter(p::until_time.lt(now));
     diesel::delete(passed).execute(conn).await?;
     let mut full = Sql::new("DELETE FROM job_rates");
     full.push(" WHERE full_time < ?", [Bind::Long(now)]);
     full.execute(conn).await?;
+    dialect::fold_job_totals(conn).await?;
     let mut needs = Sql::new("DELETE FROM job_needs WHERE NOT EXISTS (");
     needs.push(
         "SELECT 1 FROM processing_jobs j WHERE j.id = job_needs.job_id)",

@@ -1,78 +1,142 @@
 //! How full the queue is and how fast it goes.
+//!
+//! Looked at every few seconds, so a look must not take longer the more jobs have ended: those are
+//! counted as they end, by triggers (`job_totals`). What has yet to end is counted in the partial indexes
+//! of its states, which therefore stand in the text.
 
 use diesel::{
-    ExpressionMethods as _, QueryDsl as _,
-    dsl::{count_star, min},
+    QueryableByName,
+    sql_types::{BigInt, Nullable, SmallInt},
 };
 use diesel_async::RunQueryDsl as _;
 use mediamesh_proto::{TenantId, time::now_micros};
 
-use super::{Connection, rows::micros, schema::processing_jobs::dsl as j, types::raw};
+use super::{
+    Connection,
+    filter::{Bind, Sql},
+    rows::micros,
+    types::raw,
+};
 use crate::{
     error::Result,
     job::{JobState, QueueStats, RATE_WINDOW},
 };
 
+#[derive(QueryableByName)]
+struct KindRow {
+    #[diesel(sql_type = SmallInt)]
+    kind: i16,
+    #[diesel(sql_type = SmallInt)]
+    state: i16,
+    #[diesel(sql_type = BigInt)]
+    jobs: i64,
+}
+
+#[derive(QueryableByName)]
+struct StateRow {
+    #[diesel(sql_type = SmallInt)]
+    state: i16,
+    #[diesel(sql_type = BigInt)]
+    jobs: i64,
+}
+
+#[derive(QueryableByName)]
+struct TimesRow {
+    #[diesel(sql_type = BigInt)]
+    delayed: i64,
+    #[diesel(sql_type = BigInt)]
+    stalled: i64,
+    #[diesel(sql_type = Nullable<BigInt>)]
+    oldest: Option<i64>,
+}
+
+/// Adds that rows are a tenant's, if one is asked for.
+fn of_tenant(sql: &mut Sql, word: &str, tenant: Option<TenantId>) {
+    if let Some(tenant) = tenant {
+        let text = format!(" {word} tenant_id = ?");
+        sql.push(&text, [Bind::Id(raw(tenant.0))]);
+    }
+}
+
+async fn kinds(conn: &mut Connection, tenant: Option<TenantId>) -> Result<Vec<(i16, i16, i64)>> {
+    let mut sql = Sql::new("");
+    for state in [JobState::Queued, JobState::Running, JobState::Blocked] {
+        let text = format!(
+            "SELECT kind, state, count(*) AS jobs FROM processing_jobs WHERE state = {}",
+            state as i16
+        );
+        sql.push(&text, []);
+        of_tenant(&mut sql, "AND", tenant);
+        sql.push(" GROUP BY kind, state UNION ALL ", []);
+    }
+    sql.push(
+        "SELECT kind, state, CAST(sum(jobs) AS bigint) AS jobs FROM job_totals",
+        [],
+    );
+    of_tenant(&mut sql, "WHERE", tenant);
+    sql.push(" GROUP BY kind, state HAVING sum(jobs) <> 0", []);
+    let rows: Vec<KindRow> = sql.load(conn).await?;
+    let counts = rows.into_iter().map(|row| (row.kind, row.state, row.jobs));
+    Ok(counts.collect())
+}
+
+async fn times(conn: &mut Connection, tenant: Option<TenantId>, now: i64) -> Result<TimesRow> {
+    let mut sql = Sql::new("SELECT ");
+    sql.push(
+        "(SELECT count(*) FROM processing_jobs WHERE state = 1 AND run_after > ?",
+        [Bind::Long(now)],
+    );
+    of_tenant(&mut sql, "AND", tenant);
+    sql.push(
+        ") AS delayed, (SELECT count(*) FROM processing_jobs WHERE state = 2 AND lease_expire < ?",
+        [Bind::Long(now)],
+    );
+    of_tenant(&mut sql, "AND", tenant);
+    // Plus nothing, so that neither database walks the tenant's jobs in the order of their times to
+    // find the first that waits, past all that have ended.
+    sql.push(
+        ") AS stalled, (SELECT min(create_time + 0) FROM processing_jobs WHERE state = 1",
+        [],
+    );
+    of_tenant(&mut sql, "AND", tenant);
+    sql.push(") AS oldest", []);
+    Ok(sql.get_result(conn).await?)
+}
+
 /// Counts the jobs of a tenant, or of all.
 pub(super) async fn of(conn: &mut Connection, tenant: Option<TenantId>) -> Result<QueueStats> {
     let now = now_micros();
-    let kinds = j::processing_jobs
-        .group_by((j::kind, j::state))
-        .select((j::kind, j::state, count_star()))
-        .into_boxed();
-    let lately = j::processing_jobs
-        .filter(j::end_time.gt(now - micros(RATE_WINDOW)))
-        .group_by(j::state)
-        .select((j::state, count_star()))
-        .into_boxed();
-    let delayed = j::processing_jobs
-        .filter(j::state.eq(JobState::Queued as i16))
-        .filter(j::run_after.gt(now))
-        .select(count_star())
-        .into_boxed();
-    let stalled = j::processing_jobs
-        .filter(j::state.eq(JobState::Running as i16))
-        .filter(j::lease_expire.lt(now))
-        .select(count_star())
-        .into_boxed();
-    let oldest = j::processing_jobs
-        .filter(j::state.eq(JobState::Queued as i16))
-        // Plus nothing, so that neither database walks the tenant's jobs in the order of their times
-        // to find the first that waits, past all that have ended.
-        .select(min(j::create_time + 0_i64))
-        .into_boxed();
-    macro_rules! of_tenant {
-        ($($query:ident),*) => {$(
-            let $query = match tenant {
-                Some(tenant) => $query.filter(j::tenant_id.eq(raw(tenant.0))),
-                None => $query,
-            };
-        )*};
-    }
-    of_tenant!(kinds, lately, delayed, stalled, oldest);
-    let kinds: Vec<(i16, i16, i64)> = kinds.load(conn).await?;
-    let lately: Vec<(i16, i64)> = lately.load(conn).await?;
+    let kinds = kinds(conn, tenant).await?;
+    let mut lately = Sql::new("SELECT state, count(*) AS jobs FROM processing_jobs ");
+    lately.push(
+        "WHERE end_time > ?",
+        [Bind::Long(now - micros(RATE_WINDOW))],
+    );
+    of_tenant(&mut lately, "AND", tenant);
+    lately.push(" GROUP BY state", []);
+    let lately: Vec<StateRow> = lately.load(conn).await?;
+    let times = times(conn, tenant, now).await?;
     let of = |state: JobState| {
         let counts = kinds.iter().filter(|(_, s, _)| *s == state as i16);
         counts.map(|(_, _, count)| count).sum::<i64>()
     };
     let ended = |state: JobState| {
-        let counts = lately.iter().filter(|(s, _)| *s == state as i16);
-        counts.map(|(_, count)| count).sum::<i64>()
+        let counts = lately.iter().filter(|row| row.state == state as i16);
+        counts.map(|row| row.jobs).sum::<i64>()
     };
-    let delayed: i64 = delayed.first(conn).await?;
     Ok(QueueStats {
-        waiting: of(JobState::Queued) - delayed,
+        // each statement sees what was committed before it
+        waiting: (of(JobState::Queued) - times.delayed).max(0),
         active: of(JobState::Running),
         completed: of(JobState::Succeeded),
         failed: of(JobState::Failed),
         cancelled: of(JobState::Cancelled),
-        delayed,
+        delayed: times.delayed,
         blocked: of(JobState::Blocked),
-        stalled: stalled.first(conn).await?,
+        stalled: times.stalled,
         succeeded_lately: ended(JobState::Succeeded),
         failed_lately: ended(JobState::Failed),
-        oldest_waiting: oldest.first(conn).await?,
+        oldest_waiting: times.oldest,
         kinds,
     })
 }
