@@ -68,12 +68,47 @@ pub fn split_unwanted(query: &str) -> (String, Vec<String>) {
 }
 
 /// What a model reads of an item.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Reads {
     /// Its pixels; items without any are none of its business.
     Pixels,
     /// Its words.
     Text,
+}
+
+/// Where an item stands among those of all tenants, in the order in which they are walked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ItemPlace {
+    tenant: TenantId,
+    item_key: i64,
+}
+
+impl ItemPlace {
+    /// Its tenant, and its key there.
+    pub(crate) fn parts(self) -> (TenantId, i64) {
+        (self.tenant, self.item_key)
+    }
+}
+
+/// An item that a model has not seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Missing {
+    /// Whose it is.
+    pub tenant: TenantId,
+    /// The item.
+    pub id: MediaItemId,
+    pub(crate) item_key: i64,
+}
+
+impl Missing {
+    /// Where it stands: what comes later is read after this.
+    #[must_use]
+    pub fn place(&self) -> ItemPlace {
+        ItemPlace {
+            tenant: self.tenant,
+            item_key: self.item_key,
+        }
+    }
 }
 
 /// How far full text goes.
@@ -200,14 +235,15 @@ pub trait SearchStore: Send + Sync {
     /// Highest sequence number of one index; 0 if none.
     async fn last_sequence(&self, tenant: TenantId, model: &str) -> Result<u64>;
 
-    /// Items ready that `model` has not seen, at most `limit`, of all tenants. Words that a model saw
+    /// Items ready that `model` has not seen, the first `limit` of those `after` a place, of all tenants. Words that a model saw
     /// before the item last changed, as when the model was not in use, count as not seen.
     async fn missing_embeddings(
         &self,
         model: &str,
         reads: Reads,
+        after: Option<ItemPlace>,
         limit: i64,
-    ) -> Result<Vec<(TenantId, MediaItemId)>>;
+    ) -> Result<Vec<Missing>>;
 
     /// Items in the full text.
     async fn document_count(&self, tenant: TenantId) -> Result<i64>;

@@ -1,9 +1,12 @@
+use mediamesh_proto::{MediaItemId, TenantId};
+
 use super::*;
 use crate::{
-    SearchStore as _,
+    JobStore as _, SearchStore as _,
     error::Error,
+    job::JobKind,
     media::{Color, ItemPatch},
-    search::{ColorFilter, Filter, Reads, TextDepth},
+    search::{ColorFilter, Filter, ItemPlace, Reads, TextDepth},
 };
 
 const DEPTH: TextDepth = TextDepth {
@@ -240,13 +243,65 @@ async fn vectors_are_a_log_with_removals() {
     assert!(put(vec![5, 6]).await.is_none());
 }
 
+async fn ids_of(
+    store: &Store,
+    reads: Reads,
+    after: Option<ItemPlace>,
+    limit: i64,
+) -> Vec<(TenantId, MediaItemId)> {
+    let missing = store.missing_embeddings("m", reads, after, limit).await;
+    let missing = missing.unwrap().into_iter();
+    missing.map(|item| (item.tenant, item.id)).collect()
+}
+
+#[tokio::test]
+async fn items_without_a_vector_are_walked_page_by_page() {
+    let Some((_dir, store)) = store().await else {
+        return;
+    };
+    let mut items = Vec::new();
+    for tenant_id in [STRANGER, TENANT] {
+        for n in 1..4 {
+            let item = NewMediaItem {
+                tenant_id,
+                ..new_item(n, "a.jpg")
+            };
+            let new = NewJob {
+                media_item_id: Some(item.id),
+                ..NewJob::new(tenant_id, JobKind::ProcessMedia)
+            };
+            let Inserted::New { item, .. } = store.insert_item(item, new).await.unwrap() else {
+                panic!("a duplicate");
+            };
+            items.push(*item);
+        }
+    }
+    let lease = std::time::Duration::from_secs(60);
+    for job in store.claim("w", lease, 10).await.unwrap() {
+        let (lease, id) = (job.lease(), job.media_item_id.unwrap());
+        let done = store.finish_processing(&lease, job.tenant_id, id, processed(4, 3), None);
+        done.await.unwrap();
+    }
+    let (mut after, mut seen) = (None, Vec::new());
+    loop {
+        let page = store.missing_embeddings("m", Reads::Pixels, after, 2).await;
+        let page = page.unwrap();
+        let Some(last) = page.last() else { break };
+        after = Some(last.place());
+        seen.extend(page.iter().map(|item| (item.tenant, item.id)));
+    }
+    let mut all: Vec<_> = items.iter().map(|item| (item.tenant_id, item.id)).collect();
+    all.sort_by_key(|(tenant, _)| *tenant);
+    assert_eq!(seen, all);
+}
+
 #[tokio::test]
 async fn items_without_a_vector_are_told() {
     let Some((_dir, store)) = store().await else {
         return;
     };
     let item = insert(&store, new_item(1, "a.jpg")).await;
-    let missing = async |reads| store.missing_embeddings("m", reads, 10).await.unwrap();
+    let missing = async |reads| ids_of(&store, reads, None, 10).await;
     assert!(missing(Reads::Pixels).await.is_empty(), "not processed yet");
     finish(&store, &item, processed(4, 3)).await;
     assert_eq!(missing(Reads::Pixels).await, [(TENANT, item.id)]);
@@ -267,7 +322,7 @@ async fn an_item_without_pixels_has_words_to_embed() {
     };
     let film = insert(&store, new_item(1, "film.mp4")).await;
     finish(&store, &film, processed(0, 0)).await;
-    let missing = async |reads| store.missing_embeddings("m", reads, 10).await.unwrap();
+    let missing = async |reads| ids_of(&store, reads, None, 10).await;
     assert_eq!(missing(Reads::Pixels).await, []);
     assert_eq!(missing(Reads::Text).await, [(TENANT, film.id)]);
 

@@ -6,8 +6,8 @@ use async_trait::async_trait;
 use diesel::{
     ExpressionMethods as _, OptionalExtension as _, QueryDsl as _, QueryableByName,
     SelectableHelper as _,
-    dsl::{count_star, exists, max, not},
-    sql_types::{BigInt, Integer, Nullable, Text},
+    dsl::{count_star, exists, max, not, sql},
+    sql_types::{BigInt, Bool, Integer, Nullable, Text},
 };
 use diesel_async::RunQueryDsl as _;
 use mediamesh_proto::{MediaItemId, TenantId};
@@ -24,7 +24,10 @@ use crate::{
     error::{Error, Result},
     full_text::{Words, ranking},
     media::{MediaItem, State},
-    search::{Filter, Reads, SearchStore, TextDepth, TextHit, VectorChange, VectorSpace},
+    search::{
+        Filter, ItemPlace, Missing, Reads, SearchStore, TextDepth, TextHit, VectorChange,
+        VectorSpace,
+    },
 };
 
 #[derive(QueryableByName)]
@@ -267,7 +270,7 @@ impl SearchStore for Store {
         vectors: Vec<(String, Vec<u8>)>,
     ) -> Result<Option<u64>> {
         self.db
-            .write("put_embeddings", move |conn| {
+            .write_of("put_embeddings", tenant, move |conn| {
                 Box::pin(put(conn, tenant, id, vectors))
             })
             .await
@@ -355,19 +358,30 @@ impl SearchStore for Store {
         &self,
         model: &str,
         reads: Reads,
+        after: Option<ItemPlace>,
         limit: i64,
-    ) -> Result<Vec<(TenantId, MediaItemId)>> {
+    ) -> Result<Vec<Missing>> {
         let model = model.to_owned();
         // not the replica: what it has not yet would be made again
         self.db
             .read("missing_embeddings", move |conn| {
                 Box::pin(async move {
-                    let ready = m::media_items
+                    let mut ready = m::media_items
                         .filter(m::state.eq(State::Ready as i16))
-                        .order(m::item_key)
+                        .order((m::tenant_id, m::item_key))
                         .limit(limit)
-                        .select((m::tenant_id, m::id))
+                        .select((m::tenant_id, m::id, m::item_key))
                         .into_boxed();
+                    if let Some((tenant, item_key)) = after.map(ItemPlace::parts) {
+                        // one condition on two columns, from which the walk of the index begins
+                        ready = ready.filter(
+                            sql::<Bool>("(media_items.tenant_id, media_items.item_key) > (")
+                                .bind::<SqlId, _>(raw(tenant.0))
+                                .sql(", ")
+                                .bind::<BigInt, _>(item_key)
+                                .sql(")"),
+                        );
+                    }
                     let seen = e::media_embeddings
                         .filter(e::tenant_id.eq(m::tenant_id))
                         .filter(e::model.eq(model))
@@ -379,10 +393,15 @@ impl SearchStore for Store {
                         Reads::Text => ready
                             .filter(not(exists(seen.filter(e::create_time.ge(m::update_time))))),
                     };
-                    let rows: Vec<(Id, Id)> = missing.load(conn).await?;
-                    rows.into_iter()
-                        .map(|(tenant, id)| Ok((TenantId(uuid(&tenant)?), MediaItemId(uuid(&id)?))))
-                        .collect()
+                    let rows: Vec<(Id, Id, i64)> = missing.load(conn).await?;
+                    let missing = |(tenant, id, item_key): (Id, Id, i64)| {
+                        Ok(Missing {
+                            tenant: TenantId(uuid(&tenant)?),
+                            id: MediaItemId(uuid(&id)?),
+                            item_key,
+                        })
+                    };
+                    rows.into_iter().map(missing).collect()
                 })
             })
             .await

@@ -1,23 +1,24 @@
 //! Finds items whose pixels or words an active model has not seen, and queues them.
 //!
 //! A pass begins at start, when the set of models changes, and when the embedding service comes
-//! back. Within a pass an item is queued once, so one that no model can read does not come back
-//! for ever.
+//! back. It walks all items once, in the order of their keys: one that no model can read does not
+//! come back for ever, and what was queued is not read again. An item that becomes ready meanwhile is
+//! queued by what made it so.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
     time::Duration,
 };
 
+use mediamesh_mesh::priority;
 use mediamesh_proto::{
-    MediaItemId, TenantId,
     embedding::v1::{ListModelsRequest, ModelInfo},
     model_key,
 };
 use mediamesh_store::{
     job::{JobKind, NewJob},
-    search::Reads,
+    search::{ItemPlace, Missing, Reads},
 };
 
 use super::{
@@ -62,12 +63,13 @@ pub(super) async fn run(context: Arc<Context>) {
         if pass.as_ref().is_none_or(|pass: &Pass| pass.keys != keys) {
             pass = Some(Pass {
                 keys,
-                queued: HashSet::new(),
+                after: None,
+                queued: 0,
                 done: false,
             });
         }
         if let Some(current) = pass.as_mut().filter(|pass| !pass.done)
-            && let Err(failure) = current.go_on(&context, &models).await
+            && let Err(failure) = priority::background(current.go_on(&context, &models)).await
         {
             tracing::warn!(?failure, "backfill stopped, will go on");
         }
@@ -76,9 +78,14 @@ pub(super) async fn run(context: Arc<Context>) {
 
 struct Pass {
     keys: BTreeSet<String>,
-    queued: HashSet<(Reads, MediaItemId)>,
+    /// All items up to here are dealt with.
+    after: Option<ItemPlace>,
+    queued: usize,
     done: bool,
 }
+
+/// Models, by their ids, that lack a vector of each item, in the order of the items.
+type Page = BTreeMap<(ItemPlace, Reads), (Missing, Vec<String>)>;
 
 impl Pass {
     /// Queues items until nothing new is missing.
@@ -87,54 +94,68 @@ impl Pass {
         context: &Context,
         models: &BTreeMap<String, ModelInfo>,
     ) -> Result<(), Failure> {
-        let mut total = 0;
-        loop {
-            let mut missing: HashMap<(Reads, TenantId, MediaItemId), Vec<String>> = HashMap::new();
-            let limit = i64::try_from(self.queued.len() + BATCH).unwrap_or(i64::MAX);
-            for (key, model) in models {
-                let reads = match reads_words_only(model) {
-                    true => Reads::Text,
-                    false => Reads::Pixels,
-                };
-                let found = context
-                    .search_store
-                    .missing_embeddings(key, reads, limit)
-                    .await?;
-                for (tenant, item) in found {
-                    if !self.queued.contains(&(reads, item)) {
-                        missing
-                            .entry((reads, tenant, item))
-                            .or_default()
-                            .push(model.id.clone());
-                    }
-                }
-            }
-            if missing.is_empty() || self.queued.len() > MAX_PASS {
-                self.done = true;
-                break;
-            }
-            for ((reads, tenant, item), models) in missing {
-                let options = &context.options;
+        let before = self.queued;
+        while !self.done {
+            let (page, last) = self.page(context, models).await?;
+            let items = page.len();
+            for ((_, reads), (item, models)) in page {
+                let (options, tenant, id) = (&context.options, item.tenant, item.id);
                 let job = match reads {
-                    Reads::Text => text_job(options, tenant, item, BACKGROUND),
+                    Reads::Text => text_job(options, tenant, id, BACKGROUND),
                     Reads::Pixels => NewJob {
                         payload: Payload::pixels(models),
-                        ..new_job(options, tenant, JobKind::EmbedMedia, item, BACKGROUND)
+                        ..new_job(options, tenant, JobKind::EmbedMedia, id, BACKGROUND)
                     },
                 };
                 context.jobs.enqueue(job).await?;
-                self.queued.insert((reads, item));
-                total += 1;
             }
-            context.jobs.ring();
+            self.queued += items;
+            self.after = last.or(self.after);
+            self.done = last.is_none() || self.queued > MAX_PASS;
+            if items > 0 {
+                context.jobs.ring();
+            }
         }
-        if total > 0 {
-            tracing::info!(
-                items = total,
-                models = models.len(),
-                "items queued for embedding"
-            );
+        let items = self.queued - before;
+        if items > 0 {
+            tracing::info!(items, models = models.len(), "items queued for embedding");
         }
         Ok(())
+    }
+
+    /// Reads what is missing next, of all models up to the same item, so that an item comes once with
+    /// all of them; with the place to go on from, if there may be more.
+    async fn page(
+        &self,
+        context: &Context,
+        models: &BTreeMap<String, ModelInfo>,
+    ) -> Result<(Page, Option<ItemPlace>), Failure> {
+        let (mut page, mut last) = (Page::new(), None);
+        for (key, model) in models {
+            let reads = match reads_words_only(model) {
+                true => Reads::Text,
+                false => Reads::Pixels,
+            };
+            let limit = i64::try_from(BATCH).unwrap_or(i64::MAX);
+            let store = &context.search_store;
+            let found = store
+                .missing_embeddings(key, reads, self.after, limit)
+                .await?;
+            if found.len() >= BATCH
+                && let Some(end) = found.last().map(Missing::place)
+            {
+                // the models whose pages are full end at different items: the first of those counts
+                last = Some(last.map_or(end, |last: ItemPlace| last.min(end)));
+            }
+            for item in found {
+                let entry = page.entry((item.place(), reads));
+                let (_, ids) = entry.or_insert_with(|| (item, Vec::new()));
+                ids.push(model.id.clone());
+            }
+        }
+        if let Some(last) = last {
+            page.retain(|(place, _), _| *place <= last);
+        }
+        Ok((page, last))
     }
 }

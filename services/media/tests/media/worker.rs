@@ -213,7 +213,10 @@ async fn words_are_embedded_and_again_when_they_change() {
     let space = "words@1/f32";
     let log = rig.store.vector_changes(TENANT, space, 0, 10).await;
     assert!(log.unwrap().last().unwrap().vector.is_none());
-    let missing = rig.store.missing_embeddings(space, Reads::Text, 10).await;
+    let missing = rig
+        .store
+        .missing_embeddings(space, Reads::Text, None, 10)
+        .await;
     assert!(missing.unwrap().is_empty());
 }
 
