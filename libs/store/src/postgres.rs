@@ -72,7 +72,7 @@ mod users;
 use std::{collections::HashMap, sync::Arc};
 
 use mediamesh_proto::TenantId;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 
 use self::PostgresStore as Store;
 pub use self::{
@@ -94,6 +94,8 @@ pub struct PostgresStore {
     turn: Turn,
     /// Sizes of the vector spaces that were searched.
     spaces: Arc<RwLock<HashMap<(TenantId, String), nearest::Known>>>,
+    /// When the vector indexes were last in order.
+    tended: Arc<Mutex<Option<vector_index::Tended>>>,
 }
 
 impl PostgresStore {
@@ -107,6 +109,7 @@ impl PostgresStore {
             db,
             index_kind: IndexKind::default(),
             spaces: Arc::default(),
+            tended: Arc::default(),
         }
     }
 
@@ -122,6 +125,8 @@ impl PostgresStore {
     #[must_use]
     pub fn with_index_kind(mut self, kind: IndexKind) -> Self {
         self.index_kind = kind;
+        // another kind is looked after anew
+        self.tended = Arc::default();
         self
     }
 

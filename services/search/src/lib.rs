@@ -132,7 +132,7 @@ impl Search {
     /// Writes snapshots of the indexes that changed, so that the next start is quick; where the
     /// database searches, has it build the indexes that are missing.
     pub async fn snapshot_indexes(&self) {
-        self.service.spaces.tend().await;
+        self.service.spaces.tend(std::future::pending()).await;
     }
 
     /// Does what no call waits for until `shutdown`: snapshots, the history of users, and answers to
@@ -149,12 +149,19 @@ impl Search {
     async fn keep_snapshots(&self, shutdown: impl Future<Output = ()>) {
         let every = self.service.options.snapshot_interval();
         tokio::pin!(shutdown);
-        loop {
+        let mut stopped = false;
+        while !stopped {
             tokio::select! {
                 () = &mut shutdown => break,
-                () = tokio::time::sleep(every) => self.snapshot_indexes().await,
+                () = tokio::time::sleep(every) => {}
             }
+            let stop = async {
+                (&mut shutdown).await;
+                stopped = true;
+            };
+            self.service.spaces.tend(stop).await;
         }
-        self.snapshot_indexes().await;
+        // what the database builds waits for the next start
+        self.service.spaces.save().await;
     }
 }

@@ -193,18 +193,27 @@ impl Spaces {
     }
 
     /// Writes snapshots of the indexes that changed, or has the database build those that are
-    /// missing.
-    pub(crate) async fn tend(&self) {
-        if let Some(vectors) = &self.database {
-            if let Err(error) = vectors.tend_indexes().await {
-                let error = &error as &dyn std::error::Error;
-                tracing::warn!(
-                    error,
-                    "vector indexes not built: searches compare all vectors"
-                );
-            }
-            return;
+    /// missing. That may take hours, so it is not waited for when it is time to `stop`.
+    pub(crate) async fn tend(&self, stop: impl Future<Output = ()>) {
+        let Some(vectors) = &self.database else {
+            return self.save().await;
+        };
+        let tended = tokio::select! {
+            biased;
+            () = stop => return,
+            tended = vectors.tend_indexes() => tended,
+        };
+        if let Err(error) = tended {
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(
+                error,
+                "vector indexes not built: searches compare all vectors"
+            );
         }
+    }
+
+    /// Writes snapshots of the indexes of this process that changed.
+    pub(crate) async fn save(&self) {
         let spaces: Vec<_> = self.spaces.read().values().cloned().collect();
         for space in spaces {
             let Engine::Embedded(embedded) = &space.engine else {

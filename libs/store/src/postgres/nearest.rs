@@ -238,7 +238,7 @@ impl VectorStore for PostgresStore {
     }
 
     async fn tend_indexes(&self) -> Result<u64> {
-        let built = vector_index::tend(&self.db, self.index_kind).await?;
+        let built = vector_index::tend(&self.db, self.index_kind, &self.tended).await?;
         if built > 0 {
             self.spaces.write().clear();
         }

@@ -11,6 +11,7 @@ use diesel::{
 };
 use diesel_async::{RunQueryDsl as _, SimpleAsyncConnection as _};
 use mediamesh_proto::TenantId;
+use parking_lot::Mutex;
 use tokio::time::sleep;
 
 use super::{
@@ -26,6 +27,10 @@ use crate::error::{Error, Result};
 const LOCK: i64 = 0x6d65_6469_6169_6478;
 /// Vectors from which on an index is worth its upkeep: below, comparing all takes some 25 ms.
 const WORTH_IT: i64 = 2 * EXACT_MAX.cast_signed();
+/// Vectors that are written before it is worth while to count them all again, at least.
+const FEW: i64 = WORTH_IT / 20;
+/// Longest that counting them may take.
+const COUNT_PATIENCE: &str = "'60s'";
 /// Most elements of a vector that pgvector indexes as `halfvec`.
 const MAX_DIMS: i32 = 4_000;
 /// How often a new index is put in the place of the old one until the next tending, and how far apart.
@@ -95,9 +100,31 @@ struct SpaceRow {
 }
 
 #[derive(QueryableByName)]
+struct NewestRow {
+    #[diesel(sql_type = BigInt)]
+    newest: i64,
+}
+
+#[derive(QueryableByName)]
 struct TurnRow {
     #[diesel(sql_type = Bool)]
     mine: bool,
+}
+
+/// What there was when every index was last as it should be.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Tended {
+    /// Number of the newest vector.
+    newest: i64,
+    /// Vectors of the spaces that are worth an index.
+    vectors: i64,
+}
+
+impl Tended {
+    /// Whether so little was written since that no other index can have become worth while by much.
+    fn will_do(self, newest: i64) -> bool {
+        newest.saturating_sub(self.newest) < FEW.max(self.vectors / 20)
+    }
 }
 
 /// Name of the index of a space.
@@ -195,7 +222,20 @@ impl FoundRow {
 
 /// Builds the indexes that are missing, or no longer as they should be, one after the other, while
 /// everything else goes on: an index that can be used is used until the new one is there.
-pub(super) async fn tend(db: &Database, kind: IndexKind) -> Result<u64> {
+///
+/// Vectors are counted only when enough were written since everything was in order, as `tended` says.
+/// Cancel: at any point; what the server builds it ends, and the next tending puts it in place.
+pub(super) async fn tend(
+    db: &Database,
+    kind: IndexKind,
+    tended: &Mutex<Option<Tended>>,
+) -> Result<u64> {
+    let newest = db
+        .read("newest_vector", |conn| Box::pin(newest(conn)))
+        .await?;
+    if tended.lock().is_some_and(|tended| tended.will_do(newest)) {
+        return Ok(0);
+    }
     let mut conn = db.dedicated().await?;
     let mine = sql_query(format!("SELECT pg_try_advisory_lock({LOCK}) AS mine"));
     let turn: TurnRow = mine.get_result(&mut conn).await?;
@@ -203,13 +243,9 @@ pub(super) async fn tend(db: &Database, kind: IndexKind) -> Result<u64> {
         return Ok(0);
     }
     // the lock ends with the connection
-    let spaces: Vec<SpaceRow> = sql_query(format!(
-        "SELECT tenant_id, model, count(vector) AS vectors, max(vector_dims(vector)) AS dims \
-         FROM media_embeddings GROUP BY tenant_id, model HAVING count(vector) >= {WORTH_IT}"
-    ))
-    .load(&mut conn)
-    .await?;
-    let mut built = 0;
+    let spaces = spaces(&mut conn).await?;
+    let vectors = spaces.iter().map(|space| space.vectors).sum();
+    let (mut built, mut whole) = (0, true);
     for space in spaces {
         match tend_space(&mut conn, kind, &space).await {
             Ok(true) => built += 1,
@@ -217,6 +253,7 @@ pub(super) async fn tend(db: &Database, kind: IndexKind) -> Result<u64> {
             // nothing more comes over this connection
             Err(error @ Error::Unavailable { .. }) => return Err(error),
             Err(error) => {
+                whole = false;
                 let error = &error as &dyn std::error::Error;
                 tracing::warn!(
                     error,
@@ -226,7 +263,38 @@ pub(super) async fn tend(db: &Database, kind: IndexKind) -> Result<u64> {
             }
         }
     }
+    // what was built or failed is looked at once more
+    *tended.lock() = (whole && built == 0).then_some(Tended { newest, vectors });
     Ok(built)
+}
+
+/// Number of the newest vector, of whatever space.
+async fn newest(conn: &mut Connection) -> Result<i64> {
+    let mut sql = Sql::new("SELECT coalesce(pg_sequence_last_value(");
+    sql.push(
+        "pg_get_serial_sequence('media_embeddings', 'seq')::regclass), 0) AS newest",
+        [],
+    );
+    let row: NewestRow = sql.get_result(conn).await?;
+    Ok(row.newest)
+}
+
+/// Spaces that are worth an index. Items are counted in an index, without their vectors; those that were
+/// removed lately count too. The newest vector tells how long vectors of a space are.
+async fn spaces(conn: &mut Connection) -> Result<Vec<SpaceRow>> {
+    let limit = format!("SET statement_timeout = {COUNT_PATIENCE}");
+    run(conn, &limit).await?;
+    let spaces = sql_query(format!(
+        "SELECT s.tenant_id, s.model, s.vectors, (SELECT vector_dims(e.vector) \
+         FROM media_embeddings e WHERE e.tenant_id = s.tenant_id AND e.model = s.model \
+         AND e.vector IS NOT NULL ORDER BY e.seq DESC LIMIT 1) AS dims \
+         FROM (SELECT tenant_id, model, count(*) AS vectors FROM media_embeddings \
+         GROUP BY tenant_id, model HAVING count(*) >= {WORTH_IT}) s"
+    ));
+    let spaces = spaces.load(conn).await.map_err(Error::from_diesel)?;
+    // building takes as long as it takes
+    run(conn, "SET statement_timeout = 0").await?;
+    Ok(spaces)
 }
 
 /// Builds the index of one space if it is missing or no longer as it should be; true if it did.
@@ -294,7 +362,7 @@ async fn take_its_place(conn: &mut Connection, new: &str, name: &str) -> Result<
         };
         // the transaction that failed is still open
         run(conn, "ROLLBACK").await?;
-        if tries == SWAPS || !matches!(error, Error::TimedOut) {
+        if tries == SWAPS || !matches!(error, Error::Locked) {
             return Err(error);
         }
         tries += 1;
@@ -327,6 +395,19 @@ mod tests {
         ] {
             assert_eq!((lists(vectors), probes(lists_)), (lists_, probes_));
         }
+    }
+
+    #[test]
+    fn vectors_are_counted_again_when_enough_of_them_are_new() {
+        let tended = |vectors| Tended {
+            newest: 100,
+            vectors,
+        };
+        assert!(tended(0).will_do(100));
+        assert!(tended(20_000).will_do(1_099));
+        assert!(!tended(20_000).will_do(1_100));
+        assert!(tended(1_000_000).will_do(50_099));
+        assert!(!tended(1_000_000).will_do(50_100));
     }
 
     #[test]
