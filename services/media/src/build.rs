@@ -26,7 +26,7 @@ use crate::{
     metrics::MediaMetrics,
     options::{InvalidOptions, Options},
     presign::Presign,
-    service::Service,
+    service::{Service, Watchers},
     users::Users,
 };
 
@@ -94,6 +94,7 @@ pub fn build(options: Options, deps: Deps) -> Result<Media, InvalidOptions> {
         blobs: deps.blobs.clone(),
         page_tokens: deps.page_tokens.clone(),
         metrics: metrics.clone(),
+        watchers: Watchers::default(),
     });
     let media_server = MediaServiceServer::new(MediaGrpc(Arc::clone(&service)))
         .max_decoding_message_size(MAX_MESSAGE_BYTES)

@@ -1,4 +1,5 @@
-//! One function per operation, in domain types; those on jobs are in `queue`.
+//! One function per operation, in domain types; those on jobs are in `queue`, how often they are watched
+//! in `watchers`.
 
 use std::{collections::HashMap, ops::Range, sync::Arc};
 
@@ -14,6 +15,9 @@ use mediamesh_store::{
 use mediamesh_telemetry::propagation;
 
 mod queue;
+mod watchers;
+
+pub(crate) use watchers::Watchers;
 
 use crate::{
     convert::request::{Download, Update},
@@ -41,6 +45,7 @@ pub struct Service {
     pub(crate) blobs: BlobStore,
     pub(crate) page_tokens: PageTokens,
     pub(crate) metrics: MediaMetrics,
+    pub(crate) watchers: Watchers,
 }
 
 /// An item with its renditions.

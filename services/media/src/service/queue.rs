@@ -3,7 +3,6 @@
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
-    time::Duration,
 };
 
 use futures::{Stream, stream};
@@ -15,17 +14,15 @@ use mediamesh_store::{
 };
 use tokio::time::Instant;
 
-use super::{SYSTEM_TENANT, Service, new_job};
+use super::{
+    SYSTEM_TENANT, Service, new_job,
+    watchers::{SILENCE, Watcher},
+};
 use crate::{
     error::{Error, Result},
     schedule::Ticks,
     tree::{self, Status, WantedStep},
 };
-
-/// Between two looks at a job that is watched.
-const LOOK_EVERY: Duration = Duration::from_millis(200);
-/// How long a watcher hears nothing: well below the silence after which streams are given up.
-const SILENCE: Duration = Duration::from_secs(15);
 
 impl Service {
     /// Reads one job.
@@ -104,12 +101,13 @@ impl Service {
         // who asks for what is not there hears so before the stream begins
         let first = self.job(tenant, id).await?;
         let service = Arc::clone(self);
-        let changes = stream::unfold(Some(first.clone()), move |told| {
+        let watching = Some((first.clone(), self.watchers.join()));
+        let changes = stream::unfold(watching, move |watching| {
             let service = Arc::clone(&service);
             async move {
-                let told = told.filter(|job| !job.state.has_ended())?;
-                match service.changed(tenant, told).await {
-                    Ok(job) => Some((Ok(job.clone()), Some(job))),
+                let (told, watcher) = watching.filter(|(job, _)| !job.state.has_ended())?;
+                match service.changed(tenant, told, &watcher).await {
+                    Ok(job) => Some((Ok(job.clone()), Some((job, watcher)))),
                     Err(error) => Some((Err(error), None)),
                 }
             }
@@ -121,10 +119,10 @@ impl Service {
     }
 
     /// Waits until a job differs from what was told of it, or it is time for a sign of life.
-    async fn changed(&self, tenant: TenantId, told: Job) -> Result<Job> {
+    async fn changed(&self, tenant: TenantId, told: Job, watcher: &Watcher) -> Result<Job> {
         let since = Instant::now();
         loop {
-            tokio::time::sleep(LOOK_EVERY).await;
+            tokio::time::sleep(watcher.pause()).await;
             let job = self.job(tenant, told.id).await?;
             let same = (job.state, job.attempts, &job.progress, &job.last_error)
                 == (told.state, told.attempts, &told.progress, &told.last_error);
