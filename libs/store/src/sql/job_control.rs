@@ -249,7 +249,6 @@ pub(super) async fn sweep(conn: &mut Connection, sweep: Sweep, now: i64) -> Resu
     let mut full = Sql::new("DELETE FROM job_rates");
     full.push(" WHERE full_time < ?", [Bind::Long(now)]);
     full.execute(conn).await?;
-    dialect::fold_job_totals(conn).await?;
     let mut needs = Sql::new("DELETE FROM job_needs WHERE NOT EXISTS (");
     needs.push(
         "SELECT 1 FROM processing_jobs j WHERE j.id = job_needs.job_id)",
@@ -283,5 +282,8 @@ pub(super) async fn sweep(conn: &mut Connection, sweep: Sweep, now: i64) -> Resu
     // not waited for, so nobody waits in a circle: the next sweep finds it
     sql.push(dialect::LOCK_CLAIMED, []);
     sql.push(")", []);
-    Ok(sql.execute(conn).await? as u64)
+    let removed = sql.execute(conn).await? as u64;
+    // last, so that two sweeps do not wait for each other: from here on this one counts nothing
+    dialect::fold_job_totals(conn).await?;
+    Ok(removed)
 }
