@@ -232,9 +232,9 @@ pub(super) fn cases(
         (
             "/mediamesh.media.v1.JobService/CreateJobTree",
             each(
-                tree(&items[0], FEW),
-                tree(&items[1], FEW),
-                tree(&items[2], MANY),
+                tree(&items[30], FEW),
+                tree(&items[31], FEW),
+                tree(&items[32], MANY),
             ),
         ),
         (
