@@ -94,7 +94,7 @@ async fn pick_up(store: Arc<dyn JobStore>, mut rig: Rig, count: usize) -> (f64, 
         let begin = Instant::now();
         store.enqueue(job).await.unwrap();
         store.ring();
-        while file.exists() {
+        while file.try_exists().unwrap() {
             assert!(begin.elapsed() < Duration::from_secs(60), "it hangs");
             tokio::time::sleep(Duration::from_micros(500)).await;
         }

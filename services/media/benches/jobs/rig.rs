@@ -74,7 +74,7 @@ impl Rig {
             stop: CancellationToken::new(),
             metrics,
             blobs,
-            folder: folder,
+            folder,
         }
     }
 
@@ -119,7 +119,7 @@ impl Rig {
         let byte = Bytes::from_static(b"0");
         self.blobs.put(&key, byte).await.unwrap();
         let path = self.folder.path().join(&key);
-        assert!(path.exists(), "{}", path.display());
+        assert!(path.try_exists().unwrap(), "{}", path.display());
         (key, path)
     }
 
