@@ -13,7 +13,7 @@ use crate::{
     error::Error,
     fusion::RankedList,
     metrics::{PlanLabels, StageLabels},
-    query::Query,
+    query::{Order, Query},
     service::Service,
     spaces::Space,
 };
@@ -42,7 +42,9 @@ impl Service {
         corpus_version: i64,
     ) -> Result<Retrieved, Error> {
         let mut out = Retrieved::default();
-        let depth = query.depth().max(self.options.list_depth as usize) + query.examples.len();
+        // One more than is asked for says whether there is a next page.
+        let needed = query.depth() + 1 + query.examples.len();
+        let depth = needed.max(self.options.list_depth as usize + query.examples.len());
         let (text, vectors, allowed) = tokio::join!(
             self.full_text_list(query, depth),
             self.query_vectors(query, corpus_version),
@@ -56,7 +58,9 @@ impl Service {
                 out.filter_matches.unwrap_or(0)
             ));
         }
-        if let Some((list, time)) = text? {
+        let text = text?;
+        let alone = text.is_none();
+        if let Some((list, time)) = text {
             out.steps
                 .push(format!("full text found {} items", list.entries.len()));
             out.full_text_time = time;
@@ -65,6 +69,8 @@ impl Service {
         let (vectors, time) = vectors?;
         out.embed_time = time;
         out.degraded = vectors.degraded;
+        // A list that stands alone in its own order is not fused.
+        let alone = alone && vectors.vectors.len() == 1 && query.order == Order::Relevance;
         let start = Instant::now();
         for vector in vectors.vectors {
             let Some(space) = self.spaces.get(query.tenant, &vector.model).await? else {
@@ -73,6 +79,10 @@ impl Service {
                 continue;
             };
             self.spaces.level(&space, corpus_version).await?;
+            let depth = match alone && space.is_cut_alike() {
+                true => needed,
+                false => depth,
+            };
             let (list, plan) = self
                 .vector_list(&space, vector, allowed.clone(), depth)
                 .await?;
