@@ -120,6 +120,7 @@ const OVER_ALL_TENANTS: [(&str, &str); 25] = [
     ("complete", "by lease"),
     ("complete_all", "by lease"),
     ("retry", "by lease"),
+    ("renew", "by lease"),
     ("hand_back", "by lease"),
     ("fail", "by lease"),
     ("rescue", "leases of all"),
