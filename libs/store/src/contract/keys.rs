@@ -105,7 +105,7 @@ async fn tenants_are_added_and_known() {
 }
 
 /// Methods that work over all tenants, and why they must.
-const OVER_ALL_TENANTS: [(&str, &str); 25] = [
+const OVER_ALL_TENANTS: &[(&str, &str)] = &[
     ("enqueue", "the job names its tenant"),
     ("enqueue_all", "the jobs name their tenant"),
     ("insert_item", "the item names its tenant"),
