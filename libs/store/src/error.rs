@@ -110,8 +110,9 @@ impl Error {
     /// Sorts driver errors: a full disk, a server that went away, time that ran out are no bugs.
     pub(crate) fn from_diesel(error: diesel::result::Error) -> Self {
         use diesel::result::{DatabaseErrorKind, Error as Diesel};
-        let Diesel::DatabaseError(kind, info) = &error else {
-            return Self::Query(error);
+        let (kind, info) = match &error {
+            Diesel::DatabaseError(kind, info) => (kind, info),
+            _ => return Self::of_transaction(error),
         };
         let says = |text: &str| info.message().contains(text);
         match kind {
@@ -128,8 +129,23 @@ impl Error {
             _ if GOING.iter().any(|text| says(text)) => Self::Unavailable {
                 message: info.message().to_owned(),
             },
-            _ if says("canceling statement due to lock timeout") => Self::Locked,
+            // the server undid one of two that waited for each other
+            _ if says("canceling statement due to lock timeout") || says("deadlock detected") => {
+                Self::Locked
+            }
             _ if says("canceling statement due to") => Self::TimedOut,
+            _ => Self::Query(error),
+        }
+    }
+
+    /// Sorts what a transaction says that lost its connection: the connection is what failed.
+    fn of_transaction(error: diesel::result::Error) -> Self {
+        use diesel::result::Error as Diesel;
+        match error {
+            Diesel::RollbackErrorOnCommit { commit_error, .. } => Self::from_diesel(*commit_error),
+            Diesel::BrokenTransactionManager => Self::Unavailable {
+                message: "the connection was lost amid a transaction".to_owned(),
+            },
             _ => Self::Query(error),
         }
     }
@@ -192,6 +208,52 @@ impl From<Error> for mediamesh_proto::Error {
                 }
                 out
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use diesel::result::{DatabaseErrorKind as Kind, Error as Diesel};
+
+    use super::*;
+
+    fn said(kind: Kind, message: &str) -> Diesel {
+        Diesel::DatabaseError(kind, Box::new(message.to_owned()))
+    }
+
+    #[test]
+    fn a_connection_lost_amid_a_transaction_is_no_bug() {
+        let lost = || said(Kind::UnableToSendCommand, "connection closed");
+        let both = Diesel::RollbackErrorOnCommit {
+            rollback_error: Box::new(lost()),
+            commit_error: Box::new(lost()),
+        };
+        for error in [lost(), both, Diesel::BrokenTransactionManager] {
+            let error = Error::from_diesel(error);
+            assert!(matches!(error, Error::Unavailable { .. }), "{error:?}");
+        }
+    }
+
+    #[test]
+    fn what_the_server_undid_may_be_tried_again() {
+        for message in [
+            "deadlock detected",
+            "canceling statement due to lock timeout",
+        ] {
+            let error = Error::from_diesel(said(Kind::Unknown, message));
+            assert!(matches!(error, Error::Locked), "{error:?}");
+        }
+    }
+
+    #[test]
+    fn a_refused_statement_is_a_bug() {
+        for error in [
+            said(Kind::UniqueViolation, "duplicate key"),
+            Diesel::NotInTransaction,
+        ] {
+            let error = Error::from_diesel(error);
+            assert!(matches!(error, Error::Query(_)), "{error:?}");
         }
     }
 }

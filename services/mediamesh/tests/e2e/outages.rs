@@ -402,7 +402,8 @@ async fn errors_come_only_while_a_server_is_away_and_nothing_acknowledged_is_los
     let _ = writeln!(std::io::stderr(), "{} requests\n{table}", ended.len());
 
     let untyped: Vec<&Ended> = ended.iter().filter(|it| !it.typed).collect();
-    assert!(untyped.is_empty(), "{untyped:#?}\n{}", cluster.logs());
+    // the answers last: they are what is read first
+    assert!(untyped.is_empty(), "{}\n{untyped:#?}", cluster.logs());
     let excused = |it: &&Ended| {
         // one that began before the outage may end in it
         let of = |outage: &Outage| it.due < outage.until + RECOVERY && it.at() > outage.from;

@@ -46,6 +46,7 @@ async fn a_statement_whose_caller_went_away_ends_on_the_server() {
             .unwrap();
     }
     let asleep = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%' \
+                  AND datname = current_database() \
                   AND state = 'active'";
     assert_eq!(test.psql(asleep).await.unwrap(), "0");
 }
