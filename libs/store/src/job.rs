@@ -441,9 +441,6 @@ pub trait JobStore: ScheduleStore {
     /// on, and is its own.
     fn lease_keeper(&self) -> Box<dyn LeaseKeeper>;
 
-    /// Extends leases; answers the jobs whose lease is lost.
-    async fn heartbeat(&self, leases: &[Lease], lease: Duration) -> Result<Vec<JobId>>;
-
     /// Records progress; a lost lease is not an error here.
     async fn progress(&self, lease: &Lease, progress: Progress) -> Result<()>;
 

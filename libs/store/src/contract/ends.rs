@@ -60,8 +60,9 @@ async fn batches_in_any_order_do_not_wait_for_each_other_or_for_renewals() {
         let renewals = (0..2).map(|_| {
             let (store, leases, ended) = (store.clone(), leases.clone(), Arc::clone(&ended));
             tokio::spawn(async move {
+                let mut keeper = store.lease_keeper();
                 while !ended.load(Ordering::Relaxed) {
-                    store.heartbeat(&leases, LEASE).await.unwrap();
+                    keeper.renew(&leases, LEASE).await.unwrap();
                 }
             })
         });

@@ -150,7 +150,7 @@ async fn a_running_job_that_is_cancelled_writes_nothing_any_more() {
     assert!(matches!(failed, Err(Error::LeaseLost { .. })));
     // the next sign of life tells its worker
     assert_eq!(
-        store.heartbeat(&[lease], LEASE).await.unwrap(),
+        store.lease_keeper().renew(&[lease], LEASE).await.unwrap(),
         [running.id]
     );
     let item = store.get_items(TENANT, &[item.id]).await.unwrap().remove(0);

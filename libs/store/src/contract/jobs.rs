@@ -62,12 +62,17 @@ async fn only_the_current_lease_may_write() {
         Err(Error::LeaseLost { .. })
     ));
     assert_eq!(
-        store.heartbeat(&[first.lease()], LEASE).await.unwrap(),
+        store
+            .lease_keeper()
+            .renew(&[first.lease()], LEASE)
+            .await
+            .unwrap(),
         [first.id]
     );
     assert!(
         store
-            .heartbeat(&[second.lease()], LEASE)
+            .lease_keeper()
+            .renew(&[second.lease()], LEASE)
             .await
             .unwrap()
             .is_empty()
@@ -248,14 +253,17 @@ async fn many_ends_are_written_at_once_and_each_is_fenced() {
     let old: Vec<_> = stale.iter().map(Job::lease).collect();
     let lost = store.complete_all(&old).await.unwrap();
     assert_eq!(lost.len(), 10);
-    assert_eq!(store.heartbeat(&old, LEASE).await.unwrap().len(), 10);
+    assert_eq!(
+        store.lease_keeper().renew(&old, LEASE).await.unwrap().len(),
+        10
+    );
     let mut leases: Vec<_> = fresh.iter().map(Job::lease).collect();
     leases.extend(&old);
     // many at once, in any order, while signs of life go on
     let racers = leases.chunks(7).map(|chunk| {
         let (store, mut chunk) = (store.clone(), chunk.to_vec());
         tokio::spawn(async move {
-            store.heartbeat(&chunk, LEASE).await.unwrap();
+            store.lease_keeper().renew(&chunk, LEASE).await.unwrap();
             chunk.reverse();
             store.complete_all(&chunk).await.unwrap()
         })

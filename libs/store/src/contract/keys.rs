@@ -115,7 +115,6 @@ const OVER_ALL_TENANTS: &[(&str, &str)] = &[
     ("rung", "wakes workers; tells nothing of jobs"),
     ("claim", "workers work for all"),
     ("claim_within", "workers work for all"),
-    ("heartbeat", "by lease, which only the claimer has"),
     ("progress", "by lease"),
     ("complete", "by lease"),
     ("complete_all", "by lease"),

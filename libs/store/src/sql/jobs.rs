@@ -237,15 +237,6 @@ impl JobStore for Store {
         Box::new(Keeper(self.db.apart()))
     }
 
-    async fn heartbeat(&self, leases: &[Lease], lease: Duration) -> Result<Vec<JobId>> {
-        let leases = leases.to_vec();
-        self.db
-            .write("heartbeat_jobs", move |conn| {
-                Box::pin(ends::renew(conn, leases, now_micros() + micros(lease)))
-            })
-            .await
-    }
-
     async fn progress(&self, lease: &Lease, progress: Progress) -> Result<()> {
         let lease = *lease;
         self.db
