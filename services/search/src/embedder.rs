@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use arc_swap::ArcSwapOption;
 use mediamesh_imaging::RgbImage;
-use mediamesh_mesh::{Channel, Deadline, deadline};
+use mediamesh_mesh::Channel;
 use mediamesh_proto::{
     embedding::v1::{
         EmbedImagesRequest, EmbedTextsRequest, Image, ListModelsRequest, ListModelsResponse,
@@ -15,6 +15,8 @@ use mediamesh_proto::{
 };
 use tokio::time::Instant;
 use tonic::{Code, Status};
+
+use crate::patience::{at_most, within};
 
 /// How long the list of models is trusted: a new model is searched within this time.
 const MODELS_MAX_AGE: Duration = Duration::from_secs(5);
@@ -54,16 +56,6 @@ pub(crate) struct Embedder {
     client: EmbeddingServiceClient<Channel>,
     models: ArcSwapOption<Models>,
     failed: ArcSwapOption<Failed>,
-}
-
-/// The time of a call that a search can do without: at least half of what it has is left to it.
-fn at_most(limit: Duration) -> Duration {
-    Deadline::current().map_or(limit, |whole| limit.min(whole.remaining() / 2))
-}
-
-/// Runs a call with so much time.
-async fn within<T>(limit: Duration, call: impl Future<Output = T>) -> T {
-    deadline::scope(Deadline::after(limit), call).await
 }
 
 impl Embedder {

@@ -11,6 +11,7 @@
 //! - `matching`: the items that a filter lets through
 //! - `embedder`: the embedding service as search sees it
 //! - `result_cache`: the cache service as search sees it
+//! - `patience`: how long a search waits for either
 //! - `wording`: what counts as the same search
 //! - `past`: what was searched for, by whom and how often; `suggest`: completions from it
 //! - `restore`: what was popular is known again after a restart
@@ -26,6 +27,7 @@ mod matching;
 mod metrics;
 pub mod options;
 mod past;
+mod patience;
 pub mod query;
 mod restore;
 mod result_cache;

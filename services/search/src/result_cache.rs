@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use mediamesh_mesh::{Deadline, deadline, identity};
+use mediamesh_mesh::identity;
 use mediamesh_near::NearCache;
 use mediamesh_proto::{
     cache::v1::{
@@ -15,7 +15,7 @@ use mediamesh_proto::{
 use prost::Message as _;
 use sha2::{Digest as _, Sha256};
 
-use crate::query::Query;
+use crate::{patience::within, query::Query};
 
 /// Most hits of an answer that is kept (S1-26).
 const MAX_CACHED_HITS: usize = 100;
@@ -137,13 +137,6 @@ impl ResultCache {
             lease.held = None;
         }
     }
-}
-
-/// Runs a call with so much of the search's time.
-async fn within<T>(limit: Duration, call: impl Future<Output = T>) -> T {
-    let limit = Deadline::after(limit);
-    let limit = Deadline::current().map_or(limit, |whole| whole.min(limit));
-    deadline::scope(limit, call).await
 }
 
 /// Scoped by tenant, filters, models and corpus version: a write makes the answer stale at once,

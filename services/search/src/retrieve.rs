@@ -69,8 +69,9 @@ impl Service {
         let (vectors, time) = vectors?;
         out.embed_time = time;
         out.degraded = vectors.degraded;
-        // A list that stands alone in its own order is not fused.
+        // A list that stands alone in its own order is not fused: what lies deeper changes nothing.
         let alone = alone && vectors.vectors.len() == 1 && query.order == Order::Relevance;
+        let depth = if alone { needed } else { depth };
         let start = Instant::now();
         for vector in vectors.vectors {
             let Some(space) = self.spaces.get(query.tenant, &vector.model).await? else {
@@ -79,10 +80,6 @@ impl Service {
                 continue;
             };
             self.spaces.level(&space, corpus_version).await?;
-            let depth = match alone && space.is_cut_alike() {
-                true => needed,
-                false => depth,
-            };
             let (list, plan) = self
                 .vector_list(&space, vector, allowed.clone(), depth)
                 .await?;

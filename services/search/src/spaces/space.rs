@@ -102,12 +102,6 @@ impl Space {
         }
     }
 
-    /// Whether a shorter list is the beginning of a longer one: the database looks as far for a few as for
-    /// 200, the embedded index the less far the fewer are wanted, and pages must fit together.
-    pub(crate) fn is_cut_alike(&self) -> bool {
-        matches!(self.engine, Engine::Database { .. })
-    }
-
     /// The stored vectors of these items, L2-normalised; items without one are left out.
     pub(crate) async fn vectors(&self, keys: &[u32]) -> Result<HashMap<u32, Vec<f32>>, Error> {
         match &self.engine {
