@@ -34,11 +34,12 @@ use crate::{
     vectors::{Nearest, NearestPlan, SpaceSize, VectorStore},
 };
 
-/// A space of so many is compared one by one, in 15 ms for 512 dimensions, and needs no index.
+/// A space of so many is compared one by one, in about 15 ms for 512 dimensions, and needs no index.
 pub(super) const EXACT_MAX: u64 = 10_000;
 /// What it takes to compare one vector of 512 dimensions, in nanoseconds.
 const COMPARED_NANOS: u64 = 1_500;
-/// What it takes to ask an index, and for each of those it answers: measured by the bench `pgvector`.
+/// What it takes to ask an index, and for each of those it answers: guessed, and more than the bench
+/// `pgvector` shows, so that the index is asked where it is much quicker.
 const ASKED_NANOS: u64 = 2_000_000;
 const ANSWERED_NANOS: u64 = 12_000;
 /// Deepest that an index is asked: beyond, comparing every match costs less.
