@@ -160,14 +160,20 @@ pub struct VectorSpace {
     pub dims: usize,
 }
 
+/// How far a tenant's items have come.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Corpus {
+    /// Grows with every change a search of the tenant could see.
+    pub version: i64,
+    /// Key of the newest item; 0 if there is none.
+    pub newest_key: u32,
+}
+
 /// Reads and writes what search needs. Every method is scoped by tenant.
 #[async_trait]
 pub trait SearchStore: Send + Sync {
-    /// Number that grows with every change a search of the tenant could see.
-    async fn corpus_version(&self, tenant: TenantId) -> Result<i64>;
-
-    /// Key of the newest item of the tenant; 0 if there is none.
-    async fn newest_key(&self, tenant: TenantId) -> Result<u32>;
+    /// How far the tenant's items have come, in one statement; what is read after it is no older.
+    async fn corpus(&self, tenant: TenantId) -> Result<Corpus>;
 
     /// Best items for the words of `query` that match the filter, best first: those with all the
     /// words before those with some.

@@ -193,6 +193,7 @@ async fn compare(
     let among = matching(store, percent, least).await;
     let truths: Vec<Vec<u32>> = set.truths(among.as_ref());
     let [mut plain, mut ours, mut whole, mut inside]: [Tally; 4] = Default::default();
+    let mut spent: [Vec<f64>; 4] = Default::default();
     for n in 0..set.queries.len() + WARM_UP {
         let counted = n >= WARM_UP;
         let n = n.checked_sub(WARM_UP).unwrap_or(n) % set.queries.len();
@@ -210,7 +211,13 @@ async fn compare(
                     let keys = found.hits.iter().map(|(key, _)| *key);
                     (&mut ours, keys.collect())
                 }
-                2 => (&mut whole, service.search(n, percent, least).await),
+                2 => {
+                    let (found, micros) = service.search(n, percent, least).await;
+                    for (spent, micros) in spent.iter_mut().zip(micros) {
+                        spent.push(micros);
+                    }
+                    (&mut whole, found)
+                }
                 _ => {
                     use mediamesh_vectors::Filter;
                     let filter = among.as_ref().map_or(Filter::All, Filter::Only);
@@ -251,5 +258,13 @@ async fn compare(
             },
         );
     }
+    let [total, embed, vector, rows] = spent.map(|mut micros| {
+        micros.sort_by(f64::total_cmp);
+        micros[micros.len() / 2] / 1e3
+    });
+    println!(
+        "| {percent} % | p50 of our search: in the service {total:.2}, of which vector of the query \
+         {embed:.2}, nearest {vector:.2}, rows {rows:.2} |"
+    );
     held
 }

@@ -129,12 +129,8 @@ impl SearchService for Grpc {
         let message = request.into_inner().search.unwrap_or_default();
         let query = self.service.query(message.clone(), tenant, false)?;
         let service = Arc::clone(&self.service);
-        let corpus_version = service
-            .store
-            .corpus_version(tenant)
-            .await
-            .map_err(Error::from)?;
-        let ranked = service.rank(&query, corpus_version).await?;
+        let corpus = service.store.corpus(tenant).await.map_err(Error::from)?;
+        let ranked = service.rank(&query, corpus).await?;
         let next_page = match ranked.more {
             true => service.next_page(&message, &query, ranked.newest_key),
             false => String::new(),

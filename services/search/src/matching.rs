@@ -38,12 +38,20 @@ impl MatchingSets {
         filter: &Filter,
     ) -> Result<Arc<RoaringBitmap>, Error> {
         let key = (tenant, corpus_version, format!("{filter:?}"));
-        if let Some(set) = self.sets.get(&key).await {
-            return Ok(set);
+        // of those who ask at once one reads; its error is its own
+        match self.sets.try_get_with(key, self.read(tenant, filter)).await {
+            Ok(set) => Ok(set),
+            Err(error) => match Arc::try_unwrap(error) {
+                Ok(error) => Err(error),
+                Err(_) => self.read(tenant, filter).await,
+            },
         }
+    }
+
+    async fn read(&self, tenant: TenantId, filter: &Filter) -> Result<Arc<RoaringBitmap>, Error> {
         let keys = self.store.matching_keys(tenant, filter).await?;
-        let set = Arc::new(RoaringBitmap::from_sorted_iter(keys).unwrap_or_default());
-        self.sets.insert(key, Arc::clone(&set)).await;
-        Ok(set)
+        Ok(Arc::new(
+            RoaringBitmap::from_sorted_iter(keys).unwrap_or_default(),
+        ))
     }
 }

@@ -13,7 +13,7 @@ use mediamesh_proto::{
     },
     time::duration,
 };
-use mediamesh_store::SearchStore;
+use mediamesh_store::{SearchStore, search::Corpus};
 use tokio::{sync::Semaphore, time::Instant};
 
 use crate::{
@@ -118,9 +118,9 @@ impl Service {
         query: Query,
     ) -> Result<SearchMediaResponse, Error> {
         let start = Instant::now();
-        let corpus_version = self.store.corpus_version(query.tenant).await?;
+        let corpus = self.store.corpus(query.tenant).await?;
         let models = self.models_fingerprint(&query).await;
-        let lease = match self.cache.get(&query, corpus_version, &models).await {
+        let lease = match self.cache.get(&query, corpus.version, &models).await {
             Lookup::Hit(mut answer, refresh) => {
                 answer.from_cache = true;
                 answer.timings = Some(SearchTimings {
@@ -129,15 +129,13 @@ impl Service {
                 });
                 self.observe(&query, "hit", start, &answer);
                 if let Some(lease) = refresh {
-                    self.refresh(message, query, corpus_version, lease);
+                    self.refresh(message, query, corpus, lease);
                 }
                 return Ok(*answer);
             }
             Lookup::Miss(lease) => lease,
         };
-        let answer = self
-            .compute(&message, &query, corpus_version, start)
-            .await?;
+        let answer = self.compute(&message, &query, corpus, start).await?;
         if let Some(lease) = lease {
             self.cache.settle(lease, &answer).await;
         }
@@ -150,13 +148,13 @@ impl Service {
         self: &Arc<Self>,
         message: SearchMediaRequest,
         query: Query,
-        corpus_version: i64,
+        corpus: Corpus,
         lease: Lease,
     ) {
         let service = Arc::clone(self);
         let work = async move {
             let start = Instant::now();
-            let computed = service.compute(&message, &query, corpus_version, start);
+            let computed = service.compute(&message, &query, corpus, start);
             // an error: the lease goes back, and the next who asks tries
             if let Ok(answer) = computed.await {
                 service.cache.settle(lease, &answer).await;
@@ -169,10 +167,10 @@ impl Service {
         &self,
         message: &SearchMediaRequest,
         query: &Query,
-        corpus_version: i64,
+        corpus: Corpus,
         start: Instant,
     ) -> Result<SearchMediaResponse, Error> {
-        let ranked = self.rank(query, corpus_version).await?;
+        let ranked = self.rank(query, corpus).await?;
         let read = Instant::now();
         let results = self.hydrate(query, &ranked, &ranked.hits).await?;
         let hydrate = read.elapsed();
@@ -194,16 +192,15 @@ impl Service {
     }
 
     /// Ranks without reading rows.
-    pub(crate) async fn rank(&self, query: &Query, corpus_version: i64) -> Result<Ranked, Error> {
-        let newest_key = match query.newest_key {
-            Some(key) => key,
-            None => self.store.newest_key(query.tenant).await?,
-        };
+    pub(crate) async fn rank(&self, query: &Query, corpus: Corpus) -> Result<Ranked, Error> {
+        let newest_key = query.newest_key.unwrap_or(corpus.newest_key);
         let (mut hits, found) = match query.is_filter_only() {
             true => (self.filtered(query).await?, Retrieved::default()),
             false => {
-                let found = self.retrieve(query, corpus_version).await?;
+                let found = self.retrieve(query, corpus.version).await?;
                 let mut hits = fuse(&found.lists, self.rrf_k());
+                // what came meanwhile is on no page, or it would push another off all of them
+                hits.retain(|hit| hit.key <= newest_key);
                 if let Some(floor) = query.min_score {
                     hits.retain(|hit| hit.score >= floor);
                 }
@@ -356,7 +353,7 @@ impl Service {
         Ok(GetIndexStatsResponse {
             vector_indexes,
             full_text_documents: self.store.document_count(tenant).await?,
-            corpus_version: self.store.corpus_version(tenant).await?,
+            corpus_version: self.store.corpus(tenant).await?.version,
         })
     }
 

@@ -157,7 +157,7 @@ impl Service {
                 status: Box::new(status),
             })?;
         }
-        let version = self.store.corpus_version(tenant).await?;
+        let version = self.store.corpus(tenant).await?.version;
         let limit = i32::try_from(self.options.warm_searches).unwrap_or(0);
         if limit > 0 && self.tenants.is_due(tenant, version) {
             let outcome = self.warm(tenant, limit).await?;

@@ -217,7 +217,7 @@ async fn vectors_are_a_log_with_removals() {
         return;
     };
     let item = insert(&store, new_item(1, "a.jpg")).await;
-    let before = store.corpus_version(TENANT).await.unwrap();
+    let before = store.corpus(TENANT).await.unwrap().version;
     let put = async |bytes: Vec<u8>| {
         store
             .put_embeddings(TENANT, item.id, vec![("m".into(), bytes)])
@@ -227,7 +227,7 @@ async fn vectors_are_a_log_with_removals() {
     let first = put(vec![1, 2]).await.unwrap();
     let second = put(vec![3, 4]).await.unwrap();
     assert!(second > first);
-    assert!(store.corpus_version(TENANT).await.unwrap() > before);
+    assert!(store.corpus(TENANT).await.unwrap().version > before);
     let log = store.vector_changes(TENANT, "m", 0, 10).await.unwrap();
     assert_eq!(
         log.iter()

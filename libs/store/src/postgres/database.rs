@@ -16,7 +16,7 @@ use diesel_async::{
 };
 use futures::{FutureExt as _, future::BoxFuture};
 use mediamesh_proto::TenantId;
-use tokio::{sync::oneshot, time::Instant};
+use tokio::time::Instant;
 
 use self::turns::{Turn, Turns};
 use super::{
@@ -105,9 +105,9 @@ impl DatabaseOptions {
 
 /// A PostgreSQL database behind a pool of connections. Cheap to clone.
 ///
-/// An operation runs in a task of its own: a caller that goes away, as one does whose deadline
-/// passes, never leaves a connection with a transaction half done. What it read is cancelled on the
-/// server; what it began to write is written, if its statements take no longer than it had time.
+/// A caller that goes away, as one does whose deadline passes, never leaves a connection with a
+/// transaction half done. What it read is cancelled on the server; what it began to write is written,
+/// in a task of its own, if its statements take no longer than it had time.
 #[derive(Clone)]
 pub struct Database {
     inner: Arc<Inner>,
@@ -228,21 +228,11 @@ impl Database {
     {
         let start = Instant::now();
         let mut conn = self.inner.get().await?;
+        let (watch, gone) = (self.inner.slow.watch(name), self.inner.slow.watch(name));
         let parent = tracing::Span::current();
-        let (watch, watched) = (self.inner.slow.watch(name), self.inner.slow.watch(name));
-        let tls = self.inner.connector.clone();
-        // dropped with this future
-        let (_caller, gone) = oneshot::channel::<()>();
-        let run = tokio::spawn(async move {
-            statements::follow(&mut *conn, "postgresql", parent, Some(watch));
-            let (conn, result) = cancel::unless_gone(conn, operation, gone, &tls).await;
-            match conn {
-                Some(mut conn) => statements::let_go(&mut *conn, "postgresql"),
-                None => watched.gone(start),
-            }
-            result
-        });
-        let result = joined(run.await);
+        statements::follow(&mut *conn, "postgresql", parent, Some(watch));
+        let connector = self.inner.connector.clone();
+        let result = cancel::unless_gone(conn, operation, start, gone, connector).await;
         self.inner.observe(name, start);
         result
     }
@@ -314,7 +304,7 @@ pub struct Versions {
 }
 
 /// Answers what a finished operation answered; a panic in it is a bug that stays contained.
-fn joined<T>(result: std::result::Result<Result<T>, tokio::task::JoinError>) -> Result<T> {
+fn joined<T, P>(result: std::result::Result<Result<T>, P>) -> Result<T> {
     match result {
         Ok(result) => result.map_err(sorted),
         Err(_) => Err(Error::Query(

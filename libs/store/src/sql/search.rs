@@ -25,7 +25,7 @@ use crate::{
     full_text::{Words, ranking},
     media::{MediaItem, State},
     search::{
-        Filter, ItemPlace, Missing, Reads, SearchStore, TextDepth, TextHit, VectorChange,
+        Corpus, Filter, ItemPlace, Missing, Reads, SearchStore, TextDepth, TextHit, VectorChange,
         VectorSpace,
     },
 };
@@ -94,35 +94,31 @@ async fn put(
 
 #[async_trait]
 impl SearchStore for Store {
-    async fn corpus_version(&self, tenant: TenantId) -> Result<i64> {
+    async fn corpus(&self, tenant: TenantId) -> Result<Corpus> {
         self.replica()
             // how new all that follows must be
-            .read_first("corpus_version", move |conn| {
+            .read_first("corpus", move |conn| {
                 Box::pin(async move {
-                    let version: Option<i64> = t::tenants
-                        .filter(t::id.eq(raw(tenant.0)))
-                        .select(t::corpus_version)
-                        .first(conn)
-                        .await
-                        .optional()?;
-                    Ok(version.unwrap_or(0))
-                })
-            })
-            .await
-    }
-
-    async fn newest_key(&self, tenant: TenantId) -> Result<u32> {
-        self.replica()
-            .read("newest_key", move |conn| {
-                Box::pin(async move {
-                    let newest: Option<i64> = m::media_items
+                    let newest = m::media_items
                         .filter(m::tenant_id.eq(raw(tenant.0)))
                         .order(m::item_key.desc())
                         .select(m::item_key)
+                        .limit(1)
+                        .single_value();
+                    let row: Option<(i64, Option<i64>)> = t::tenants
+                        .filter(t::id.eq(raw(tenant.0)))
+                        .select((t::corpus_version, newest))
                         .first(conn)
                         .await
                         .optional()?;
-                    newest.map_or(Ok(0), key)
+                    let Some((version, newest)) = row else {
+                        return Ok(Corpus::default());
+                    };
+                    let newest_key = newest.map_or(Ok(0), key)?;
+                    Ok(Corpus {
+                        version,
+                        newest_key,
+                    })
                 })
             })
             .await

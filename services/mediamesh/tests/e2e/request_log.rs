@@ -149,7 +149,7 @@ async fn nothing_is_logged_unless_it_is_wanted_and_a_report_is_there_all_the_sam
     };
     assert_eq!(named("pools", "writer")["max"], 1);
     assert_eq!(named("caches", "searches")["misses"], 1);
-    assert!(named("operations", "corpus_version")["count"].as_u64() > Some(0));
+    assert!(named("operations", "corpus")["count"].as_u64() > Some(0));
     let methods = report["methods"].to_string();
     assert!(methods.contains("SearchService/SearchMedia"), "{methods}");
 

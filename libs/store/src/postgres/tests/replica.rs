@@ -97,8 +97,7 @@ impl Pair {
     /// One read of each kind that a search or a report makes.
     async fn reads(&self) {
         let store = &self.store;
-        store.corpus_version(TENANT).await.unwrap();
-        store.newest_key(TENANT).await.unwrap();
+        store.corpus(TENANT).await.unwrap();
         let filter = Filter::default();
         store.matching_keys(TENANT, &filter).await.unwrap();
         store.items_by_key(TENANT, &[1]).await.unwrap();
@@ -144,14 +143,14 @@ async fn searches_and_reports_are_the_replicas_and_what_must_be_new_is_the_prima
     let item = insert(&pair.store, new_item(1, "a.jpg")).await;
     let found = pair.store.get_items(TENANT, &[item.id]).await.unwrap();
     assert_eq!(found.len(), 1, "own writes are read");
-    let version = pair.store.corpus_version(TENANT).await.unwrap();
+    let version = pair.store.corpus(TENANT).await.unwrap().version;
     pair.standby
         .psql("postgres", "SELECT pg_wal_replay_resume()")
         .await
         .unwrap();
     let start = Instant::now();
-    while pair.store.newest_key(TENANT).await.unwrap() == 0
-        || pair.store.corpus_version(TENANT).await.unwrap() < version
+    while pair.store.corpus(TENANT).await.unwrap().newest_key == 0
+        || pair.store.corpus(TENANT).await.unwrap().version < version
     {
         assert!(start.elapsed() < PATIENCE);
         sleep(Duration::from_millis(20)).await;
@@ -178,7 +177,7 @@ async fn a_replica_that_is_behind_is_not_read_until_it_has_caught_up() {
     // its lag is more than is kept in mind
     let left = |status: &ReplicaStatus| !status.in_use && status.lag.is_none();
     pair.until("it is left", left).await;
-    assert_eq!(pair.store.newest_key(TENANT).await.unwrap(), key);
+    assert_eq!(pair.store.corpus(TENANT).await.unwrap().newest_key, key);
     let stood = searches(&pair.standby);
     pair.reads().await;
     assert_eq!(searches(&pair.standby), stood);
@@ -188,7 +187,7 @@ async fn a_replica_that_is_behind_is_not_read_until_it_has_caught_up() {
         .unwrap();
     pair.ten_reads_in_use().await;
     assert!(searches(&pair.standby) > stood);
-    assert_eq!(pair.store.newest_key(TENANT).await.unwrap(), key);
+    assert_eq!(pair.store.corpus(TENANT).await.unwrap().newest_key, key);
 }
 
 /// What the primary had after each write: its version, and the last sequence of the vectors.
@@ -201,7 +200,7 @@ async fn write(primary: Store, written: Written, stop: Arc<AtomicBool>) {
         let vectors = vec![("m".to_owned(), vec![0, 60, 0, 0])];
         let put = primary.put_embeddings(TENANT, item.id, vectors).await;
         let sequence = put.unwrap().unwrap();
-        let version = primary.corpus_version(TENANT).await.unwrap();
+        let version = primary.corpus(TENANT).await.unwrap().version;
         written.lock().push((version, sequence));
         sleep(Duration::from_millis(5)).await;
     }
@@ -212,7 +211,7 @@ async fn search(store: Store, written: Written, stop: Arc<AtomicBool>) -> u64 {
     let mut calls = 0;
     while !stop.load(Ordering::Relaxed) {
         let start = Instant::now();
-        let version = store.corpus_version(TENANT).await.unwrap();
+        let version = store.corpus(TENANT).await.unwrap().version;
         let last = store.last_sequence(TENANT, "m").await.unwrap();
         let took = start.elapsed();
         assert!(took < Duration::from_secs(10), "a search took {took:?}");
@@ -390,8 +389,8 @@ async fn a_replica_that_is_away_at_the_start_or_none_at_all_holds_nothing_up() {
         let replica = Replica::follow(lazy, db.clone(), MAX_LAG);
         let store = PostgresStore::new(db.clone()).with_replica(replica.clone());
         sleep(Duration::from_secs(7)).await;
-        store.corpus_version(TENANT).await.unwrap();
-        store.newest_key(TENANT).await.unwrap();
+        store.corpus(TENANT).await.unwrap();
+        store.document_count(TENANT).await.unwrap();
         let status = replica.status();
         assert!(!status.in_use && status.primary_reads == 2, "{status:?}");
     }

@@ -95,7 +95,7 @@ async fn a_write_whose_caller_went_away_is_written() {
         }
     }
     // no transaction was left open: nothing holds a lock or an old snapshot
-    assert_eq!(store.corpus_version(TENANT).await.unwrap(), 0);
+    assert_eq!(store.corpus(TENANT).await.unwrap().version, 0);
     tokio::time::sleep(Duration::from_millis(100)).await;
     let open = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
                 AND state LIKE 'idle in transaction%'";
