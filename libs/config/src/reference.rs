@@ -78,13 +78,20 @@ fn choices(root: &Value, target: &Value) -> String {
         .map(|(value, meaning)| format!("`{value}`: {meaning}"))
         .collect();
     let inner = resolved(root, &target["additionalProperties"]);
-    let none = Map::new();
-    for (name, field) in inner["properties"].as_object().unwrap_or(&none) {
-        lines.push(format!("`{name}`: {}", description(field, field)));
-    }
+    fields(root, inner, "", &mut lines);
     lines
         .iter()
         .fold(String::new(), |text, line| text + "<br>" + line)
+}
+
+/// The fields of what a map holds, those of its tables by their whole names.
+fn fields(root: &Value, table: &Value, prefix: &str, lines: &mut Vec<String>) {
+    let none = Map::new();
+    for (name, field) in table["properties"].as_object().unwrap_or(&none) {
+        lines.push(format!("`{prefix}{name}`: {}", description(field, field)));
+        let inner = resolved(root, field);
+        fields(root, inner, &format!("{prefix}{name}."), lines);
+    }
 }
 
 fn shown(default: &Value) -> String {
@@ -101,6 +108,28 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn what_a_map_holds_is_told_to_the_last_table() {
+        let schema = json!({
+            "properties": {"services": {
+                "description": "By name.",
+                "additionalProperties": {"$ref": "#/$defs/Service"},
+            }},
+            "$defs": {
+                "Service": {"properties": {
+                    "retry": {"$ref": "#/$defs/Retry", "description": "Retries."},
+                }},
+                "Retry": {"properties": {
+                    "attempts": {"description": "Attempts in all.", "type": "integer"},
+                }},
+            },
+        });
+        let text = reference(&schema, &json!({"services": {}}));
+        let wanted = "| `services` | none | By name.<br>`retry`: Retries.<br>\
+            `retry.attempts`: Attempts in all. |\n";
+        assert!(text.ends_with(wanted), "{text}");
+    }
 
     #[test]
     fn every_setting_has_a_row_with_default_and_meaning() {

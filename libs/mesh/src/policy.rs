@@ -360,6 +360,24 @@ mod tests {
     }
 
     #[test]
+    fn what_is_configured_of_hedging_is_in_force() {
+        let read = "mediamesh.media.v1.MediaService/GetMediaItem";
+        let options = serde_json::json!({"methods": {read: {"hedging_policy": {
+            "hedging_delay_ms": 31,
+            "min_hedging_delay_ms": 32,
+            "budget_percent": 12.5,
+        }}}});
+        let policy = Policy::from_options(&serde_json::from_value(options).unwrap());
+        let expected = HedgingPolicy {
+            max_attempts: defaults::HEDGING.max_attempts,
+            hedging_delay: Some(Duration::from_millis(31)),
+            min_delay: Duration::from_millis(32),
+            max_share: 0.125,
+        };
+        assert_eq!(policy.method(&format!("/{read}")).hedging, Some(expected));
+    }
+
+    #[test]
     fn the_queue_is_never_shorter_than_the_room_to_run() {
         let mut options = PolicyOptions::default();
         options.services.insert(
@@ -384,6 +402,7 @@ mod tests {
                 "minimum_calls": 13,
                 "base_ejection_time_ms": 1014,
                 "max_ejection_time_ms": 1015,
+                "max_ejection_time_jitter": 0.125,
                 "max_ejection_percent": 16,
             },
             "connection": {
@@ -394,6 +413,8 @@ mod tests {
                 "probe_timeout_ms": 1021,
                 "keep_alive_timeout_ms": 1026,
                 "max_in_flight": 22,
+                "latency_decay_ms": 1027,
+                "latency_floor_us": 1028,
                 "health_interval_ms": 1023,
                 "resolve_interval_ms": 1024,
                 "resolve_timeout_ms": 1025,
@@ -401,8 +422,7 @@ mod tests {
         }}});
         let options: PolicyOptions = serde_json::from_value(options).unwrap();
         let policy = Policy::new(&options, &MethodTable::default());
-        let [ours, other] =
-            [ServiceName::Media, ServiceName::Search].map(|it| policy.client(Some(it)));
+        let ours = policy.client(Some(ServiceName::Media));
         let ms = Duration::from_millis;
         let throttling = RetryThrottling {
             max_tokens: 11,
@@ -416,8 +436,8 @@ mod tests {
             minimum_calls: 13,
             base_open: ms(1014),
             max_open: ms(1015),
+            jitter: 0.125,
             max_ejection_percent: 16,
-            ..other.breaker
         };
         assert_eq!(ours.breaker, breaker);
         let connection = ConnectionPolicy {
@@ -428,10 +448,11 @@ mod tests {
             probe_timeout: ms(1021),
             keep_alive_timeout: ms(1026),
             max_in_flight: 22,
+            latency_decay: ms(1027),
+            latency_floor: Duration::from_micros(1028),
             health_interval: ms(1023),
             resolve_interval: ms(1024),
             resolve_timeout: ms(1025),
-            ..other.connection
         };
         assert_eq!(ours.connection, connection);
     }

@@ -31,7 +31,8 @@ use crate::policy::{HedgingPolicy, Policy};
 
 /// Hedges that may be saved up, so that a burst of slow calls is covered.
 const SAVED: i64 = 10;
-const MILLI: f64 = 1000.0;
+/// A hedge as it is counted: a share of a thousandth of a percent is still something.
+const PARTS: f64 = 1_000_000.0;
 
 /// Layer of [`Hedge`].
 #[derive(Clone)]
@@ -43,7 +44,7 @@ pub(crate) struct HedgeLayer {
 
 struct Observed {
     latency: Latency,
-    /// Hedges left, in thousandths.
+    /// Hedges left, in millionths.
     left: AtomicI64,
     /// Shows them.
     tokens: Gauge<f64, AtomicU64>,
@@ -206,13 +207,13 @@ impl Observed {
     }
 
     fn earn(&self, policy: HedgingPolicy) {
-        let share = (policy.max_share * MILLI) as i64;
-        let most = SAVED * MILLI as i64;
+        let share = (policy.max_share * PARTS) as i64;
+        let most = SAVED * PARTS as i64;
         let left = self.left.load(Ordering::Acquire);
         if left < most {
             let earned = share.min(most - left);
             let before = self.left.fetch_add(earned, Ordering::AcqRel);
-            self.tokens.set((before + earned) as f64 / MILLI);
+            self.tokens.set((before + earned) as f64 / PARTS);
         }
     }
 
@@ -220,10 +221,10 @@ impl Observed {
         let spent = self
             .left
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, |left| {
-                (left >= MILLI as i64).then_some(left - MILLI as i64)
+                (left >= PARTS as i64).then_some(left - PARTS as i64)
             });
         if let Ok(before) = spent {
-            self.tokens.set(before as f64 / MILLI - 1.0);
+            self.tokens.set(before as f64 / PARTS - 1.0);
         }
         spent.is_ok()
     }

@@ -103,6 +103,10 @@ pub struct HedgingPolicyOptions {
     pub max_attempts: Option<u32>,
     /// When the next attempt is sent, milliseconds; absent = the observed 95th percentile.
     pub hedging_delay_ms: Option<u64>,
+    /// Least such delay, whatever was observed or written, milliseconds.
+    pub min_hedging_delay_ms: Option<u64>,
+    /// Calls of a hundred that may be hedged; as Envoy's `retry_budget`.
+    pub budget_percent: Option<f64>,
 }
 
 /// The budget of extra attempts; gRFC A6, `retryThrottling`.
@@ -131,6 +135,9 @@ pub struct OutlierDetectionOptions {
     pub base_ejection_time_ms: Option<u64>,
     /// How long it stays open at most, milliseconds.
     pub max_ejection_time_ms: Option<u64>,
+    /// Share of that time which is drawn by lot and taken off, 0 to 1, so that not all clients of one
+    /// endpoint probe it at the same moment.
+    pub max_ejection_time_jitter: Option<f64>,
     /// Share of a service's endpoints that the success rate may take out, percent.
     pub max_ejection_percent: Option<u32>,
 }
@@ -155,6 +162,10 @@ pub struct ConnectionOptions {
     pub keep_alive_timeout_ms: Option<u64>,
     /// Calls in flight to one endpoint.
     pub max_in_flight: Option<u32>,
+    /// Time in which a slow answer loses two thirds of its weight in the choice of an endpoint, milliseconds.
+    pub latency_decay_ms: Option<u64>,
+    /// Differences of latency below this do not matter to that choice, microseconds.
+    pub latency_floor_us: Option<u64>,
     /// How often a connected endpoint is asked whether it is serving, milliseconds.
     pub health_interval_ms: Option<u64>,
     /// How often names are resolved anew, milliseconds.
@@ -196,7 +207,10 @@ impl HedgingPolicyOptions {
                 .hedging_delay_ms
                 .map(Duration::from_millis)
                 .or(base.hedging_delay),
-            ..base
+            min_delay: ms(self.min_hedging_delay_ms, base.min_delay),
+            max_share: self
+                .budget_percent
+                .map_or(base.max_share, |percent| percent / 100.0),
         })
     }
 }
@@ -228,10 +242,12 @@ impl ServicePolicyOptions {
                 minimum_calls: outliers.minimum_calls.unwrap_or(base.breaker.minimum_calls),
                 base_open: ms(outliers.base_ejection_time_ms, base.breaker.base_open),
                 max_open: ms(outliers.max_ejection_time_ms, base.breaker.max_open),
+                jitter: outliers
+                    .max_ejection_time_jitter
+                    .unwrap_or(base.breaker.jitter),
                 max_ejection_percent: outliers
                     .max_ejection_percent
                     .unwrap_or(base.breaker.max_ejection_percent),
-                ..base.breaker
             },
             connection: ConnectionPolicy {
                 connect_timeout: ms(
@@ -252,6 +268,10 @@ impl ServicePolicyOptions {
                 max_in_flight: connection
                     .max_in_flight
                     .unwrap_or(base.connection.max_in_flight),
+                latency_decay: ms(connection.latency_decay_ms, base.connection.latency_decay),
+                latency_floor: connection
+                    .latency_floor_us
+                    .map_or(base.connection.latency_floor, Duration::from_micros),
                 health_interval: ms(
                     connection.health_interval_ms,
                     base.connection.health_interval,
@@ -264,7 +284,6 @@ impl ServicePolicyOptions {
                     connection.resolve_timeout_ms,
                     base.connection.resolve_timeout,
                 ),
-                ..base.connection
             },
         }
     }

@@ -137,6 +137,14 @@ impl HedgingPolicyOptions {
         }
         let delay = self.hedging_delay_ms;
         found.within("hedging_policy.hedging_delay_ms", delay, 1..=MAX_WAIT_MS);
+        let least = self.min_hedging_delay_ms;
+        found.within(
+            "hedging_policy.min_hedging_delay_ms",
+            least,
+            0..=MAX_WAIT_MS,
+        );
+        let budget = self.budget_percent;
+        found.within("hedging_policy.budget_percent", budget, 0.0..=100.0);
     }
 }
 
@@ -165,6 +173,8 @@ impl OutlierDetectionOptions {
             (&key("base_ejection_time_ms"), base),
             (&key("max_ejection_time_ms"), max),
         );
+        let jitter = self.max_ejection_time_jitter;
+        found.within(&key("max_ejection_time_jitter"), jitter, 0.0..=1.0);
         let percent = self.max_ejection_percent;
         found.within(&key("max_ejection_percent"), percent, 0..=100);
     }
@@ -180,6 +190,8 @@ impl ConnectionOptions {
             ("silence_ms", self.silence_ms),
             ("probe_timeout_ms", self.probe_timeout_ms),
             ("keep_alive_timeout_ms", self.keep_alive_timeout_ms),
+            // nothing can be divided by no time
+            ("latency_decay_ms", self.latency_decay_ms),
         ] {
             found.within(&key(name), value, 1..=MAX_WAIT_MS);
         }
@@ -189,6 +201,9 @@ impl ConnectionOptions {
         );
         let in_flight = self.max_in_flight;
         found.within(&key("max_in_flight"), in_flight, 1..=MAX_CALLS as u32);
+        // without one, whoever has not answered yet costs nothing and is sent every call
+        let floor = self.latency_floor_us;
+        found.within(&key("latency_floor_us"), floor, 1..=MAX_WAIT_MS * 1000);
         // neither a peer nor a name server must be asked without pause
         for (name, interval) in [
             ("health_interval_ms", self.health_interval_ms),
@@ -284,11 +299,14 @@ mod tests {
                 "outlier_detection": {
                     "consecutive_failures": 0,
                     "success_rate_floor": 7.5,
+                    "max_ejection_time_jitter": 1.5,
                     "max_ejection_percent": 101,
                 },
                 "connection": {
                     "connect_timeout_ms": 0,
                     "probe_timeout_ms": 0,
+                    "latency_decay_ms": 0,
+                    "latency_floor_us": 0,
                     "health_interval_ms": 1,
                     "resolve_interval_ms": 0,
                 },
@@ -304,9 +322,12 @@ mod tests {
                 "retry_throttling.token_ratio is -1; it must be 0 to 1",
                 "outlier_detection.consecutive_failures is 0; it must be 1 to 10000",
                 "outlier_detection.success_rate_floor is 7.5; it must be 0 to 1",
+                "outlier_detection.max_ejection_time_jitter is 1.5; it must be 0 to 1",
                 "outlier_detection.max_ejection_percent is 101; it must be 0 to 100",
                 "connection.connect_timeout_ms is 0; it must be 1 to 600000",
                 "connection.probe_timeout_ms is 0; it must be 1 to 600000",
+                "connection.latency_decay_ms is 0; it must be 1 to 600000",
+                "connection.latency_floor_us is 0; it must be 1 to 600000000",
                 "connection.health_interval_ms is 1; it must be 100 to 3600000",
                 "connection.resolve_interval_ms is 0; it must be 100 to 3600000",
             ],
@@ -322,7 +343,11 @@ mod tests {
                 },
                 "mediamesh.media.v1.MediaService/GetMediaItem": {
                     "deadline_ms": 86_400_001_u64,
-                    "hedging_policy": {"max_attempts": 9},
+                    "hedging_policy": {
+                        "max_attempts": 9,
+                        "min_hedging_delay_ms": 600_001,
+                        "budget_percent": 100.5,
+                    },
                 },
                 "mediamesh.media.v1.MediaService/GetMedai": {},
             }}),
@@ -331,6 +356,8 @@ mod tests {
                 "mesh.methods.\"mediamesh.media.v1.MediaService/GetMedai\" is no method",
                 "GetMediaItem\".deadline_ms is 86400001; it must be 0 to 86400000",
                 "GetMediaItem\".hedging_policy.max_attempts is 9; it must be 1 to 2",
+                "hedging_policy.min_hedging_delay_ms is 600001; it must be 0 to 600000",
+                "hedging_policy.budget_percent is 100.5; it must be 0 to 100",
             ],
         );
     }

@@ -32,9 +32,10 @@ pub(super) fn print(options: &PolicyOptions) -> String {
                 .hedging_delay
                 .map_or("the 95th percentile".to_owned(), time);
             format!(
-                "after {after}, never before {}, {:.0} % of calls",
+                "after {after}, never before {}, {} at once, {} % of calls",
                 time(hedging.min_delay),
-                hedging.max_share * 100.0
+                hedging.max_attempts,
+                percent(hedging.max_share)
             )
         });
         let attempt = match of.attempt_timeout {
@@ -63,32 +64,38 @@ pub(super) fn print(options: &PolicyOptions) -> String {
         text.push_str(&format!(
             "# {name}\n#   retry budget {} tokens, {} back per success and {} \
              a second; breaker opens after {} \
-             failures in a row, or below {:.0} % of {} calls on at most {} % of the endpoints, for \
-             {} to {} less up to {:.0} %\n#   connect {}, again after {} to {}, sign of life asked \
-             for after {} and awaited for {}, health every {}; names resolved every {}, for {} at most; {} calls to one endpoint\n\
-             #   server runs {} to {} calls at once, {} in flight, {} streams, {} % of it for \
-             background; a call waits {} at most\n",
+             failures in a row, or below {} % of {} calls on at most {} % of the endpoints, for \
+             {} to {} less up to {} %\n#   connect {}, again after {} to {}, sign of life asked \
+             for after {} and awaited for {}, calls that may not be repeated left alone for {} after it, \
+             health every {}; names resolved every {}, for {} at most; {} calls to one endpoint; a slow \
+             answer fades in {}, latencies that differ by less than {} are equal\n\
+             #   server runs {} to {} calls at once, {} at the start, {} in flight, {} streams, {} % of \
+             it for background; a call waits {} at most\n",
             client.throttling.max_tokens,
             client.throttling.token_ratio,
             client.throttling.tokens_per_second,
             client.breaker.consecutive_failures,
-            client.breaker.success_rate_floor * 100.0,
+            percent(client.breaker.success_rate_floor),
             client.breaker.minimum_calls,
             client.breaker.max_ejection_percent,
             time(client.breaker.base_open),
             time(client.breaker.max_open),
-            client.breaker.jitter * 100.0,
+            percent(client.breaker.jitter),
             time(client.connection.connect_timeout),
             time(client.connection.initial_backoff),
             time(client.connection.max_backoff),
             time(client.connection.silence),
             time(client.connection.probe_timeout),
+            time(client.connection.keep_alive_timeout),
             time(client.connection.health_interval),
             time(client.connection.resolve_interval),
             time(client.connection.resolve_timeout),
             client.connection.max_in_flight,
+            time(client.connection.latency_decay),
+            time(client.connection.latency_floor),
             limits.min_running,
             limits.max_running,
+            limits.initial_running,
             limits.max_in_flight,
             limits.max_streams,
             limits.background_percent,
@@ -101,3 +108,11 @@ pub(super) fn print(options: &PolicyOptions) -> String {
 fn time(time: Duration) -> String {
     humantime::format_duration(time).to_string()
 }
+
+/// A share of one, without the digits that binary fractions add.
+fn percent(share: f64) -> f64 {
+    (share * 1e8).round() / 1e6
+}
+
+#[cfg(test)]
+mod tests;

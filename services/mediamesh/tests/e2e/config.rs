@@ -74,6 +74,44 @@ fn the_policy_of_every_method_is_shown() -> Result<()> {
 }
 
 #[test]
+fn what_is_set_of_breakers_hedges_and_latency_is_in_force() -> Result<()> {
+    const GET: &str = "mediamesh.media.v1.MediaService/GetMediaItem";
+    let text = format!(
+        "[mesh.services.search.outlier_detection]\nmax_ejection_time_jitter = 0.35\n\
+         [mesh.services.search.connection]\nkeep_alive_timeout_ms = 7000\nlatency_decay_ms = 150\n\
+         latency_floor_us = 500\n[mesh.services.search]\ninitial_running = 11\n\
+         [mesh.methods.\"{GET}\".hedging_policy]\nmin_hedging_delay_ms = 9\nbudget_percent = 2.5\n"
+    );
+    let output = printed(&text, None)?;
+    let shown = String::from_utf8(output.stdout)?;
+    assert!(output.status.success(), "{shown}");
+    for (of, parts) in [
+        (GET, &["never before 9ms", "2.5 % of calls"][..]),
+        (
+            "search",
+            &[
+                "less up to 35 %",
+                "left alone for 7s",
+                "fades in 150ms",
+                "less than 500us",
+                "11 at the start",
+            ],
+        ),
+    ] {
+        let own = shown.split(&format!("\n# {of}\n")).nth(1).unwrap();
+        let own: Vec<_> = own
+            .lines()
+            .take_while(|line| line.starts_with("#   "))
+            .collect();
+        let own = own.join("\n");
+        for part in parts {
+            assert!(own.contains(part), "{part} is not in {own}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
 fn every_fault_of_the_mesh_section_is_told_before_anything_starts() -> Result<()> {
     let text = "[mesh.endpoints]\nsearch = [\"http://me:secret@a:1\", \"a:1\"]\n\
         [mesh.services.media]\nmax_running = 0\n\
