@@ -12,6 +12,7 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::{
+    address::Address,
     http::Http,
     process::Process,
     ready::{self, Ready},
@@ -45,6 +46,10 @@ pub struct Launcher {
     binary: PathBuf,
     scratch: TempDir,
     data_dir: PathBuf,
+    /// HTTP and gRPC address.
+    listen: [String; 2],
+    /// The address they are of, if it is known before the start.
+    address: Option<Address>,
     args: Vec<OsString>,
     env: Vec<(String, String)>,
     starts: u32,
@@ -63,6 +68,8 @@ impl Launcher {
             binary: binary.into(),
             scratch,
             data_dir,
+            listen: ["127.0.0.1:0", "127.0.0.1:0"].map(str::to_owned),
+            address: None,
             args: Vec::new(),
             env: Vec::new(),
             starts: 0,
@@ -74,6 +81,26 @@ impl Launcher {
     pub fn data_dir(mut self, path: impl Into<PathBuf>) -> Self {
         self.data_dir = path.into();
         self
+    }
+
+    /// Serves these addresses, not ports of loopback that the system chooses.
+    #[must_use]
+    pub fn listen(mut self, http: &str, grpc: &str) -> Self {
+        self.listen = [http, grpc].map(str::to_owned);
+        self
+    }
+
+    /// Serves ports that are known before the process has chosen any; returns those of HTTP and gRPC.
+    ///
+    /// Errors: no address is free.
+    pub fn claim(&mut self) -> Result<[String; 2]> {
+        let address = Address::claim()?;
+        self.listen = [0, 1].map(|slot| address.port(0, slot).to_string());
+        let hosts = format!("[\"{}\"]", address.port(0, 0).ip());
+        self.env
+            .push(("MEDIAMESH_EDGE__ALLOWED_HOSTS".to_owned(), hosts));
+        self.address = Some(address);
+        Ok(self.listen.clone())
     }
 
     /// Adds arguments after `up`.
@@ -111,13 +138,18 @@ impl Launcher {
         command
     }
 
-    /// The command of [`Self::start`], not started: ports chosen by the system, on loopback.
+    /// The command of [`Self::start`], not started.
     #[must_use]
     pub fn up(&self) -> Command {
         let mut command = self.command();
         command.arg("up").arg("--data-dir").arg(&self.data_dir);
         command
-            .args(["--listen", "127.0.0.1:0", "--grpc-listen", "127.0.0.1:0"])
+            .args([
+                "--listen",
+                &self.listen[0],
+                "--grpc-listen",
+                &self.listen[1],
+            ])
             .args(&self.args);
         command
     }

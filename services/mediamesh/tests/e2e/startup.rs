@@ -152,26 +152,102 @@ fn an_unknown_flag_is_refused() -> Result<()> {
     Ok(())
 }
 
+/// Starts a process that is expected to end, with these addresses given as flags.
+fn refused(command: &[&str], http: &str, grpc: &str) -> Result<(Option<i32>, String)> {
+    let launcher = launcher();
+    let mut process = launcher.command();
+    process.args(command).arg("--data-dir").arg(launcher.data());
+    process.args(["--listen", http, "--grpc-listen", grpc]);
+    process
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped());
+    let output = wait(process.spawn()?)?;
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    anyhow::ensure!(!text.contains("panicked"), "it panicked:\n{text}");
+    // it ended before it made anything
+    anyhow::ensure!(
+        !launcher.data().try_exists()?,
+        "it made its folder:\n{text}"
+    );
+    Ok((output.status.code(), text))
+}
+
 #[test]
 fn an_address_other_than_loopback_is_refused_without_authentication() -> Result<()> {
-    let launcher = launcher();
-    let mut command = launcher.command();
-    command
-        .arg("up")
-        .arg("--data-dir")
-        .arg(launcher.data())
-        .args(["--listen", "0.0.0.0:0", "--grpc-listen", "127.0.0.1:0"]);
-    let output = wait(
-        command
-            .stdout(std::process::Stdio::piped())
-            .stderr(std::process::Stdio::piped())
-            .spawn()?,
-    )?;
-    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    let own = "127.0.0.1:0";
+    for command in [&["up"][..], &["serve", "cache"]] {
+        for beyond in ["0.0.0.0:0", "[::]:0", "[::ffff:0.0.0.0]:0", "192.0.2.7:0"] {
+            for (name, http, grpc) in [("listen", beyond, own), ("grpc_listen", own, beyond)] {
+                let (code, text) = refused(command, http, grpc)?;
+                assert_eq!(code, Some(USAGE), "{command:?} {name} {beyond}: {text}");
+                let fault = format!("{name} is {beyond}: without authentication only loopback");
+                assert!(
+                    text.contains(&fault),
+                    "{command:?}: {fault} is not in {text}"
+                );
+            }
+        }
+        // both at once, with both told
+        let (code, text) = refused(command, "[::]:0", "0.0.0.0:0")?;
+        assert_eq!(code, Some(USAGE), "{text}");
+        for name in ["grpc_listen is 0.0.0.0:0", "listen is [::]:0"] {
+            assert!(text.contains(name), "{name} is not in {text}");
+        }
+    }
+    Ok(())
+}
+
+/// A name may stand for any address, today this host's and tomorrow another's: it is none.
+#[test]
+fn a_host_name_is_no_address_to_serve() -> Result<()> {
+    let own = "127.0.0.1:0";
+    for (flag, http, grpc) in [
+        ("--listen", "localhost:0", own),
+        ("--grpc-listen", own, "localhost:0"),
+    ] {
+        let (code, text) = refused(&["serve", "cache"], http, grpc)?;
+        assert!(matches!(code, Some(2 | USAGE)), "{code:?}: {text}");
+        assert!(
+            text.contains(flag) && text.contains("localhost:0"),
+            "{text}"
+        );
+    }
+    for name in ["MEDIAMESH_LISTEN", "MEDIAMESH_GRPC_LISTEN"] {
+        let launcher = launcher().env(name, "mesh.example.org:80");
+        let output = launcher.command().args(["config", "print"]).output()?;
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success(), "{name}: {text}");
+        assert!(
+            text.contains("mesh.example.org:80") || text.contains("listen"),
+            "{text}"
+        );
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn loopback_of_either_family_is_served_and_the_rest_once_calls_need_a_key() -> Result<()> {
+    // some containers have no IPv6
+    if TcpListener::bind("[::1]:0").is_err() {
+        return Ok(());
+    }
+    let mut inside = launcher().listen("[::1]:0", "[::1]:0");
+    let mesh = inside.start().await?;
     assert!(
-        !output.status.success() && text.contains("0.0.0.0") && text.contains("loopback"),
-        "{text}"
+        mesh.http_address().starts_with("[::1]:"),
+        "{}",
+        mesh.http_address()
     );
+    mesh.http().get("/v1/models").await?.ok()?;
+    drop(mesh);
+    let mut outside = launcher()
+        .listen("[::]:0", "[::]:0")
+        .env("MEDIAMESH_IDENTITY__REQUIRED", "true");
+    let mesh = outside.start().await?;
+    let port = mesh.http_address().rsplit(':').next().context("no port")?;
+    let http = mediamesh_testkit::Http::new(&format!("[::1]:{port}"))?;
+    assert_eq!(http.get("/health/ready").await?.status, 200);
+    assert_eq!(http.get("/v1/models").await?.status, 401, "without a key");
     Ok(())
 }
 
