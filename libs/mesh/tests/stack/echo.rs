@@ -108,6 +108,7 @@ impl Echo {
             "tenant" => tenant.to_string(),
             "panic" => panic!("secret of the handler"),
             "leak" => return Err(Status::unknown("secret of the handler")),
+            "down" => return Err(Status::unavailable("made to be")),
             "sleep" => {
                 tokio::time::sleep(Duration::from_millis(number)).await;
                 String::new()
