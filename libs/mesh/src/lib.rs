@@ -50,7 +50,7 @@ pub use policy::defaults::MAX_MESSAGE_BYTES;
 pub use policy::{Policy, PolicyOptions};
 pub use priority::Priority;
 pub use registry::Registry;
-pub use server::{Routes, ServeError, ServerBuilder, ServerDeps};
+pub use server::{Opening, Routes, ServeError, ServerBuilder, ServerDeps};
 pub use service_name::ServiceName;
 pub use shutdown::Shutdown;
 

@@ -2,6 +2,7 @@
 //!
 //! - [`builder`]: [`ServerBuilder`], which adds health and reflection and yields [`Routes`]
 //! - [`routes`]: [`Routes`]: served over TCP, or called in this process
+//! - [`opening`]: [`Opening`]: an address that answers before its services are there
 //! - `stack`: the order of the layers and its reasons
 //! - `trace`, `rescue`, `cancel`, `deadline`, `idle`, `shed`, `auth`: the layers
 //! - `limits`: finds the `gate` of a call; `limit` and `queue` are its two halves
@@ -20,6 +21,7 @@ pub mod introspection;
 mod limit;
 mod limits;
 pub mod load;
+pub mod opening;
 mod queue;
 mod rescue;
 pub mod routes;
@@ -30,4 +32,5 @@ mod trace;
 pub use builder::{BuildError, ServerBuilder, ServerDeps};
 pub use introspection::introspection;
 pub use load::ServiceLoad;
+pub use opening::Opening;
 pub use routes::{Routes, ServeError};

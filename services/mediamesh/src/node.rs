@@ -5,8 +5,12 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result};
 use mediamesh_inference::{LoadedModel, ModelStore};
 use mediamesh_mesh::{
-    Authenticator, Channel, Policy, Registry, Routes, ServerBuilder, ServerDeps, ServiceName,
-    admin::Guard, fault::Faults, identity::lookup::KeyCache, tls::Tls,
+    Authenticator, Channel, Opening, Policy, Registry, Routes, ServerBuilder, ServerDeps,
+    ServiceName,
+    admin::{self, Guard},
+    fault::Faults,
+    identity::lookup::KeyCache,
+    tls::Tls,
 };
 use mediamesh_near::NearCache;
 use mediamesh_proto::{FILE_DESCRIPTOR_SET, page_token::PageTokens};
@@ -27,19 +31,30 @@ pub(crate) const HINT: &str = "Words search names, folders, tags, captions and c
 pub(crate) const TEXT_ONLY_HINT: &str = "Words find names, tags and descriptions by meaning; to search pictures by words run \
      `mediamesh models pull openai/clip-vit-base-patch32` and start again.";
 
-/// The services of one process.
-pub(crate) struct Node {
-    pub(crate) registry: Registry,
-    pub(crate) metrics: Metrics,
-    pub(crate) health: HealthRegistry,
-    /// All gRPC services of this process behind one server stack.
-    pub(crate) routes: Routes,
-    pub(crate) worker: Option<mediamesh_media::Worker>,
-    pub(crate) search: Option<mediamesh_search::Search>,
+/// What a process has before anything slow: enough to answer probes, and to refuse the rest.
+pub(crate) struct Frame<'a> {
+    parts: Parts<'a>,
+    layout: &'a Layout,
+    deps: ServerDeps,
+    tls: Option<Tls>,
+    /// The gRPC address.
+    pub(crate) opening: Opening,
     pub(crate) edge: Option<mediamesh_edge::Edge>,
     /// Who may see the pages of operators.
     pub(crate) guard: Guard,
-    pub(crate) faults: Faults,
+}
+
+/// The services of one process.
+pub(crate) struct Node {
+    pub(crate) registry: Registry,
+    pub(crate) health: HealthRegistry,
+    /// All gRPC services of this process behind one server stack.
+    pub(crate) routes: Routes,
+    /// Those of them that are called from here.
+    pub(crate) here: Vec<ServiceName>,
+    pub(crate) opening: Opening,
+    pub(crate) worker: Option<mediamesh_media::Worker>,
+    pub(crate) search: Option<mediamesh_search::Search>,
 }
 
 struct Parts<'a> {
@@ -54,117 +69,157 @@ struct Parts<'a> {
     gate: Gate,
     edge_authenticator: Arc<dyn Authenticator>,
     keys: Option<KeyCache>,
-    guard: Guard,
     faults: Faults,
 }
 
-/// Builds the services; nothing is served yet.
-///
-/// Errors: a database, model or folder that cannot be opened.
-pub(crate) async fn build(config: &Config, dir: &DataDir, layout: &Layout) -> Result<Node> {
-    let metrics = Metrics::new();
-    let policy = Policy::from_options(&config.mesh);
-    let gate = Gate::new(&config.identity, &dir.secret()?);
-    let tls = Tls::open(&config.mesh.tls)?;
-    if let Some(tls) = &tls {
-        tokio::spawn(tls.clone().follow());
-    }
-    let registry = Registry::new(policy.clone(), &metrics)
-        .with_credentials(gate.credentials())
-        .with_tls(tls.as_ref().map(Tls::client));
-    let (authenticator, edge_authenticator, keys) =
-        gate.authenticators(registry.channel(ServiceName::Media));
-    let cache = registry.channel(ServiceName::Cache);
-    // the service's own memory is here already
-    let near_cache = match layout.has(ServiceName::Cache) {
-        true => NearCache::without_memory(cache),
-        false => NearCache::new(cache, &config.near_cache, &metrics),
-    };
-    // From what all processes have, or the next page could be asked of a replica that knows nothing of it.
-    let secret = dir.secret()?;
-    let tokens = |of: &str| PageTokens::rotated(config.identity.secrets(&secret, of));
-    let parts = Parts {
-        config,
-        dir,
-        registry,
-        metrics: metrics.clone(),
-        health: HealthRegistry::new(),
-        page_tokens: tokens("page tokens"),
-        presign_tokens: tokens("signed addresses"),
-        near_cache,
-        gate,
-        guard: Guard::new(&config.admin, Arc::clone(&edge_authenticator)),
-        edge_authenticator,
-        keys,
-        faults: policy.faults(),
-    };
-    for (name, endpoints) in &layout.peers {
-        parts.registry.register_remote(*name, endpoints)?;
-    }
-    let deps = ServerDeps {
-        policy,
-        metrics: metrics.clone(),
-        health: parts.health.clone(),
-        authenticator,
-    };
-    let mut server = ServerBuilder::new(deps).descriptors(FILE_DESCRIPTOR_SET);
-    if layout.has(ServiceName::Cache) {
-        let cache = parts.cache()?;
-        server = server
-            .add_service(cache.server())
-            .add_service(cache.session_server());
-    }
-    if layout.has(ServiceName::Embedding) {
-        server = server.add_service(parts.embedding().await?.server());
-    }
-    let (mut worker, mut search) = (None, None);
-    if layout.has(ServiceName::Media) || layout.has(ServiceName::Search) || layout.works {
-        let stores = parts.stores().await?;
-        if layout.has(ServiceName::Search) {
-            let service = parts.search(stores.clone());
-            server = server.add_service(service.server());
-            search = Some(service);
+impl<'a> Frame<'a> {
+    /// Makes what is there at once; nothing is served or opened yet.
+    ///
+    /// Errors: certificates or a secret that cannot be read, an endpoint that does not parse.
+    pub(crate) fn new(config: &'a Config, dir: &'a DataDir, layout: &'a Layout) -> Result<Self> {
+        let metrics = Metrics::new();
+        let policy = Policy::from_options(&config.mesh);
+        let gate = Gate::new(&config.identity, &dir.secret()?);
+        let tls = Tls::open(&config.mesh.tls)?;
+        if let Some(tls) = &tls {
+            tokio::spawn(tls.clone().follow());
         }
-        if layout.has(ServiceName::Media) || layout.works {
-            let sole = stores.sole;
-            let media = parts.media(stores).await?;
-            if layout.has(ServiceName::Media) {
-                parts.health.serving("media");
-                server = server
-                    .add_service(media.media_server)
-                    .add_service(media.job_server)
-                    .add_service(media.key_server)
-                    .add_service(media.user_server)
-                    .add_service(media.request_log_server)
-                    .add_service(media.presign_server);
-                parts.gate.look_up_here(media.keys);
+        let registry = Registry::new(policy.clone(), &metrics)
+            .with_credentials(gate.credentials())
+            .with_tls(tls.as_ref().map(Tls::client));
+        let (authenticator, edge_authenticator, keys) =
+            gate.authenticators(registry.channel(ServiceName::Media));
+        let cache = registry.channel(ServiceName::Cache);
+        // the service's own memory is here already
+        let near_cache = match layout.has(ServiceName::Cache) {
+            true => NearCache::without_memory(cache),
+            false => NearCache::new(cache, &config.near_cache, &metrics),
+        };
+        // From what all processes have, or the next page could be asked of a replica that knows nothing of it.
+        let secret = dir.secret()?;
+        let tokens = |of: &str| PageTokens::rotated(config.identity.secrets(&secret, of));
+        let health = HealthRegistry::new();
+        let parts = Parts {
+            config,
+            dir,
+            registry,
+            metrics: metrics.clone(),
+            health: health.clone(),
+            page_tokens: tokens("page tokens"),
+            presign_tokens: tokens("signed addresses"),
+            near_cache,
+            gate,
+            edge_authenticator,
+            keys,
+            faults: policy.faults(),
+        };
+        for (name, endpoints) in &layout.peers {
+            parts.registry.register_remote(*name, endpoints)?;
+        }
+        let guard = Guard::new(&config.admin, Arc::clone(&parts.edge_authenticator));
+        let edge = layout
+            .has(ServiceName::Edge)
+            .then(|| parts.edge(guard.clone()));
+        let opening = Opening::new(&policy, health.clone(), &layout.here, FILE_DESCRIPTOR_SET)?
+            .with_tls(tls.as_ref().map(Tls::server));
+        let deps = ServerDeps {
+            policy,
+            metrics,
+            health,
+            authenticator,
+        };
+        Ok(Self {
+            parts,
+            layout,
+            deps,
+            tls,
+            opening,
+            edge,
+            guard,
+        })
+    }
+
+    pub(crate) fn health(&self) -> HealthRegistry {
+        self.parts.health.clone()
+    }
+
+    pub(crate) fn registry(&self) -> Registry {
+        self.parts.registry.clone()
+    }
+
+    /// `/metrics`, `/health` and `/admin`, for a process without an edge.
+    pub(crate) fn pages(&self) -> axum::Router {
+        let parts = &self.parts;
+        admin::router(
+            parts.metrics.clone(),
+            parts.health.clone(),
+            parts.registry.clone(),
+            parts.faults.clone(),
+        )
+    }
+
+    /// Builds the services, however long that takes; nobody may call them yet.
+    ///
+    /// Errors: a database, model or folder that cannot be opened.
+    pub(crate) async fn build(self) -> Result<Node> {
+        let Self {
+            parts,
+            layout,
+            deps,
+            tls,
+            opening,
+            ..
+        } = self;
+        let mut server = ServerBuilder::new(deps).descriptors(FILE_DESCRIPTOR_SET);
+        if layout.has(ServiceName::Cache) {
+            let cache = parts.cache()?;
+            server = server
+                .add_service(cache.server())
+                .add_service(cache.session_server());
+        }
+        if layout.has(ServiceName::Embedding) {
+            server = server.add_service(parts.embedding().await?.server());
+        }
+        let (mut worker, mut search) = (None, None);
+        if layout.has(ServiceName::Media) || layout.has(ServiceName::Search) || layout.works {
+            let stores = parts.stores().await?;
+            if layout.has(ServiceName::Search) {
+                let service = parts.search(stores.clone());
+                server = server.add_service(service.server());
+                search = Some(service);
             }
-            worker = layout.works.then_some(match sole {
-                true => media.worker.sole(),
-                false => media.worker,
-            });
+            if layout.has(ServiceName::Media) || layout.works {
+                let sole = stores.sole;
+                let media = parts.media(stores).await?;
+                if layout.has(ServiceName::Media) {
+                    parts.health.serving("media");
+                    server = server
+                        .add_service(media.media_server)
+                        .add_service(media.job_server)
+                        .add_service(media.key_server)
+                        .add_service(media.user_server)
+                        .add_service(media.request_log_server)
+                        .add_service(media.presign_server);
+                    parts.gate.look_up_here(media.keys);
+                }
+                worker = layout.works.then_some(match sole {
+                    true => media.worker.sole(),
+                    false => media.worker,
+                });
+            }
         }
+        let routes = server.build()?.with_tls(tls.as_ref().map(Tls::server));
+        let called = |name: &ServiceName| *name != ServiceName::Edge;
+        Ok(Node {
+            registry: parts.registry,
+            health: parts.health,
+            routes,
+            here: layout.here.iter().copied().filter(called).collect(),
+            opening,
+            worker,
+            search,
+        })
     }
-    let routes = server.build()?.with_tls(tls.as_ref().map(Tls::server));
-    for name in layout
-        .here
-        .iter()
-        .filter(|name| **name != ServiceName::Edge)
-    {
-        parts.registry.register_local(*name, routes.clone());
-    }
-    let edge = layout.has(ServiceName::Edge).then(|| parts.edge());
-    Ok(Node {
-        registry: parts.registry,
-        metrics,
-        health: parts.health,
-        routes,
-        worker,
-        search,
-        edge,
-        guard: parts.guard,
-        faults: parts.faults,
-    })
 }
 
 impl Parts<'_> {
@@ -289,7 +344,7 @@ impl Parts<'_> {
         Ok(mediamesh_media::build(self.config.media.clone(), deps)?)
     }
 
-    fn edge(&self) -> mediamesh_edge::Edge {
+    fn edge(&self, guard: Guard) -> mediamesh_edge::Edge {
         self.health.serving("edge");
         let deps = mediamesh_edge::Deps {
             media: self.channel(ServiceName::Media),
@@ -301,7 +356,7 @@ impl Parts<'_> {
             registry: self.registry.clone(),
             authenticator: Arc::clone(&self.edge_authenticator),
             keys: self.keys.clone(),
-            guard: self.guard.clone(),
+            guard,
             faults: self.faults.clone(),
         };
         mediamesh_edge::build(self.config.edge.clone(), deps)

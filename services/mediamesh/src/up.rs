@@ -19,7 +19,7 @@ use crate::{
     data_dir::{DataDir, Ready},
     import,
     layout::Layout,
-    node::{self, Node},
+    node::{Frame, Node},
 };
 
 /// Starts the whole mesh and imports what was asked for.
@@ -70,16 +70,25 @@ async fn run(
         );
     }
     let drain_limit = drain_limit(&config, &layout);
-    let node = node::build(&config, &dir, &layout).await?;
-    let registry = node.registry.clone();
-    let health = node.health.clone();
-    start(node, grpc, http, &shutdown).await?;
+    let frame = Frame::new(&config, &dir, &layout)?;
+    let (registry, health) = (frame.registry(), frame.health());
+    // Whoever asks is answered while a model or an index is loaded.
+    answer(&frame, grpc, http, &shutdown)?;
+    tokio::select! {
+        started = Box::pin(start(frame, &shutdown)) => started?,
+        () = shutdown.begun() => {
+            tracing::info!("stopped before it had started");
+            shutdown.drained(drain_limit).await;
+            return Ok(());
+        }
+    }
     // Ready to serve is who has heard from everybody it calls; one that falls silent later is what
     // the mesh is for.
     for name in layout.needed() {
         health.set(
             name.as_str(),
-            HealthStatus::NotServing,
+            // it is not started, which says enough: who waits for this one must not wait for that one
+            HealthStatus::Degraded,
             "no server has answered yet",
         );
         tracing::info!(service = name.as_str(), "waiting for a server to answer");
@@ -88,16 +97,19 @@ async fn run(
             () = shutdown.begun() => break,
         }
     }
-    health.set_started();
-    // Clients that look into the folder want somebody who takes every call.
-    if layout.has(ServiceName::Edge) {
-        dir.announce(&ready)?;
+    // Who was told to end while it waited was never ready.
+    if !shutdown.has_begun() {
+        health.set_started();
+        // Clients that look into the folder want somebody who takes every call.
+        if layout.has(ServiceName::Edge) {
+            dir.announce(&ready)?;
+        }
+        if let Some(path) = &listen.ready_file {
+            ready.write(path)?;
+        }
+        tracing::info!(http = ready.http, grpc = ready.grpc, data_dir = %dir.root().display(), "mediamesh is ready");
+        import::screen::say(&format!("mediamesh is ready: http://{}/", ready.http));
     }
-    if let Some(path) = &listen.ready_file {
-        ready.write(path)?;
-    }
-    tracing::info!(http = ready.http, grpc = ready.grpc, data_dir = %dir.root().display(), "mediamesh is ready");
-    import::screen::say(&format!("mediamesh is ready: http://{}/", ready.http));
 
     if !import.is_empty() {
         let channel = registry.channel(ServiceName::Media);
@@ -150,33 +162,29 @@ fn drain_limit(config: &Config, layout: &Layout) -> Duration {
     delay + Policy::from_options(&config.mesh).drain_limit() + Duration::from_secs(1)
 }
 
-/// Starts everything a node has.
-pub(crate) async fn start(
-    node: Node,
+/// Serves both addresses: of what is not built yet, the state.
+///
+/// Errors: a listener without an address.
+pub(crate) fn answer(
+    frame: &Frame<'_>,
     grpc: TcpListener,
     http: TcpListener,
     shutdown: &Shutdown,
 ) -> Result<()> {
-    if let Some(search) = node.search {
-        search
-            .open_indexes()
-            .await
-            .context("cannot open the vector indexes")?;
-        node.health.serving("search");
-        let stop = shutdown.begun();
-        shutdown.spawn(async move { search.run(stop).await });
-    }
     // Where clients from outside come in, they come in by either address as long as they may not know.
-    let delay = node.edge.as_ref().map_or(Duration::ZERO, Edge::drain_delay);
+    let delay = frame
+        .edge
+        .as_ref()
+        .map_or(Duration::ZERO, Edge::drain_delay);
     let begun = shutdown.begun();
     let stop = async move {
         begun.await;
         tokio::time::sleep(delay).await;
     };
     let failed = shutdown.clone();
-    let routes = node.routes;
+    let opening = frame.opening.clone();
     shutdown.spawn(async move {
-        if let Err(error) = routes.serve(grpc, stop).await {
+        if let Err(error) = opening.serve(grpc, stop).await {
             tracing::error!(
                 error = &error as &dyn std::error::Error,
                 "the gRPC server failed"
@@ -184,7 +192,7 @@ pub(crate) async fn start(
             failed.begin();
         }
     });
-    match node.edge {
+    match frame.edge.clone() {
         Some(edge) => {
             let stop = shutdown.begun();
             let failed = shutdown.clone();
@@ -200,11 +208,9 @@ pub(crate) async fn start(
             // who reaches a loopback address is on this host
             let guard = match http.local_addr()?.ip().is_loopback() {
                 true => Guard::open(),
-                false => node.guard,
+                false => frame.guard.clone(),
             };
-            let health = node.health.clone();
-            let pages = admin::router(node.metrics, health, node.registry, node.faults);
-            let admin = admin::guarded(pages, guard);
+            let admin = admin::guarded(frame.pages(), guard);
             let stop = shutdown.begun();
             shutdown.spawn(async move {
                 if let Err(error) = axum::serve(http, admin).with_graceful_shutdown(stop).await {
@@ -213,6 +219,30 @@ pub(crate) async fn start(
             });
         }
     }
+    Ok(())
+}
+
+async fn start(frame: Frame<'_>, shutdown: &Shutdown) -> Result<()> {
+    begin(frame.build().await?, shutdown).await
+}
+
+/// Opens what a node has to callers, and has it do what nobody asks for.
+///
+/// Errors: an index that cannot be opened.
+pub(crate) async fn begin(node: Node, shutdown: &Shutdown) -> Result<()> {
+    if let Some(search) = node.search {
+        search
+            .open_indexes()
+            .await
+            .context("cannot open the vector indexes")?;
+        node.health.serving("search");
+        let stop = shutdown.begun();
+        shutdown.spawn(async move { search.run(stop).await });
+    }
+    for name in node.here {
+        node.registry.register_local(name, node.routes.clone());
+    }
+    node.opening.open(&node.routes);
     if let Some(worker) = node.worker {
         let stop = shutdown.begun();
         shutdown.spawn(async move {

@@ -139,6 +139,19 @@ pub(crate) async fn probe(sender: Sender, address: &Address) -> Result<Sign, Con
     }
 }
 
+/// Asks the peer whether it lets calls of a service in, whatever else its process waits for.
+pub(crate) async fn lets_in(sender: Sender, address: &Address, service: &str) -> bool {
+    let transport = Transport {
+        sender,
+        address: Arc::new(address.clone()),
+    };
+    let request = HealthCheckRequest {
+        service: service.to_owned(),
+    };
+    let answer = HealthClient::new(transport).check(request).await;
+    answer.is_ok_and(|answer| answer.get_ref().status() == ServingStatus::Serving)
+}
+
 /// Returns whether a status is the transport's, not an answer.
 fn lost(status: &tonic::Status) -> bool {
     std::error::Error::source(status).is_some() || status.code() == Code::Unavailable

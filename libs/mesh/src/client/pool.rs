@@ -19,6 +19,7 @@ use super::address::Address;
 use super::breaker::{Ejections, Permit};
 use super::call::{Call, Original};
 use super::clock::Clock;
+use super::connector;
 use super::endpoint::{Connectivity, Endpoint, Shared};
 use super::metrics::MeshMetrics;
 use super::throttle::Throttle;
@@ -137,13 +138,14 @@ impl Pool {
         self.shared.changed.send_replace(());
     }
 
-    /// Completes when an endpoint is connected to that says it is serving; asks for connections.
+    /// Completes when an endpoint is connected to that says it is serving, or that it lets calls of this
+    /// service in: its process may wait for this one. Asks for connections.
     pub(crate) async fn reached(&self) {
         let mut changed = self.shared.changed.subscribe();
         loop {
             changed.mark_unchanged();
             for endpoint in self.endpoints.load().iter() {
-                if endpoint.is_ready() && endpoint.is_serving() {
+                if endpoint.is_ready() && (endpoint.is_serving() || self.lets_in(endpoint).await) {
                     return;
                 }
                 if endpoint.connectivity() == Connectivity::Idle {
@@ -154,6 +156,16 @@ impl Pool {
             let pause = self.shared.policy.connection.max_backoff;
             let _ = tokio::time::timeout(pause, changed.changed()).await;
         }
+    }
+
+    async fn lets_in(&self, endpoint: &Endpoint) -> bool {
+        let Some(live) = endpoint.live() else {
+            return false;
+        };
+        let (sender, service) = (live.sender.clone(), self.shared.service);
+        let asked = connector::lets_in(sender, &endpoint.address, service);
+        let limit = self.shared.policy.connection.probe_timeout;
+        tokio::time::timeout(limit, asked).await.unwrap_or(false)
     }
 
     /// Chooses where `call` goes. Endpoints in `skip` have just turned it away.

@@ -149,9 +149,10 @@ pub(super) fn how(error: &hyper::Error) -> Broken {
 
 fn judge(code: Code, reason: Option<ErrorReason>, pushback: bool) -> (Signal, Repeat) {
     match (code, reason) {
-        (Code::Unavailable, Some(ErrorReason::LoadShed | ErrorReason::ShuttingDown)) => {
-            (Signal::Neutral, Repeat::Always)
-        }
+        (
+            Code::Unavailable,
+            Some(ErrorReason::LoadShed | ErrorReason::ShuttingDown | ErrorReason::StartingUp),
+        ) => (Signal::Neutral, Repeat::Always),
         (Code::Unavailable, Some(ErrorReason::DependencyDown | ErrorReason::CircuitOpen)) => {
             (Signal::SoftFailure, Repeat::Idempotent)
         }

@@ -90,6 +90,7 @@ impl ServerBuilder {
             self.deps.health.clone(),
             self.services,
             &self.descriptors,
+            true,
         )?;
         let handlers = self.routes.routes().prepare();
         let drain_limit = self.deps.policy.drain_limit();

@@ -14,19 +14,30 @@ use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 pub(crate) struct HealthService {
     health: HealthRegistry,
     services: Arc<[String]>,
+    /// Whether calls are let in: a component that is built may still be behind a closed door.
+    open: bool,
 }
 
 impl HealthService {
-    pub(crate) fn new(health: HealthRegistry, services: Vec<String>) -> Self {
+    pub(crate) fn new(health: HealthRegistry, services: Vec<String>, open: bool) -> Self {
         Self {
             health,
             services: services.into(),
+            open,
         }
     }
 }
 
 /// Returns the state of `name` in `snapshot`; `None` if there is nothing of that name.
-fn look_up(snapshot: &HealthSnapshot, services: &[String], name: &str) -> Option<ServingStatus> {
+///
+/// A component serves as soon as calls are let in, whatever else its process waits for: two processes that
+/// wait for each other hear by it that they need not.
+fn look_up(
+    snapshot: &HealthSnapshot,
+    services: &[String],
+    open: bool,
+    name: &str,
+) -> Option<ServingStatus> {
     if name.is_empty() || services.iter().any(|service| service == name) {
         return Some(if snapshot.is_ready() {
             ServingStatus::Serving
@@ -38,8 +49,10 @@ fn look_up(snapshot: &HealthSnapshot, services: &[String], name: &str) -> Option
         .components
         .get(name)
         .map(|component| match component.status {
-            HealthStatus::Serving | HealthStatus::Degraded => ServingStatus::Serving,
-            HealthStatus::NotServing => ServingStatus::NotServing,
+            HealthStatus::Serving | HealthStatus::Degraded if open && !snapshot.draining => {
+                ServingStatus::Serving
+            }
+            _ => ServingStatus::NotServing,
         })
 }
 
@@ -52,7 +65,7 @@ impl Health for HealthService {
         request: Request<HealthCheckRequest>,
     ) -> Result<Response<HealthCheckResponse>, Status> {
         let name = request.into_inner().service;
-        let status = look_up(&self.health.snapshot(), &self.services, &name)
+        let status = look_up(&self.health.snapshot(), &self.services, self.open, &name)
             .ok_or_else(|| Status::not_found(format!("service `{name}` is not known here")))?;
         Ok(Response::new(HealthCheckResponse {
             status: status.into(),
@@ -64,7 +77,7 @@ impl Health for HealthService {
         request: Request<HealthCheckRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
         let name = request.into_inner().service;
-        let services = Arc::clone(&self.services);
+        let (services, open) = (Arc::clone(&self.services), self.open);
         let mut health = self.health.subscribe();
         // The first answer is the state of now.
         health.mark_changed();
@@ -77,7 +90,7 @@ impl Health for HealthService {
                     health.changed().await.ok()?;
                     let snapshot = Arc::clone(&health.borrow_and_update());
                     drained = snapshot.draining;
-                    let status = look_up(&snapshot, &services, &name)
+                    let status = look_up(&snapshot, &services, open, &name)
                         .unwrap_or(ServingStatus::ServiceUnknown);
                     if last.replace(status) != Some(status) {
                         let answer = HealthCheckResponse {

@@ -8,7 +8,7 @@ use super::builder::BuildError;
 use super::health::HealthService;
 use crate::BoxService;
 
-/// Adds `grpc.health.v1` and reflection of `descriptors` to `routes`.
+/// Adds `grpc.health.v1` and reflection of `descriptors` to `routes`; `open` says whether calls are let in.
 ///
 /// Errors: a descriptor set that does not parse.
 pub(super) fn add_to(
@@ -16,8 +16,10 @@ pub(super) fn add_to(
     health: HealthRegistry,
     services: Vec<String>,
     descriptors: &[&'static [u8]],
+    open: bool,
 ) -> Result<(), BuildError> {
-    routes.add_service(HealthServer::new(HealthService::new(health, services)));
+    let health = HealthService::new(health, services, open);
+    routes.add_service(HealthServer::new(health));
     routes.add_service(reflection(descriptors).build_v1()?);
     // Tools of a few years ago only speak v1alpha.
     routes.add_service(reflection(descriptors).build_v1alpha()?);
@@ -33,8 +35,18 @@ pub fn introspection(
     services: Vec<String>,
     descriptors: &[&'static [u8]],
 ) -> Result<BoxService, BuildError> {
+    alone(health, services, descriptors, true)
+}
+
+/// As [`introspection`]; `open` says whether calls are let in.
+pub(super) fn alone(
+    health: HealthRegistry,
+    services: Vec<String>,
+    descriptors: &[&'static [u8]],
+    open: bool,
+) -> Result<BoxService, BuildError> {
     let mut routes = RoutesBuilder::default();
-    add_to(&mut routes, health, services, descriptors)?;
+    add_to(&mut routes, health, services, descriptors, open)?;
     Ok(BoxService::new(routes.routes().prepare()))
 }
 

@@ -82,51 +82,70 @@ impl Routes {
         listener: TcpListener,
         shutdown: impl Future<Output = ()>,
     ) -> Result<(), ServeError> {
-        let incoming = accepted(listener);
-        let server = Server::builder()
-            .http2_keepalive_interval(Some(defaults::HTTP2_KEEP_ALIVE_INTERVAL))
-            .http2_keepalive_timeout(Some(defaults::HTTP2_KEEP_ALIVE_TIMEOUT))
-            .initial_stream_window_size(defaults::STREAM_WINDOW_BYTES)
-            .initial_connection_window_size(defaults::CONNECTION_WINDOW_BYTES)
-            .max_concurrent_streams(defaults::MAX_STREAMS_PER_CONNECTION)
-            .max_frame_size(defaults::MAX_FRAME_BYTES)
-            .http2_max_header_list_size(defaults::MAX_HEADER_LIST_BYTES);
-        let (draining, drain_started) = tokio::sync::oneshot::channel();
-        let health = self.health;
-        let signal = async move {
-            shutdown.await;
-            health.set_draining();
-            // The receiver waits as long as the server does.
-            let _ = draining.send(());
-        };
-        let limit = self.drain_limit;
-        let cut = async move {
-            if drain_started.await.is_err() {
-                std::future::pending::<()>().await;
-            }
-            tokio::time::sleep(limit).await;
-        };
-        let stack = self.stack;
-        let serving = match self.tls {
-            None => {
-                let incoming = incoming.map_ok(prepared);
-                server
-                    .serve_with_incoming_shutdown(stack, incoming, signal)
-                    .left_future()
-            }
-            Some(tls) => {
-                let incoming = tls.incoming(incoming).map_ok(prepared);
-                server
-                    .serve_with_incoming_shutdown(stack, incoming, signal)
-                    .right_future()
-            }
-        };
-        tokio::select! {
-            ended = serving => Ok(ended?),
-            () = cut => {
-                tracing::warn!(?limit, "calls still run at the drain limit and are cut off");
-                Ok(())
-            }
+        let Self {
+            stack,
+            drain_limit,
+            health,
+            tls,
+            ..
+        } = self;
+        listen(listener, stack, tls, (drain_limit, health), shutdown).await
+    }
+}
+
+/// Serves a stack as [`Routes::serve`] says.
+pub(super) async fn listen<S>(
+    listener: TcpListener,
+    stack: S,
+    tls: Option<ServerTls>,
+    (limit, health): (Duration, HealthRegistry),
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), ServeError>
+where
+    S: Service<Request, Response = Response, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+{
+    let incoming = accepted(listener);
+    let server = Server::builder()
+        .http2_keepalive_interval(Some(defaults::HTTP2_KEEP_ALIVE_INTERVAL))
+        .http2_keepalive_timeout(Some(defaults::HTTP2_KEEP_ALIVE_TIMEOUT))
+        .initial_stream_window_size(defaults::STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(defaults::CONNECTION_WINDOW_BYTES)
+        .max_concurrent_streams(defaults::MAX_STREAMS_PER_CONNECTION)
+        .max_frame_size(defaults::MAX_FRAME_BYTES)
+        .http2_max_header_list_size(defaults::MAX_HEADER_LIST_BYTES);
+    let (draining, drain_started) = tokio::sync::oneshot::channel();
+    let signal = async move {
+        shutdown.await;
+        health.set_draining();
+        // The receiver waits as long as the server does.
+        let _ = draining.send(());
+    };
+    let cut = async move {
+        if drain_started.await.is_err() {
+            std::future::pending::<()>().await;
+        }
+        tokio::time::sleep(limit).await;
+    };
+    let serving = match tls {
+        None => {
+            let incoming = incoming.map_ok(prepared);
+            server
+                .serve_with_incoming_shutdown(stack, incoming, signal)
+                .left_future()
+        }
+        Some(tls) => {
+            let incoming = tls.incoming(incoming).map_ok(prepared);
+            server
+                .serve_with_incoming_shutdown(stack, incoming, signal)
+                .right_future()
+        }
+    };
+    tokio::select! {
+        ended = serving => Ok(ended?),
+        () = cut => {
+            tracing::warn!(?limit, "calls still run at the drain limit and are cut off");
+            Ok(())
         }
     }
 }

@@ -22,6 +22,7 @@ mod jaeger;
 mod jobs;
 mod kills;
 mod large_upload;
+mod lifecycle;
 mod load;
 mod meaning;
 mod mtls;

@@ -12,7 +12,7 @@ use crate::{
     data_dir::DataDir,
     import::screen::say,
     layout::Layout,
-    node,
+    node::Frame,
     stores::Stores,
     up,
 };
@@ -51,11 +51,14 @@ impl BenchMesh {
             TcpListener::bind(loopback).await?,
         );
         let (http_at, grpc_at) = (http.local_addr()?, grpc.local_addr()?);
-        let mut node = node::build(&config, &dir, &Layout::whole(&config)?).await?;
+        let layout = Layout::whole(&config)?;
+        let frame = Frame::new(&config, &dir, &layout)?;
+        let media = frame.registry().channel(ServiceName::Media);
+        let health = frame.health();
+        up::answer(&frame, grpc, http, &shutdown)?;
+        let mut node = frame.build().await?;
         node.worker = node.worker.filter(|_| worker);
-        let media = node.registry.channel(ServiceName::Media);
-        let health = node.health.clone();
-        up::start(node, grpc, http, &shutdown).await?;
+        up::begin(node, &shutdown).await?;
         health.set_started();
         Ok(Self {
             dir,

@@ -1,0 +1,218 @@
+//! An address that answers before its services are there.
+//!
+//! A process loads models and indexes for seconds or minutes. Meanwhile its port is bound, and whoever
+//! asks is told so: `grpc.health.v1` says NOT_SERVING, reflection answers, and every other call is
+//! refused as one that was not started. From [`Opening::open`] on the services answer, on the connections
+//! that are there already too.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use mediamesh_telemetry::HealthRegistry;
+use tokio::net::TcpListener;
+use tower::Service;
+
+use super::builder::BuildError;
+use super::introspection;
+use super::routes::{Routes, ServeError, listen};
+use crate::policy::is_unlimited;
+use crate::tls::ServerTls;
+use crate::{BoxService, MethodTable, Policy, Request, Response, ServiceName, status};
+
+/// See the module; clones share what they open.
+#[derive(Clone)]
+pub struct Opening {
+    door: Door,
+    drain_limit: Duration,
+    health: HealthRegistry,
+    tls: Option<ServerTls>,
+}
+
+impl Opening {
+    /// Returns an address at which `services` will answer.
+    ///
+    /// Errors: a descriptor set that does not parse.
+    pub fn new(
+        policy: &Policy,
+        health: HealthRegistry,
+        services: &[ServiceName],
+        descriptors: &'static [u8],
+    ) -> Result<Self, BuildError> {
+        let contract = MethodTable::of_contract();
+        let mut names: Vec<_> = contract
+            .iter()
+            .map(|(path, _)| crate::method::split_path(path).0)
+            .filter(|name| {
+                ServiceName::from_grpc_service(name).is_some_and(|name| services.contains(&name))
+            })
+            .map(str::to_owned)
+            .collect();
+        names.sort_unstable();
+        names.dedup();
+        Ok(Self {
+            door: Door {
+                sides: Arc::new(Sides {
+                    outside: introspection::alone(health.clone(), names, &[descriptors], false)?,
+                    inside: OnceLock::new(),
+                }),
+                ready: None,
+            },
+            drain_limit: policy.drain_limit(),
+            health,
+            tls: None,
+        })
+    }
+
+    /// Lets only those in over TCP who prove to belong to the mesh.
+    #[must_use]
+    pub fn with_tls(mut self, tls: Option<ServerTls>) -> Self {
+        self.tls = tls;
+        self
+    }
+
+    /// Lets calls in to `routes` from now on.
+    pub fn open(&self, routes: &Routes) {
+        // A second time changes nothing.
+        let _ = self.door.sides.inside.set(routes.local().clone());
+    }
+
+    /// Serves as [`Routes::serve`] does.
+    ///
+    /// Errors: the transport could not be set up; a bad connection is no error.
+    pub async fn serve(
+        self,
+        listener: TcpListener,
+        shutdown: impl Future<Output = ()>,
+    ) -> Result<(), ServeError> {
+        let drain = (self.drain_limit, self.health);
+        listen(listener, self.door, self.tls, drain, shutdown).await
+    }
+}
+
+/// What connections lead to; cloned for each request.
+#[derive(Clone)]
+struct Door {
+    sides: Arc<Sides>,
+    /// The side this copy is ready to call, and whether it is the inside.
+    ready: Option<(BoxService, bool)>,
+}
+
+struct Sides {
+    /// Health and reflection.
+    outside: BoxService,
+    inside: OnceLock<BoxService>,
+}
+
+impl Service<Request> for Door {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Response, Infallible>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        let (ready, _) = match (self.ready.take(), self.sides.inside.get()) {
+            (Some((inside, true)), _) => self.ready.insert((inside, true)),
+            (_, Some(inside)) => self.ready.insert((inside.clone(), true)),
+            (Some((outside, false)), None) => self.ready.insert((outside, false)),
+            (None, None) => self.ready.insert((self.sides.outside.clone(), false)),
+        };
+        ready.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        let path = request.uri().path();
+        match &mut self.ready {
+            Some((side, inside)) if *inside || is_unlimited(path) => side.call(request),
+            _ => std::future::ready(Ok(status::starting_up(path).into_http())).boxed(),
+        }
+    }
+}
+
+impl std::fmt::Debug for Opening {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Opening")
+            .field("opened", &self.door.sides.inside.get().is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use mediamesh_proto::status::reason_of;
+    use mediamesh_proto::{ErrorReason, FILE_DESCRIPTOR_SET};
+    use mediamesh_telemetry::Metrics;
+    use tonic::{Code, Status};
+    use tonic_health::pb::HealthCheckRequest;
+    use tonic_health::pb::health_check_response::ServingStatus;
+    use tonic_health::pb::health_client::HealthClient;
+    use tower::ServiceExt as _;
+
+    use super::*;
+    use crate::{LocalAuthenticator, ServerBuilder, ServerDeps};
+
+    const SEARCH: &str = "mediamesh.search.v1.SearchService";
+
+    async fn health(door: &Door, service: &str) -> Result<ServingStatus, Status> {
+        let request = HealthCheckRequest {
+            service: service.to_owned(),
+        };
+        let answer = HealthClient::new(door.clone()).check(request).await?;
+        Ok(answer.into_inner().status())
+    }
+
+    async fn call(door: &mut Door) -> Status {
+        let request = http::Request::post(format!("/{SEARCH}/SearchMedia"));
+        let request = request.body(tonic::body::Body::empty()).unwrap();
+        let response = door.ready().await.unwrap().call(request).await.unwrap();
+        Status::from_header_map(response.headers()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn calls_are_refused_as_not_started_until_it_is_open_and_health_is_never_silent() {
+        let (policy, registry) = (Policy::default(), HealthRegistry::new());
+        let services = [ServiceName::Search];
+        let opening =
+            Opening::new(&policy, registry.clone(), &services, FILE_DESCRIPTOR_SET).unwrap();
+        // a connection made before, and one made after
+        let mut early = opening.door.clone();
+        let refused = call(&mut early).await;
+        assert_eq!(refused.code(), Code::Unavailable);
+        assert_eq!(
+            reason_of(&refused),
+            Some(ErrorReason::StartingUp),
+            "{refused:?}"
+        );
+        // built, and behind a closed door
+        registry.serving("search");
+        for name in ["", SEARCH, "search"] {
+            assert_eq!(
+                health(&early, name).await.unwrap(),
+                ServingStatus::NotServing
+            );
+        }
+        let elsewhere = health(&early, "mediamesh.media.v1.MediaService").await;
+        assert_eq!(elsewhere.unwrap_err().code(), Code::NotFound);
+
+        let deps = ServerDeps {
+            policy,
+            metrics: Metrics::new(),
+            health: registry.clone(),
+            authenticator: Arc::new(LocalAuthenticator),
+        };
+        opening.open(&ServerBuilder::new(deps).build().unwrap());
+        // not ready yet, but whoever waits for this service waits no longer
+        let named = health(&early, "search").await.unwrap();
+        assert_eq!(named, ServingStatus::Serving);
+        registry.set_started();
+        for door in [&mut early, &mut opening.door.clone()] {
+            // nothing is behind it here, and that is said by the services' own router
+            assert_eq!(call(door).await.code(), Code::Unimplemented);
+            assert_eq!(health(door, "").await.unwrap(), ServingStatus::Serving);
+        }
+    }
+}
