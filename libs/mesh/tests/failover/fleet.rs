@@ -3,8 +3,8 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -100,6 +100,8 @@ pub(crate) struct Conduct {
     /// Calls that came in, and handlers that were dropped before their end.
     pub(crate) calls: AtomicU64,
     pub(crate) cancelled: AtomicU64,
+    /// Whom it asks before it answers, if anybody.
+    pub(crate) next: OnceLock<Channel>,
 }
 
 impl Conduct {
@@ -128,6 +130,11 @@ impl Conduct {
         if lot >= self.spared.load(Ordering::SeqCst) {
             let delay = self.delay_ms.load(Ordering::SeqCst);
             tokio::time::sleep(Duration::from_millis(delay)).await;
+        }
+        if let Some(next) = self.next.get() {
+            let asked = unary(next.clone(), READ, None).await;
+            unless.1 = true;
+            asked?;
         }
         unless.1 = true;
         if lot < self.percent.load(Ordering::SeqCst) {
@@ -378,6 +385,14 @@ pub(crate) struct Outcome {
     pub(crate) sent: Duration,
     pub(crate) took: Duration,
     pub(crate) result: Result<u64, Status>,
+}
+
+/// The time that 99 of 100 reads took which were sent within a span.
+pub(crate) fn p99(outcomes: &[Outcome], from: Duration, until: Duration) -> Duration {
+    let within = |one: &&Outcome| one.kind == Kind::Read && (from..until).contains(&one.sent);
+    let mut took: Vec<_> = outcomes.iter().filter(within).map(|one| one.took).collect();
+    took.sort_unstable();
+    took.get(took.len() * 99 / 100).copied().unwrap_or_default()
 }
 
 impl Fleet {

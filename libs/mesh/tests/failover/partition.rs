@@ -6,10 +6,13 @@ use std::time::Duration;
 
 use mediamesh_mesh::policy::ServicePolicyOptions;
 use mediamesh_mesh::{PolicyOptions, ServiceName};
+use mediamesh_proto::ErrorReason;
+use mediamesh_proto::status::reason_of;
 use mediamesh_testkit::Proxy;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::{Instant, timeout};
 use tonic::Code;
+use tonic_types::StatusExt as _;
 
 use crate::fleet::{Fleet, Kind};
 use crate::measured::measured;
@@ -103,6 +106,69 @@ async fn an_address_that_answers_no_syn_delays_nothing() {
             assert_eq!(fleet.upload(10).await.unwrap(), "45");
             assert!(began.elapsed() < S, "{:?}", began.elapsed());
         }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_address_that_answers_no_syn_and_stands_alone_fails_at_the_connect_time_out() {
+    measured(async || {
+        let hole = Blackhole::new().await;
+        let mut service = ServicePolicyOptions::default();
+        service.connection.connect_timeout_ms = Some(400);
+        let mut options = PolicyOptions::default();
+        options.services.insert(ServiceName::Media, service);
+        let fleet = Fleet::start_with(1, options).await;
+        fleet.at([hole.address]);
+        // both kinds: none was started
+        let began = Instant::now();
+        let (read, write) = tokio::join!(fleet.read(), fleet.write());
+        let took = began.elapsed();
+        for status in [read.unwrap_err(), write.unwrap_err()] {
+            assert_eq!(status.code(), Code::Unavailable, "{status:?}");
+            assert_eq!(
+                reason_of(&status),
+                Some(ErrorReason::DependencyDown),
+                "{status:?}"
+            );
+            assert!(status.get_details_retry_info().is_some());
+        }
+        // four attempts, and each may wait for one connection
+        assert!(took >= 400 * MS && took < 4 * 400 * MS + S, "{took:?}");
+        let state = serde_json::to_value(fleet.registry.snapshot()).unwrap();
+        let endpoint = &state[0]["endpoints"][0];
+        let why = endpoint["error"].as_str().unwrap_or_default();
+        assert!(why.contains("no connection within 400ms"), "{endpoint}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_idle_server_that_is_cut_off_is_found_within_three_seconds() {
+    measured(async || {
+        let fleet = Fleet::start(2).await;
+        let proxy = Proxy::start(fleet.replicas[0].address).await.unwrap();
+        fleet.at([proxy.address(), fleet.replicas[1].address]);
+        fleet.warm_up().await;
+        let ready = || {
+            let state = serde_json::to_value(fleet.registry.snapshot()).unwrap();
+            let endpoints = state[0]["endpoints"].as_array().unwrap().clone();
+            let ready = endpoints
+                .iter()
+                .filter(|one| one["connectivity"] == "ready");
+            ready.count()
+        };
+        tokio::time::sleep(S).await;
+        assert_eq!(ready(), 2);
+        proxy.cut();
+        let began = Instant::now();
+        while ready() == 2 {
+            assert!(began.elapsed() < 3 * S, "it still counts as ready");
+            tokio::time::sleep(20 * MS).await;
+        }
+        // one answer may be lost on the way
+        assert!(began.elapsed() > S, "{:?}", began.elapsed());
+        assert_eq!(ready(), 1);
     })
     .await;
 }

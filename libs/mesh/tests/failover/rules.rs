@@ -13,6 +13,7 @@ use tonic::Code;
 use tonic_types::StatusExt as _;
 
 use crate::fleet::{Conduct, Fleet};
+use crate::measured::measured;
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -103,9 +104,59 @@ async fn a_service_that_is_down_gets_hardly_more_calls_than_are_made() {
     assert!(open * 2 > outcomes.len(), "{open} of {}", outcomes.len());
 }
 
+/// A service that asks a service that is down: a storm would be the product of what both add.
+///
+/// Returns how many calls came to the service between and to that at the bottom, for each that was made.
+async fn two_hops(options: PolicyOptions) -> (f64, f64) {
+    // Servers that shed nothing: what is held back is so by clients.
+    let mut servers = PolicyOptions::default();
+    let fixed = ServicePolicyOptions {
+        min_running: Some(4096),
+        max_running: Some(4096),
+        ..Default::default()
+    };
+    servers.services.insert(ServiceName::Media, fixed);
+    let (top, bottom) = (
+        Fleet::start_both(2, servers.clone(), options.clone()).await,
+        Fleet::start_both(2, servers, options).await,
+    );
+    bottom.warm_up().await;
+    top.warm_up().await;
+    for replica in &top.replicas {
+        replica.conduct.next.set(bottom.channel.clone()).unwrap();
+    }
+    top.read().await.unwrap();
+    for replica in &bottom.replicas {
+        replica.conduct.fail(Code::Unavailable, 100);
+    }
+    let calls = |of: &Fleet| -> u64 { of.replicas.iter().map(|one| one.conduct.calls()).sum() };
+    let (before_top, before) = (calls(&top), calls(&bottom));
+    let outcomes = top.load(500, Duration::from_secs(4)).await.unwrap();
+    let made = outcomes.len() as f64;
+    assert!(outcomes.iter().all(|one| one.result.is_err()), "it is down");
+    let between = (calls(&top) - before_top) as f64 / made;
+    let amplification = (calls(&bottom) - before) as f64 / made;
+    assert!(
+        amplification <= 1.1,
+        "{amplification}, and {between} between the two"
+    );
+    (between, amplification)
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn the_retry_budget_alone_holds_back_a_storm() {
-    // No breaker ever opens.
+async fn two_hops_that_both_retry_make_no_storm() {
+    two_hops(PolicyOptions::default()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nor_do_they_where_no_breaker_ever_opens() {
+    let (between, bottom) = two_hops(no_breaker()).await;
+    // it was the budgets, not a call that was never sent
+    assert!(between >= 1.0 && bottom >= 1.0, "{between} and {bottom}");
+}
+
+/// Options of clients whose breakers stay closed whatever happens.
+fn no_breaker() -> PolicyOptions {
     let never = ServicePolicyOptions {
         outlier_detection: OutlierDetectionOptions {
             consecutive_failures: Some(u32::MAX),
@@ -116,7 +167,12 @@ async fn the_retry_budget_alone_holds_back_a_storm() {
     };
     let mut options = PolicyOptions::default();
     options.services.insert(ServiceName::Media, never);
-    let fleet = Fleet::start_with(2, options).await;
+    options
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_retry_budget_alone_holds_back_a_storm() {
+    let fleet = Fleet::start_with(2, no_breaker()).await;
     fleet.warm_up().await;
     let calls = || -> u64 { fleet.replicas.iter().map(|one| one.conduct.calls()).sum() };
     let before = calls();
@@ -270,6 +326,40 @@ async fn servers_that_come_and_go_cost_no_call_of_any_kind() {
         asked(0),
         asked(1)
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_added_under_load_shares_it_and_no_call_fails() {
+    measured(async || {
+        let fleet = Fleet::start(2).await;
+        // the second is there, and nobody knows
+        fleet.at([fleet.replicas[0].address]);
+        for replica in &fleet.replicas {
+            replica.conduct.delay_ms.store(5, Ordering::SeqCst);
+        }
+        let load = fleet.load(300, Duration::from_secs(3));
+        tokio::time::sleep(1000 * MS).await;
+        fleet.at(fleet.replicas.iter().map(|replica| replica.address));
+        let outcomes = load.await.unwrap();
+        let failed: Vec<_> = outcomes.iter().filter(|one| one.result.is_err()).collect();
+        assert!(
+            failed.is_empty(),
+            "{} failed: {:?}",
+            failed.len(),
+            failed[0]
+        );
+        let share = |from: u64, until: u64| {
+            let span = Duration::from_millis(from)..Duration::from_millis(until);
+            let within = || outcomes.iter().filter(|one| span.contains(&one.sent));
+            let new = within().filter(|one| one.result.as_ref().ok() == Some(&1));
+            new.count() as f64 / within().count() as f64
+        };
+        assert_eq!(share(0, 1000), 0.0);
+        // half of it is even; a busy machine is not
+        let taken = share(2000, 3000);
+        assert!((0.3..=0.7).contains(&taken), "{taken} within a second");
+    })
+    .await;
 }
 
 #[tokio::test]
