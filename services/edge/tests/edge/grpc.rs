@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use axum::body::Body;
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use futures::{StreamExt as _, stream};
 use http::StatusCode;
 use mediamesh_edge::Options;
@@ -135,6 +136,66 @@ async fn the_deadline_of_a_call_holds() {
 }
 
 #[tokio::test]
+async fn no_client_gets_more_time_than_the_edge_gives() {
+    const MOST: u128 = 2_000;
+    let rig = Rig::with(Options {
+        max_request_timeout_secs: 2,
+        ..Options::default()
+    });
+    let left = |name: &str| name.parse::<u128>().unwrap();
+    for (name, value, most) in [
+        ("x-request-timeout", "100", MOST),
+        ("x-request-timeout", "0.5", 500),
+        ("grpc-timeout", "1H", MOST),
+        ("grpc-timeout", "99999999H", MOST),
+        ("grpc-timeout", "500m", 500),
+    ] {
+        let answer = rig.get("/v1/mediaItems/deadline", &[(name, value)]).await;
+        let rest = left(answer.json()["displayName"].as_str().unwrap());
+        assert!(rest <= most, "REST, {name} {value}: {rest}");
+        assert!(rest + 400 > most, "REST, {name} {value}: {rest}");
+        let head = [("content-type", WEB), (name, value)];
+        let answer = rig
+            .request("POST", GET, &head, frame(&get("deadline")))
+            .await;
+        let item = GetMediaItemResponse::decode(frames(&answer.body)[0].1).unwrap();
+        let web = left(&item.media_item.unwrap().display_name);
+        assert!(
+            web <= most && web + 400 > most,
+            "gRPC-Web, {name} {value}: {web}"
+        );
+    }
+    let mut media = MediaServiceClient::new(connect(&rig).await);
+    let mut request = Request::new(get("deadline"));
+    request.set_timeout(Duration::from_secs(3600));
+    let answer = media.get_media_item(request).await.unwrap().into_inner();
+    let grpc = left(&answer.media_item.unwrap().display_name);
+    assert!(grpc <= MOST, "gRPC: {grpc}");
+    // who asks for none has that of the method, which is longer
+    let answer = media.get_media_item(get("deadline")).await.unwrap();
+    let own = left(&answer.into_inner().media_item.unwrap().display_name);
+    assert!(own > MOST && own <= 30_000, "{own}");
+}
+
+#[tokio::test]
+async fn a_stream_that_breaks_off_says_why_after_its_messages() {
+    let rig = Rig::new();
+    let mut search = SearchServiceClient::new(connect(&rig).await);
+    let request = StreamSearchMediaRequest {
+        search: Some(breaks_off()),
+    };
+    let mut hits = search
+        .stream_search_media(request)
+        .await
+        .unwrap()
+        .into_inner();
+    assert!(hits.message().await.unwrap().is_some());
+    let status = hits.message().await.unwrap_err();
+    assert_eq!(status.code(), Code::NotFound);
+    assert_eq!(reason(&status), "ERROR_REASON_MEDIA_ITEM_NOT_FOUND");
+}
+
+#[tokio::test]
 async fn an_edge_without_a_free_slot_says_so_as_a_service_would() {
     let rig = Rig::with(Options {
         max_concurrency: 1,
@@ -205,6 +266,13 @@ async fn health_and_reflection_answer() {
     );
 }
 
+fn breaks_off() -> SearchMediaRequest {
+    SearchMediaRequest {
+        query: "break off".to_owned(),
+        ..SearchMediaRequest::default()
+    }
+}
+
 /// A message as gRPC frames it.
 fn frame(message: &impl prost::Message) -> Vec<u8> {
     let mut frame = vec![0];
@@ -243,6 +311,68 @@ async fn browsers_call_by_grpc_web_over_http_1() {
         .await;
     assert_eq!(answer.status, StatusCode::OK);
     assert_eq!(answer.header("grpc-status"), "5", "{:?}", answer.headers);
+}
+
+/// The status in the trailers of a gRPC-Web body, read as a client of gRPC reads them.
+fn status_of(trailers: &[u8]) -> tonic::Status {
+    let mut headers = http::HeaderMap::new();
+    for line in std::str::from_utf8(trailers).unwrap().lines() {
+        let (name, value) = line.split_once(':').unwrap();
+        let name: http::HeaderName = name.parse().unwrap();
+        headers.insert(name, value.trim().parse().unwrap());
+    }
+    tonic::Status::from_header_map(&headers).unwrap()
+}
+
+#[tokio::test]
+async fn browsers_read_streams_by_grpc_web_and_how_they_end() {
+    let rig = Rig::new();
+    let path = "/mediamesh.search.v1.SearchService/StreamSearchMedia";
+    let text = "application/grpc-web-text+proto";
+    for kind in [WEB, text] {
+        for (search, messages, code) in [
+            (SearchMediaRequest::default(), 2, Code::Ok),
+            (breaks_off(), 1, Code::NotFound),
+        ] {
+            let request = StreamSearchMediaRequest {
+                search: Some(search),
+            };
+            let mut sent = frame(&request);
+            if kind == text {
+                sent = STANDARD.encode(sent).into_bytes();
+            }
+            let head = [
+                ("content-type", kind),
+                ("accept", kind),
+                ("x-grpc-web", "1"),
+            ];
+            let answer = rig.request("POST", path, &head, sent).await;
+            assert_eq!(answer.status, StatusCode::OK);
+            assert_eq!(answer.header("content-type"), kind);
+            let body = match kind == text {
+                // each part is padded by itself
+                true => answer
+                    .body
+                    .chunks(4)
+                    .flat_map(|four| STANDARD.decode(four).unwrap())
+                    .collect(),
+                false => answer.body,
+            };
+            let frames = frames(&body);
+            let (trailers, sent) = frames.split_last().unwrap();
+            assert_eq!(sent.len(), messages, "{kind} {code}");
+            for (flag, message) in sent {
+                assert_eq!(*flag, 0);
+                StreamSearchMediaResponse::decode(*message).unwrap();
+            }
+            assert_eq!(trailers.0, 0x80, "{kind} {code}");
+            let status = status_of(trailers.1);
+            assert_eq!(status.code(), code, "{kind}");
+            if code == Code::NotFound {
+                assert_eq!(reason(&status), "ERROR_REASON_MEDIA_ITEM_NOT_FOUND");
+            }
+        }
+    }
 }
 
 #[tokio::test]

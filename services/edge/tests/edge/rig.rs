@@ -14,8 +14,8 @@ use http::{HeaderMap, Request as HttpRequest, StatusCode};
 use http_body_util::BodyExt as _;
 use mediamesh_edge::{Deps, Edge, Options};
 use mediamesh_mesh::{
-    LocalAuthenticator, Policy, PolicyOptions, Registry, ServerBuilder, ServerDeps, ServiceName,
-    admin::Guard,
+    Deadline, LocalAuthenticator, Policy, PolicyOptions, Registry, ServerBuilder, ServerDeps,
+    ServiceName, admin::Guard,
 };
 use mediamesh_proto::{
     Error, ErrorKind, ErrorReason, FILE_DESCRIPTOR_SET,
@@ -146,6 +146,15 @@ impl MediaService for Fake {
             "slow" => {
                 tokio::time::sleep(Duration::from_secs(5)).await;
                 Err(no_item())
+            }
+            // named for the milliseconds that the call has left
+            "deadline" => {
+                let left = Deadline::current().map_or(u128::MAX, |it| it.remaining().as_millis());
+                let media_item = Some(MediaItem {
+                    display_name: left.to_string(),
+                    ..item(&id)
+                });
+                Ok(Response::new(GetMediaItemResponse { media_item }))
             }
             "tagged" => Ok(Response::new(GetMediaItemResponse {
                 media_item: Some(MediaItem {
@@ -280,17 +289,21 @@ impl SearchService for Fake {
         request: Request<StreamSearchMediaRequest>,
     ) -> Result<Response<Self::StreamSearchMediaStream>, Status> {
         let search = request.into_inner().search.unwrap();
+        let breaks_off = search.query == "break off";
         self.0.searches.lock().push((search, Vec::new()));
         let hit = stream_search_media_response::Payload::Hit(SearchHit {
             id: "one".to_owned(),
             ..SearchHit::default()
         });
         let end = stream_search_media_response::Payload::Summary(SearchMediaResponse::default());
-        let messages = [hit, end].map(|payload| {
+        let mut messages = [hit, end].map(|payload| {
             Ok(StreamSearchMediaResponse {
                 payload: Some(payload),
             })
         });
+        if breaks_off {
+            messages[1] = Err(no_item());
+        }
         Ok(Response::new(Box::pin(stream::iter(messages))))
     }
 
