@@ -15,7 +15,7 @@ use mediamesh_mesh::{
     identity::{Caller, IdentityOptions, KeyRing, Proof, Scopes, options::SigningKeyText},
 };
 use mediamesh_proto::FILE_DESCRIPTOR_SET;
-use mediamesh_testkit::{Launcher, Mesh, fixture};
+use mediamesh_testkit::{Launcher, Mesh, TestDatabase, fixture};
 use prost_reflect::{DescriptorPool, DynamicMessage, MethodDescriptor, prost::Message as _};
 use serde_json::Value;
 use tonic::{
@@ -48,7 +48,27 @@ struct Tenant {
 
 #[tokio::test]
 async fn no_method_shows_or_changes_what_belongs_to_another_tenant() -> Result<()> {
-    let launcher = launcher().env(
+    is_isolated(launcher()).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nor_does_any_on_postgres() -> Result<()> {
+    let Some(database) = TestDatabase::create().await? else {
+        return Ok(());
+    };
+    let launcher = launcher().env("MEDIAMESH_DATABASE__URL", &database.url());
+    let migrated = launcher.command().arg("migrate").output()?;
+    anyhow::ensure!(migrated.status.success(), "{migrated:?}");
+    is_isolated(launcher).await?;
+    let rows = database
+        .psql("SELECT count(DISTINCT tenant_id) FROM media_items")
+        .await?;
+    assert_eq!(rows, "2", "both tenants are in PostgreSQL");
+    Ok(())
+}
+
+async fn is_isolated(launcher: Launcher) -> Result<()> {
+    let launcher = launcher.env(
         "MEDIAMESH_IDENTITY__SIGNING_KEYS",
         &format!("[\"{SIGNING_KEY}\"]"),
     );
