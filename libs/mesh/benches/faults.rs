@@ -15,7 +15,8 @@ use tonic::transport::{Channel, Endpoint};
 #[path = "../tests/failover/fleet.rs"]
 mod fleet;
 
-use fleet::{Fleet, Kind, Outcome};
+use fleet::{Fleet, Kind, Outcome, p99};
+use mediamesh_mesh::policy::defaults;
 
 const RATE: u32 = 500;
 const BEFORE: Duration = Duration::from_millis(1500);
@@ -28,8 +29,6 @@ const SPAN: Duration = Duration::from_millis(250);
 /// Share of reads that may fail when a server errs or is slow; none may when it dies, stops or is rolled.
 const FAILED: f64 = 0.001;
 const EVEN_AGAIN: Duration = Duration::from_secs(1);
-/// Time in which a server in trouble is found.
-const DETECTION: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Copy, Debug)]
 enum Fault {
@@ -53,6 +52,20 @@ impl Fault {
         (Self::Slow(50), "+2 s for half of its calls"),
         (Self::Roll, "roll of all, one by one"),
     ];
+
+    /// Time in which a server in trouble is found, and what a call that finds it waits until it is repeated.
+    fn detection(self) -> Duration {
+        let found = match self {
+            // nothing says so but silence
+            Self::Stop => {
+                defaults::CLIENT.connection.silence + defaults::CLIENT.connection.probe_timeout
+            }
+            // the end of a connection, an error or a GOAWAY is news at once; of those that wait for a slow
+            // server there are fewer than one in a hundred
+            Self::Kill | Self::Errors(..) | Self::Slow(_) | Self::Roll => Duration::ZERO,
+        };
+        found + defaults::RETRY.initial_backoff
+    }
 
     async fn run(self, fleet: &mut Fleet) {
         let sick = &mut fleet.replicas[0];
@@ -88,13 +101,6 @@ impl Fault {
             }
         }
     }
-}
-
-fn p99(outcomes: &[Outcome], from: Duration, until: Duration) -> Duration {
-    let within = |one: &&Outcome| one.kind == Kind::Read && (from..until).contains(&one.sent);
-    let mut took: Vec<_> = outcomes.iter().filter(within).map(|one| one.took).collect();
-    took.sort_unstable();
-    took.get(took.len() * 99 / 100).copied().unwrap_or_default()
 }
 
 /// When every server had at least two thirds of its even share, counted from the end of the fault: the end
@@ -143,7 +149,10 @@ impl Measured {
                 matches!(fault, Fault::Roll) && self.others_failed > 0,
                 "writes, uploads failed",
             ),
-            (self.p99_during > self.p99_before * 2 + DETECTION, "p99"),
+            (
+                self.p99_during > self.p99_before * 2 + fault.detection(),
+                "p99",
+            ),
             (
                 self.even_again.is_none_or(|after| after > EVEN_AGAIN),
                 "even again",
