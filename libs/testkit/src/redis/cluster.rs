@@ -1,12 +1,16 @@
 //! A Redis Cluster: three masters, each with a replica.
 
-use std::{path::Path, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::Path,
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result, bail};
 use tempfile::TempDir;
 use tokio::time::Instant;
 
-use super::server::Node;
+use super::server::{Node, RedisTls};
 use crate::address::Address;
 
 /// Nodes: masters first, then a replica of each.
@@ -28,6 +32,8 @@ const ARGUMENTS: [&str; 10] = [
     "--cluster-replica-validity-factor",
     "0",
 ];
+/// What else it takes that nodes speak TLS with each other too.
+const TLS_ARGUMENTS: [&str; 4] = ["--tls-cluster", "yes", "--tls-replication", "yes"];
 
 /// A Redis Cluster that keeps nothing on disk. Dropping it kills it; it does not outlive this
 /// process.
@@ -43,16 +49,36 @@ impl RedisCluster {
     ///
     /// Errors: it does not start.
     pub async fn start(programs: &Path) -> Result<Self> {
+        Self::start_with(programs, None).await
+    }
+
+    /// Starts one that speaks TLS only, if there are files for the address it gets.
+    ///
+    /// Errors: it does not start.
+    pub async fn start_with(
+        programs: &Path,
+        tls: Option<&(dyn Fn(IpAddr) -> RedisTls + Sync)>,
+    ) -> Result<Self> {
         let scratch = tempfile::Builder::new()
             .prefix("mediamesh-redis-cluster-")
             .tempdir()?;
         let address = Address::claim()?;
-        let arguments: Vec<String> = ARGUMENTS.iter().map(|text| (*text).to_owned()).collect();
+        let tls = tls.map(|files| files(address.port(0, 0).ip()));
+        let more = tls.as_ref().map_or(&[][..], |_| &TLS_ARGUMENTS[..]);
+        let arguments: Vec<String> = (ARGUMENTS.iter().chain(more))
+            .map(|text| (*text).to_owned())
+            .collect();
         let mut nodes = Vec::new();
         for index in 0..NODES {
             let folder = scratch.path().join(format!("node-{index}"));
             let at = address.port(index, 0);
-            nodes.push(Node::new(programs, at, None, arguments.clone(), folder)?);
+            nodes.push(Node::new(
+                programs,
+                at,
+                tls.clone(),
+                arguments.clone(),
+                folder,
+            )?);
         }
         for node in &mut nodes {
             node.spawn()?;
@@ -112,8 +138,43 @@ impl RedisCluster {
     /// Where the nodes listen, as clients are told.
     #[must_use]
     pub fn urls(&self) -> Vec<String> {
-        let url = |node: &Node| format!("redis://{}", node.address);
-        self.nodes.iter().map(url).collect()
+        self.nodes.iter().map(Node::url).collect()
+    }
+
+    /// Where the nodes listen.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.nodes.iter().map(|node| node.address).collect()
+    }
+
+    /// Runs a command on one node and answers what it prints.
+    ///
+    /// Errors: it cannot be run, or Redis answers with an error.
+    /// Blocking: as long as the command takes.
+    pub fn command(&self, index: usize, arguments: &[&str]) -> Result<String> {
+        let node = self.nodes.get(index).context("there is no such node")?;
+        node.command(arguments)
+    }
+
+    /// Moves `slots` slots, and what is in them, from one master to another.
+    ///
+    /// Errors: it cannot be done.
+    /// Blocking: as long as it takes.
+    pub fn reshard(&self, slots: u16) -> Result<()> {
+        let mut masters = Vec::new();
+        for node in self.running() {
+            if node.command(&["role"])?.starts_with("master") {
+                masters.push(node.command(&["cluster", "myid"])?);
+            }
+        }
+        let [from, to, ..] = &masters[..] else {
+            bail!("there are not two masters");
+        };
+        let (slots, at) = (slots.to_string(), self.nodes[0].address.to_string());
+        let mut arguments = vec!["--cluster", "reshard", &at, "--cluster-yes"];
+        arguments.extend(["--cluster-from", from, "--cluster-to", to]);
+        arguments.extend(["--cluster-slots", &slots]);
+        self.nodes[0].command(&arguments).map(drop)
     }
 
     /// Runs a command on every master and answers what each prints.

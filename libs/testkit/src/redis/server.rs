@@ -83,10 +83,7 @@ impl Redis {
     /// Where it listens, as clients are told.
     #[must_use]
     pub fn url(&self) -> String {
-        match self.node.tls {
-            Some(_) => format!("rediss://{}", self.node.address),
-            None => format!("redis://{}", self.node.address),
-        }
+        self.node.url()
     }
 
     /// Runs a command with `redis-cli` and answers what it prints.
@@ -157,6 +154,12 @@ impl Node {
             programs: programs.to_owned(),
             folder,
         })
+    }
+
+    /// Where it listens, as clients are told.
+    pub(super) fn url(&self) -> String {
+        let scheme = self.tls.as_ref().map_or("redis", |_| "rediss");
+        format!("{scheme}://{}", self.address)
     }
 
     pub(super) fn spawn(&mut self) -> Result<()> {
