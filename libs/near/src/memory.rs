@@ -4,6 +4,7 @@
 //! journal, works it off in every 64th of them, for microseconds.
 
 use std::{
+    collections::HashMap,
     sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
@@ -171,11 +172,23 @@ impl Memory {
     /// Stores an entry that was written elsewhere after `mark` was taken, unless the key was changed
     /// since: then it is not known which of the two is there, and none is kept.
     pub fn set_written(&self, key: Key, entry: Stored, mark: Mark) {
-        let (before, after) = self.stripes.change(&key);
-        if before == mark {
-            self.insert(key, entry, after);
-        } else {
-            self.take(&key);
+        self.set_all_written([(key, entry, mark)]);
+    }
+
+    /// The same for entries that were written together, of different keys: those of them that share a
+    /// stripe do not spoil each other.
+    pub fn set_all_written(&self, written: impl IntoIterator<Item = (Key, Stored, Mark)>) {
+        let mut changes = HashMap::new();
+        for (key, entry, mark) in written {
+            let change = || self.stripes.change(&key);
+            let (before, after) = *changes
+                .entry(self.stripes.place(&key))
+                .or_insert_with(change);
+            if before == mark {
+                self.insert(key, entry, after);
+            } else {
+                self.take(&key);
+            }
         }
     }
 
@@ -374,6 +387,29 @@ mod tests {
         let mark = memory.mark(&key("e"));
         memory.keep(key("e"), entry(1, &[]), mark);
         assert!(memory.get(&key("e")).is_some());
+    }
+
+    #[test]
+    fn what_is_written_together_is_kept_together_and_a_change_meanwhile_spoils_its_own() {
+        let memory = memory(64 << 20);
+        // many more than there would have to be for two to share a stripe
+        let names: Vec<String> = (0..1000).map(|number| format!("k{number}")).collect();
+        let written = || {
+            let one = |name: &String| (key(name), entry(1, &[]), memory.mark(&key(name)));
+            names.iter().map(one).collect::<Vec<_>>()
+        };
+        memory.set_all_written(written());
+        let there = |name: &&String| memory.get(&key(name)).is_some();
+        assert_eq!(names.iter().filter(there).count(), 1000);
+        let late = written();
+        memory.remove(&key("k7"));
+        memory.set_all_written(late);
+        assert!(!there(&&"k7".to_owned()));
+        assert!(names.iter().filter(there).count() >= 990);
+        let late = written();
+        memory.clear();
+        memory.set_all_written(late);
+        assert_eq!(names.iter().filter(there).count(), 0);
     }
 
     #[test]

@@ -58,9 +58,13 @@ impl Stripes {
         }
     }
 
+    /// Where the counter of `key` is, and of others.
+    pub(crate) fn place(&self, key: &Key) -> usize {
+        (self.hasher.hash_one(key) % STRIPES as u64) as usize
+    }
+
     fn stripe(&self, key: &Key) -> &Stripe {
-        let hash = self.hasher.hash_one(key);
-        &self.stripes[(hash % STRIPES as u64) as usize]
+        &self.stripes[self.place(key)]
     }
 
     fn now(&self) -> u64 {
