@@ -22,6 +22,7 @@
 //!
 //! - [`options`]: what can be set
 //! - `connection`: one server or a cluster behind one type; `fault`: how a call ends
+//! - `batch`: commands for many keys; `slots`: which master has which key
 //! - `keys`: names of keys; `codec`: entries as bytes; `scripts`: what must happen at once
 //! - `searches`: what is searched for, counted in Redis
 //! - `sessions`, `session_scripts`: sessions, which live here and nowhere else
@@ -29,6 +30,7 @@
 //! - `journal`: removals that Redis has not been told of; `keeper`: connects, probes, replays
 //! - `feed`: what happened, to and from the other processes
 
+mod batch;
 mod codec;
 mod connection;
 mod fault;
@@ -43,6 +45,7 @@ mod scripts;
 mod searches;
 mod session_scripts;
 mod sessions;
+mod slots;
 mod stats;
 mod store;
 

@@ -109,8 +109,10 @@ impl Tiers {
         }
     }
 
-    /// Stores entries in place of any other, and ends the leases on them in Redis.
-    pub(crate) async fn set(&self, entries: Vec<(Key, Stored)>) {
+    /// Stores entries in place of any other, and ends the leases on them in Redis; of several under one
+    /// key the last.
+    pub(crate) async fn set(&self, mut entries: Vec<(Key, Stored)>) {
+        last_of_each(&mut entries);
         let keys: Vec<Key> = entries.iter().map(|(key, _)| key.clone()).collect();
         match &self.shared {
             None => {
@@ -123,9 +125,9 @@ impl Tiers {
                 if let Err(fault) = shared.redis.set(&entries).await {
                     shared.forget(&keys, &fault).await;
                 }
-                for ((key, entry), mark) in entries.into_iter().zip(marks) {
-                    self.memory.set_written(key, entry, mark);
-                }
+                let written = entries.into_iter().zip(marks);
+                let written = written.map(|((key, entry), mark)| (key, entry, mark));
+                self.memory.set_all_written(written);
             }
         }
         self.tell_keys(&keys).await;
@@ -321,6 +323,15 @@ impl Tiers {
         let shared = self.shared.as_ref()?;
         Some(shared.redis.stats().await)
     }
+}
+
+/// Leaves the last entry of each key.
+fn last_of_each(entries: &mut Vec<(Key, Stored)>) {
+    let mut last = HashSet::new();
+    let mut keep: Vec<bool> = (entries.iter().rev())
+        .map(|(key, _)| last.insert(key.clone()))
+        .collect();
+    entries.retain(|_| keep.pop().unwrap_or(true));
 }
 
 impl Shared {

@@ -1,7 +1,8 @@
 //! One server or a cluster behind one type.
 
-use std::{collections::BTreeMap, path::Path, time::Duration};
+use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 
+use arc_swap::ArcSwap;
 use redis::{
     Client, Cmd, ConnectionInfo, ErrorKind, IntoConnectionInfo as _, Pipeline, RedisError,
     RedisFuture, RedisResult, TlsCertificates, Value,
@@ -11,7 +12,7 @@ use redis::{
     cluster_routing::{Route, RoutingInfo, SingleNodeRoutingInfo, SlotAddr},
 };
 
-use super::options::RedisOptions;
+use super::{options::RedisOptions, slots::Slots};
 
 /// Times a command of a cluster is tried anew when its key has moved or its node is gone; the
 /// deadline of the call ends it sooner.
@@ -26,8 +27,8 @@ const PIPELINE_COMMANDS: usize = 1024;
 pub(crate) enum Connection {
     /// To one server; it is made anew when it breaks.
     Single(ConnectionManager),
-    /// To the nodes of a cluster.
-    Cluster(ClusterConnection),
+    /// To the nodes of a cluster, and who has which slot, as it was last told.
+    Cluster(ClusterConnection, Arc<ArcSwap<Slots>>),
 }
 
 /// Makes connections.
@@ -98,7 +99,7 @@ impl Connector {
             }
             Self::Cluster(client) => {
                 let connection = client.get_async_connection().await?;
-                Ok(Connection::Cluster(connection))
+                Ok(Connection::Cluster(connection, Arc::default()))
             }
         }
     }
@@ -137,26 +138,32 @@ pub(crate) struct Master {
 impl Connection {
     /// Every master.
     pub(crate) async fn masters(&mut self) -> RedisResult<Vec<Master>> {
-        let Self::Cluster(connection) = self else {
+        let Self::Cluster(connection, slots) = self else {
             let id = String::new();
             return Ok(vec![Master { id, slot: None }]);
         };
-        let slots = RoutingInfo::SingleNode(SingleNodeRoutingInfo::RandomPrimary);
+        let any = RoutingInfo::SingleNode(SingleNodeRoutingInfo::RandomPrimary);
         let command = redis::cmd("CLUSTER").arg("SLOTS").take();
-        let answer = connection.route_command(command, slots).await?;
+        let answer = connection.route_command(command, any).await?;
         let mut masters = BTreeMap::new();
+        let mut ranges = Vec::new();
         for range in items(&answer) {
             // first slot, last slot, master, replicas: each is host, port, id and more
-            let [Value::Int(first), _, master, ..] = items(range) else {
+            let [Value::Int(first), Value::Int(last), master, ..] = items(range) else {
                 continue;
             };
-            let (Ok(slot), Some(Value::BulkString(id))) =
-                (u16::try_from(*first), items(master).get(2))
-            else {
+            let (Ok(slot), Ok(last), Some(Value::BulkString(id))) = (
+                u16::try_from(*first),
+                u16::try_from(*last),
+                items(master).get(2),
+            ) else {
                 continue;
             };
-            masters.insert(String::from_utf8_lossy(id).into_owned(), slot);
+            let id = String::from_utf8_lossy(id).into_owned();
+            ranges.push((slot..=last, id.clone()));
+            masters.insert(id, slot);
         }
+        slots.store(Arc::new(Slots::new(ranges)));
         let master = |(id, slot)| Master {
             id,
             slot: Some(slot),
@@ -167,7 +174,7 @@ impl Connection {
     /// Sends a command to a master.
     pub(crate) async fn ask(&mut self, master: &Master, command: Cmd) -> RedisResult<Value> {
         match (self, master.slot) {
-            (Self::Cluster(connection), Some(slot)) => {
+            (Self::Cluster(connection, _), Some(slot)) => {
                 let route = Route::new(slot, SlotAddr::Master);
                 let node = SingleNodeRoutingInfo::SpecificNode(route);
                 connection
@@ -190,7 +197,7 @@ impl ConnectionLike for Connection {
     fn req_packed_command<'a>(&'a mut self, cmd: &'a Cmd) -> RedisFuture<'a, Value> {
         match self {
             Self::Single(connection) => connection.req_packed_command(cmd),
-            Self::Cluster(connection) => connection.req_packed_command(cmd),
+            Self::Cluster(connection, _) => connection.req_packed_command(cmd),
         }
     }
 
@@ -202,14 +209,14 @@ impl ConnectionLike for Connection {
     ) -> RedisFuture<'a, Vec<Value>> {
         match self {
             Self::Single(connection) => connection.req_packed_commands(pipeline, offset, count),
-            Self::Cluster(connection) => connection.req_packed_commands(pipeline, offset, count),
+            Self::Cluster(connection, _) => connection.req_packed_commands(pipeline, offset, count),
         }
     }
 
     fn get_db(&self) -> i64 {
         match self {
             Self::Single(connection) => connection.get_db(),
-            Self::Cluster(connection) => connection.get_db(),
+            Self::Cluster(connection, _) => connection.get_db(),
         }
     }
 }

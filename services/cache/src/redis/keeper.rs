@@ -87,9 +87,7 @@ impl Keeper {
         }
         outcome?;
         while let Some(batch) = self.redis.journal.next(REPLAY) {
-            for removal in &batch.removals {
-                self.redis.replay(removal).await?;
-            }
+            self.redis.replay(&batch.removals).await?;
             self.redis.journal.done(&batch);
         }
         Ok(())

@@ -5,6 +5,7 @@ use mediamesh_proto::TenantId;
 use redis::{FromRedisValue as _, RedisResult, Value};
 
 use super::{
+    batch::Step,
     connection::{Connection, Master},
     fault::Fault,
     store::Redis,
@@ -111,10 +112,18 @@ impl Redis {
             return Ok(0);
         }
         self.call("remove", names.len(), async |mut connection: Connection| {
-            redis::cmd("UNLINK")
-                .arg(names)
-                .query_async(&mut connection)
-                .await
+            if let Connection::Single(connection) = &mut connection {
+                let mut unlink = redis::cmd("UNLINK");
+                return unlink.arg(names).query_async(connection).await;
+            }
+            let removals: Vec<Step> = (names.iter())
+                .map(|name| Step::new(name, vec![redis::cmd("UNLINK").arg(name).take()]))
+                .collect();
+            let answers = connection.batch(&removals, None).await?.into_iter();
+            let counts = answers
+                .flatten()
+                .map(|count| Ok(u64::from_redis_value(count)?));
+            counts.sum()
         })
         .await
     }

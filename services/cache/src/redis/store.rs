@@ -3,15 +3,15 @@
 use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwapOption;
-use futures::future::try_join_all;
 use mediamesh_mesh::{client::circuit::Circuit, policy::defaults};
 use mediamesh_near::{Key, Stored};
 use mediamesh_proto::{TenantId, time::now_micros};
 use parking_lot::Mutex;
-use redis::{RedisResult, Value};
+use redis::{Cmd, FromRedisValue as _, RedisResult, Value};
 use tokio::time::{Instant, timeout};
 
 use super::{
+    batch::Step,
     codec,
     connection::Connection,
     fault::Fault,
@@ -24,10 +24,8 @@ use super::{
 
 /// Keys of a step that one deadline is for; steps with more get more time.
 const STEP_KEYS: u32 = 32;
-/// Commands of one tag or prefix that are under way at once.
-const AT_ONCE: usize = 128;
 /// Names of a tag that are read at once.
-const TAG_CHUNK: isize = 1000;
+const TAG_CHUNK: usize = 1000;
 
 /// Outcome of asking for a lease.
 #[derive(Debug)]
@@ -181,11 +179,8 @@ impl Redis {
         let names: Vec<String> = keys.iter().map(|key| self.keys.entry(key)).collect();
         let found: Option<Vec<Option<Vec<u8>>>> = match self.is_usable() && !keys.is_empty() {
             true => self
-                .call("get", keys.len(), async |mut connection: Connection| {
-                    redis::cmd("MGET")
-                        .arg(names)
-                        .query_async(&mut connection)
-                        .await
+                .call("get", keys.len(), async |connection: Connection| {
+                    read_all(connection, &names).await
                 })
                 .await
                 .ok(),
@@ -204,28 +199,18 @@ impl Redis {
     /// Errors: what is there under these keys is not known.
     pub(crate) async fn set(&self, entries: &[(Key, Stored)]) -> Result<(), Fault> {
         self.tag(entries).await?;
-        self.call("set", entries.len(), async |connection: Connection| {
-            let writes = entries.iter().map(|(key, entry)| {
-                let mut connection = connection.clone();
-                async move {
-                    let Some(millis) = millis(entry) else {
-                        return Ok(());
-                    };
-                    redis::pipe()
-                        .cmd("SET")
-                        .arg(self.keys.entry(key))
-                        .arg(codec::encode(entry))
-                        .arg("PX")
-                        .arg(millis)
-                        .ignore()
-                        .cmd("DEL")
-                        .arg(self.keys.lease(key))
-                        .ignore()
-                        .exec_async(&mut connection)
-                        .await
-                }
-            });
-            try_join_all(writes).await.map(drop)
+        let writes: Vec<Step> = (entries.iter())
+            .filter_map(|(key, entry)| {
+                let (name, millis) = (self.keys.entry(key), millis(entry)?);
+                let mut set = redis::cmd("SET");
+                set.arg(&name).arg(codec::encode(entry));
+                set.arg("PX").arg(millis);
+                let release = redis::cmd("DEL").arg(self.keys.lease(key)).take();
+                Some(Step::new(&name, vec![set, release]))
+            })
+            .collect();
+        self.call("set", writes.len(), async |mut connection: Connection| {
+            connection.batch(&writes, None).await.map(drop)
         })
         .await
     }
@@ -250,19 +235,20 @@ impl Redis {
         if tags.is_empty() {
             return Ok(());
         }
-        self.call("set", entries.len(), async |connection: Connection| {
-            let notes = tags.iter().map(|((tenant, tag), names)| {
-                let mut connection = connection.clone();
-                async move {
-                    let mut note = scripts::NOTE_TAG.prepare_invoke();
-                    note.key(self.keys.tag(*tenant, tag)).arg(now).arg(longest);
-                    for (key, expires) in names {
-                        note.arg(*expires).arg(&*key.name);
-                    }
-                    note.invoke_async::<()>(&mut connection).await
+        let notes: Vec<Step> = (tags.iter())
+            .map(|((tenant, tag), names)| {
+                let index = self.keys.tag(*tenant, tag);
+                let mut note = scripts::NOTE_TAG.prepare_invoke();
+                note.key(&index).arg(now).arg(longest);
+                for (key, expires) in names {
+                    note.arg(*expires).arg(&*key.name);
                 }
-            });
-            try_join_all(notes).await.map(drop)
+                Step::new(&index, vec![Cmd::invoke_script(&note)])
+            })
+            .collect();
+        self.call("set", entries.len(), async |mut connection: Connection| {
+            let script = Some(&*scripts::NOTE_TAG);
+            connection.batch(&notes, script).await.map(drop)
         })
         .await
     }
@@ -348,22 +334,19 @@ impl Redis {
 
     /// Removes entries and ends the leases on them; answers for each whether there was one.
     pub(crate) async fn remove(&self, keys: &[Key]) -> Result<Vec<bool>, Fault> {
-        self.call("remove", keys.len(), async |connection: Connection| {
-            let removals = keys.iter().map(|key| {
-                let mut connection = connection.clone();
-                async move {
-                    let (removed,): (i64,) = redis::pipe()
-                        .cmd("UNLINK")
-                        .arg(self.keys.entry(key))
-                        .cmd("UNLINK")
-                        .arg(self.keys.lease(key))
-                        .ignore()
-                        .query_async(&mut connection)
-                        .await?;
-                    Ok(removed > 0)
-                }
-            });
-            try_join_all(removals).await
+        if keys.is_empty() {
+            return Ok(Vec::new());
+        }
+        let removals: Vec<Step> = (keys.iter())
+            .map(|key| {
+                let (entry, lease) = (self.keys.entry(key), self.keys.lease(key));
+                let unlink = |name: &str| redis::cmd("UNLINK").arg(name).take();
+                Step::new(&entry, vec![unlink(&entry), unlink(&lease)])
+            })
+            .collect();
+        self.call("remove", keys.len(), async |mut connection: Connection| {
+            let answers = connection.batch(&removals, None).await?;
+            answers.into_iter().map(is_one).collect()
         })
         .await
     }
@@ -398,11 +381,9 @@ impl Redis {
                     name: name.as_str().into(),
                 })
                 .collect();
-            for keys in keys.chunks(AT_ONCE) {
-                let carried = self.remove_if_tagged(keys, tag).await?;
-                let gone = std::iter::zip(keys, carried).filter(|(_, carried)| *carried);
-                removed.extend(gone.map(|(key, _)| key.clone()));
-            }
+            let carried = self.remove_if_tagged(&keys, tag).await?;
+            let gone = std::iter::zip(keys, carried).filter(|(_, carried)| *carried);
+            removed.extend(gone.map(|(key, _)| key));
             let forgotten: i64 = self
                 .call("remove", names.len(), async |mut connection: Connection| {
                     let mut forget = scripts::FORGET_TAG.prepare_invoke();
@@ -413,42 +394,49 @@ impl Redis {
                     forget.invoke_async(&mut connection).await
                 })
                 .await?;
+            // there were no more, and what was noted since is from after this removal began
+            if names.len() < TAG_CHUNK {
+                return Ok(removed);
+            }
             // those noted anew since stay, and are passed over
-            start +=
-                isize::try_from(names.len()).unwrap_or(0) - isize::try_from(forgotten).unwrap_or(0);
+            start += names.len() - usize::try_from(forgotten).unwrap_or(0).min(names.len());
         }
     }
 
     async fn remove_if_tagged(&self, keys: &[Key], tag: &str) -> Result<Vec<bool>, Fault> {
-        self.call("remove", keys.len(), async |connection: Connection| {
-            let removals = keys.iter().map(|key| {
-                let mut connection = connection.clone();
-                async move {
-                    scripts::REMOVE_IF_TAGGED
-                        .key(self.keys.entry(key))
-                        .key(self.keys.lease(key))
-                        .arg(tag)
-                        .invoke_async(&mut connection)
-                        .await
-                }
-            });
-            try_join_all(removals).await
+        let removals: Vec<Step> = (keys.iter())
+            .map(|key| {
+                let entry = self.keys.entry(key);
+                let mut remove = scripts::REMOVE_IF_TAGGED.prepare_invoke();
+                remove.key(&entry).key(self.keys.lease(key)).arg(tag);
+                Step::new(&entry, vec![Cmd::invoke_script(&remove)])
+            })
+            .collect();
+        self.call("remove", keys.len(), async |mut connection: Connection| {
+            let script = Some(&*scripts::REMOVE_IF_TAGGED);
+            let answers = connection.batch(&removals, script).await?;
+            answers.into_iter().map(is_one).collect()
         })
         .await
     }
 
-    /// Does a removal that could not be done when it was asked for.
-    pub(super) async fn replay(&self, removal: &Removal) -> Result<(), Fault> {
-        match removal {
-            Removal::Entry(key) => self.remove(std::slice::from_ref(key)).await.map(drop),
-            Removal::Claimed(key, claim) => self.abandon(key, *claim).await,
-            Removal::Released(key, token) => self.release(key, *token).await.map(drop),
-            Removal::Tagged(tenant, tag) => self.remove_tagged(*tenant, tag).await.map(drop),
-            Removal::Matching(tenant, pattern) => {
-                self.remove_matching(*tenant, pattern).await.map(drop)
+    /// Does removals that could not be done when they were asked for: all of entries in one round trip,
+    /// since there may be thousands after an outage.
+    pub(super) async fn replay(&self, removals: &[Removal]) -> Result<(), Fault> {
+        let mut entries = Vec::new();
+        for removal in removals {
+            match removal {
+                Removal::Entry(key) => entries.push(key.clone()),
+                Removal::Claimed(key, claim) => self.abandon(key, *claim).await?,
+                Removal::Released(key, token) => drop(self.release(key, *token).await?),
+                Removal::Tagged(tenant, tag) => drop(self.remove_tagged(*tenant, tag).await?),
+                Removal::Matching(tenant, pattern) => {
+                    self.remove_matching(*tenant, pattern).await?;
+                }
+                Removal::Everything => drop(self.remove_everything().await?),
             }
-            Removal::Everything => self.remove_everything().await.map(drop),
         }
+        self.remove(&entries).await.map(drop)
     }
 
     /// Asks for a sign of life, past the breaker.
@@ -478,6 +466,31 @@ impl Redis {
         )
         .await
     }
+}
+
+/// Reads values, in order: one command to a single server, one pipeline to each master of a cluster.
+async fn read_all(
+    mut connection: Connection,
+    names: &[String],
+) -> RedisResult<Vec<Option<Vec<u8>>>> {
+    if let Connection::Single(connection) = &mut connection {
+        let mut read = redis::cmd("MGET");
+        return read.arg(names).query_async(connection).await;
+    }
+    let reads: Vec<Step> = (names.iter())
+        .map(|name| Step::new(name, vec![redis::cmd("GET").arg(name).take()]))
+        .collect();
+    let answers = connection.batch(&reads, None).await?;
+    let values = answers.into_iter().flatten();
+    values
+        .map(|value| Ok(Option::from_redis_value(value)?))
+        .collect()
+}
+
+/// Whether the first answer of a step is that there was something.
+fn is_one(answers: Vec<Value>) -> RedisResult<bool> {
+    let first = answers.into_iter().next().unwrap_or(Value::Nil);
+    Ok(i64::from_redis_value(first)? > 0)
 }
 
 /// Milliseconds an entry lives; `None` if it is over.

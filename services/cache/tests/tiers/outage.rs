@@ -1,4 +1,4 @@
-//! Redis gone, silent, full and read-only: no request fails, none waits for long, nothing that was
+//! Redis gone, silent, slow, full and read-only: no request fails, none waits for long, nothing that was
 //! removed comes back, and all is well again by itself.
 
 use std::time::Duration;
@@ -7,13 +7,13 @@ use mediamesh_proto::{
     cache::v1::{GetEntryRequest, cache_service_server::CacheService},
     time::duration,
 };
-use mediamesh_testkit::{Redis, RedisCluster, redis::programs};
+use mediamesh_testkit::{Proxy, Redis, RedisCluster, redis::programs};
 use tokio::time::Instant;
 
 use crate::{
     searches,
     subject::{Subject, redis, tenant},
-    suite::{entry, invalidate, lease, set, value},
+    suite::{entry, get_many, invalidate, lease, names, set, set_many, value},
 };
 
 /// Longest that a request may take while Redis does not answer: steps of 100 ms on a busy machine.
@@ -52,6 +52,22 @@ async fn memory_serves(cache: &impl CacheService, round: &str) {
         19
     );
     quick("prefix", invalidate(cache, tenant, &[], &[], round)).await;
+    let many = (&*format!("{round}:many:"), 100);
+    quick("set many", set_many(cache, tenant, many, &[round])).await;
+    let found = quick("get many", get_many(cache, tenant, many)).await;
+    assert_eq!(found, [true; 100]);
+    let found = quick("miss many", get_many(cache, tenant, ("missing", 100))).await;
+    assert_eq!(found, [false; 100]);
+    let names = names(many.0, 50);
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let removed = quick("remove many", invalidate(cache, tenant, &names, &[], "")).await;
+    assert_eq!(removed, 50);
+    let removed = quick(
+        "remove tagged",
+        invalidate(cache, tenant, &[], &[round], ""),
+    )
+    .await;
+    assert_eq!(removed, 50);
     quick("count", searches::count(cache, tenant, &[(round, 1)])).await;
     quick("popular", searches::popular(cache, tenant)).await;
 }
@@ -134,6 +150,42 @@ async fn what_is_removed_while_redis_is_silent_does_not_come_back() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_redis_that_is_too_slow_is_not_waited_for_and_one_that_is_just_fast_enough_is_used() {
+    let Some(programs) = programs() else { return };
+    let server = Redis::start(&programs).await.unwrap();
+    let proxy = Proxy::start(server.address()).await.unwrap();
+    let subject = Subject::connected(redis(vec![format!("redis://{}", proxy.address())], false));
+    let subject = subject.await;
+    let cache = subject.direct();
+    set(&cache, tenant(1), entry("k", "v", &[])).await;
+    // an answer takes 400 ms, a step may take 100 ms
+    proxy.delay(Duration::from_millis(200));
+    memory_serves(&cache, "slow").await;
+    subject.is_connected(false).await;
+    let text = subject.metrics.encode();
+    let timeouts = "cache_redis_errors_total{operation=\"set\",kind=\"timeout\"}";
+    assert!(text.contains(timeouts), "{text}");
+    // its breaker is open: nothing is asked, so nothing takes time
+    let began = Instant::now();
+    for _ in 0..5 {
+        memory_serves(&cache, "slow still").await;
+    }
+    assert!(began.elapsed() < 2 * PATIENCE, "{:?}", began.elapsed());
+    // an answer takes 40 ms, and what was removed meanwhile is done in batches
+    proxy.delay(Duration::from_millis(20));
+    subject.is_connected(true).await;
+    let before = keys(&server);
+    memory_serves(&cache, "fast enough").await;
+    set_many(&cache, tenant(1), ("k", 100), &[]).await;
+    assert!(keys(&server) >= before + 100, "they are not in Redis");
+    assert_eq!(subject.detail(), "");
+}
+
+fn keys(server: &Redis) -> u64 {
+    server.command(&["dbsize"]).unwrap().parse().unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

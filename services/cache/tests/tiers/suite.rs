@@ -6,7 +6,7 @@ use mediamesh_proto::{
     ErrorReason, TenantId,
     cache::v1::{
         BatchGetEntriesRequest, BatchSetEntriesRequest, Entry, GetCacheStatsRequest,
-        GetEntryRequest, GetEntryResponse, InvalidateEntriesRequest, ReleaseLeaseRequest,
+        GetEntryRequest, GetEntryResponse, InvalidateEntriesRequest, Lookup, ReleaseLeaseRequest,
         SetEntryRequest, cache_service_server::CacheService, get_entry_response::Outcome,
     },
     status::reason_of,
@@ -119,6 +119,47 @@ pub(crate) async fn invalidate(
     answer.into_inner().removed
 }
 
+/// Stores entries `<prefix>0` and so on, whose value is their number.
+pub(crate) async fn set_many(
+    cache: &impl CacheService,
+    tenant: TenantId,
+    (prefix, count): (&str, usize),
+    tags: &[&str],
+) {
+    let entries = (0..count)
+        .map(|number| entry(&format!("{prefix}{number}"), &number.to_string(), tags))
+        .collect();
+    let request = BatchSetEntriesRequest { entries };
+    cache.batch_set_entries(by(tenant, request)).await.unwrap();
+}
+
+/// Which of them are answered; the wrong value for a key is none.
+pub(crate) async fn get_many(
+    cache: &impl CacheService,
+    tenant: TenantId,
+    (prefix, count): (&str, usize),
+) -> Vec<bool> {
+    let keys = names(prefix, count);
+    let request = BatchGetEntriesRequest { keys };
+    let answer = cache.batch_get_entries(by(tenant, request)).await.unwrap();
+    let lookups = answer.into_inner().lookups;
+    assert_eq!(lookups.len(), count);
+    let is_right = |(number, lookup): (usize, Lookup)| {
+        lookup.entry.is_some_and(|entry| {
+            assert_eq!(entry.key, format!("{prefix}{number}"));
+            assert_eq!(entry.value, number.to_string());
+            true
+        })
+    };
+    lookups.into_iter().enumerate().map(is_right).collect()
+}
+
+pub(crate) fn names(prefix: &str, count: usize) -> Vec<String> {
+    (0..count)
+        .map(|number| format!("{prefix}{number}"))
+        .collect()
+}
+
 pub(crate) async fn an_entry_is_gone_when_its_time_is_up(cache: &impl CacheService) {
     let tenant = TenantId::generate();
     let brief = |value| Entry {
@@ -192,6 +233,16 @@ pub(crate) async fn a_batch_is_answered_in_order(cache: &impl CacheService) {
     }
     assert_eq!(invalidate(cache, tenant, &[], &["all"], "").await, 200);
     assert_eq!(value(cache, tenant, "k7").await, None);
+    // of several under one key the last is stored
+    let entries = (0..300).map(|n| entry(&format!("k{}", n % 3), &n.to_string(), &[]));
+    let request = BatchSetEntriesRequest {
+        entries: entries.collect(),
+    };
+    cache.batch_set_entries(by(tenant, request)).await.unwrap();
+    for key in 0..3 {
+        let stored = value(cache, tenant, &format!("k{key}")).await;
+        assert_eq!(stored, Some((297 + key).to_string()));
+    }
 }
 
 pub(crate) async fn tags_and_prefixes_remove_what_they_cover_and_nothing_else(
