@@ -37,6 +37,7 @@ mod processes;
 mod replicas;
 mod request_log;
 mod scrape;
+mod search_cache;
 mod sessions;
 mod shared_cache;
 mod slow;

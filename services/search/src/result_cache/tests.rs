@@ -16,13 +16,18 @@ use mediamesh_proto::{
         WatchInvalidationsResponse,
         cache_service_server::{CacheService, CacheServiceServer},
     },
+    search::v1::{Example, SearchFilter, SearchHit, SearchMediaRequest},
+    time::timestamp,
 };
 use mediamesh_telemetry::{HealthRegistry, Metrics};
 use tokio::sync::mpsc;
 use tonic::{Request, Response, Status};
 
 use super::*;
-use crate::query::{Lists, Order};
+use crate::{
+    Options, convert,
+    query::{Lists, Order},
+};
 
 /// Grants every lease and tells what becomes of it.
 struct Leases {
@@ -205,7 +210,97 @@ async fn an_answer_is_stored_and_one_not_to_keep_is_not() {
     };
     cache.settle(lease(&cache).await, &degraded).await;
     assert_eq!(next(&mut seen).await, "released");
+    let of = |hits| SearchMediaResponse {
+        results: vec![SearchHit::default(); hits],
+        ..SearchMediaResponse::default()
+    };
+    for (hits, became) in [(MAX_CACHED_HITS, "set"), (MAX_CACHED_HITS + 1, "released")] {
+        cache.settle(lease(&cache).await, &of(hits)).await;
+        assert_eq!(next(&mut seen).await, became, "{hits}");
+    }
     assert!(seen.try_recv().is_err(), "a stored answer's lease is over");
+}
+
+/// The key of a request of a tenant.
+fn key_of(tenant: TenantId, request: &SearchMediaRequest) -> String {
+    let query = Query {
+        tenant,
+        fingerprint: convert::fingerprint(tenant, request, &Options::default()),
+        ..query()
+    };
+    key(&query, 7, "model")
+}
+
+#[test]
+fn whatever_changes_an_answer_changes_its_key_and_nothing_else_does() {
+    let tenant = TenantId(uuid::Uuid::from_u128(1));
+    let one = |change: &dyn Fn(&mut SearchMediaRequest)| {
+        let mut request = SearchMediaRequest {
+            query: "red boat".to_owned(),
+            filter: Some(SearchFilter::default()),
+            ..SearchMediaRequest::default()
+        };
+        change(&mut request);
+        key_of(tenant, &request)
+    };
+    let filtered = |change: &dyn Fn(&mut SearchFilter)| {
+        one(&|request| change(request.filter.get_or_insert_default()))
+    };
+    let second = |count: i64| Some(timestamp(count * 1_000_000));
+    let text = || vec!["a".to_owned()];
+    let example = |weight| Example {
+        media_item_id: "a".to_owned(),
+        weight,
+    };
+    let mut keys = vec![
+        one(&|_| {}),
+        one(&|request| request.filter = None),
+        one(&|request| request.query = "red boats".to_owned()),
+        one(&|request| request.query = "\"red boat\"".to_owned()),
+        one(&|request| request.limit = 7),
+        one(&|request| request.offset = 7),
+        one(&|request| request.min_score = Some(0.0)),
+        one(&|request| request.min_score = Some(0.5)),
+        one(&|request| request.mode = 1),
+        one(&|request| request.order = 2),
+        one(&|request| request.order = 3),
+        one(&|request| request.examples = vec![example(1.0)]),
+        one(&|request| request.examples = vec![example(-1.0)]),
+        filtered(&|filter| filter.kinds = text()),
+        filtered(&|filter| filter.folder = "a".to_owned()),
+        filtered(&|filter| filter.tags = text()),
+        filtered(&|filter| filter.tags = vec!["a".to_owned(), "b".to_owned()]),
+        filtered(&|filter| filter.min_time = second(1)),
+        filtered(&|filter| filter.max_time = second(1)),
+        filtered(&|filter| filter.min_size_bytes = 1),
+        filtered(&|filter| filter.max_size_bytes = 1),
+        filtered(&|filter| filter.min_width_pixels = 1),
+        filtered(&|filter| filter.min_height_pixels = 1),
+        filtered(&|filter| filter.color = "a".to_owned()),
+        filtered(&|filter| filter.orientations = text()),
+        filtered(&|filter| filter.content_types = text()),
+        key_of(
+            TenantId(uuid::Uuid::from_u128(2)),
+            &SearchMediaRequest::default(),
+        ),
+        key_of(tenant, &SearchMediaRequest::default()),
+        key(&query(), 7, "model"),
+        key(&query(), 8, "model"),
+        key(&query(), 7, "another"),
+    ];
+    let count = keys.len();
+    keys.sort_unstable();
+    keys.dedup();
+    assert_eq!(keys.len(), count);
+    // how it is written, whether it is noted, and limits that mean the same
+    let default = i32::try_from(Options::default().default_limit).unwrap();
+    for same in [
+        one(&|request| request.query = "  Red \t BOAT ".to_owned()),
+        one(&|request| request.private = true),
+        one(&|request| request.limit = default),
+    ] {
+        assert_eq!(same, one(&|_| {}));
+    }
 }
 
 #[tokio::test]
