@@ -431,7 +431,8 @@ async fn operators_list_revoke_and_sweep_by_command_and_see_numbers() -> Result<
     // two that end soon: one is swept by command or by the service, whoever is first
     for _ in 0..2 {
         let request = http.request(Method::POST, PATH).bearer_auth(&write);
-        http.send(request.json(&json!({"ttl": "0.05s"})))
+        // longer than a busy machine takes for the second, which else would clear the first away
+        http.send(request.json(&json!({"ttl": "1s"})))
             .await?
             .ok()?;
     }
