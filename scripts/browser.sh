@@ -31,26 +31,43 @@ photos="${MEDIAMESH_TEST_CORPUS:-$PWD/.cache/corpus-small}"
 scripts/corpus.sh "$PWD/.cache/corpus-small" 36
 
 scratch="$(mktemp -d)"
-pid=""
+pids=""
 cleanup() {
-  [ -z "$pid" ] || kill -9 "$pid" 2>/dev/null || true
+  for pid in $pids; do kill -9 "$pid" 2>/dev/null || true; done
   rm -rf "$scratch"
 }
 trap cleanup EXIT
-env -u MEDIAMESH_CHROMIUM -u MEDIAMESH_TEST_REQUIRE -u MEDIAMESH_TEST_CORPUS "$binary" up --data-dir "$scratch/data" \
-  --listen 127.0.0.1:0 --grpc-listen 127.0.0.1:0 --ready-file "$scratch/ready.json" --import "$photos" \
-  >"$scratch/log" 2>&1 </dev/null &
-pid=$!
+unset MEDIAMESH_TEST_CORPUS
+# what is for the tests is no setting of mediamesh
+mediamesh=(env -u MEDIAMESH_CHROMIUM -u MEDIAMESH_TEST_REQUIRE -u MEDIAMESH_SCREENSHOTS "$binary")
+# NAME [OPTION...]: a mediamesh of its own
+start() {
+  local name="$1"
+  shift
+  "${mediamesh[@]}" up --data-dir "$scratch/$name" \
+    --listen 127.0.0.1:0 --grpc-listen 127.0.0.1:0 --ready-file "$scratch/$name.json" "$@" \
+    >"$scratch/$name.log" 2>&1 </dev/null &
+  pid=$!
+  pids="$pids $pid"
+}
+fail() { echo "$*; logs of mediamesh:" >&2; tail -n 50 "$scratch"/*.log >&2; exit 1; }
+# NAME: where it serves, once it does
+url() {
+  for _ in $(seq 600); do
+    [ ! -s "$scratch/$1.json" ] || break
+    sleep 0.1
+  done
+  [ -s "$scratch/$1.json" ] || fail "mediamesh does not serve after 60 s"
+  node -p '"http://" + JSON.parse(require("fs").readFileSync(process.argv[1])).http' "$scratch/$1.json"
+}
 
-fail() { echo "$*; log of mediamesh:" >&2; tail -50 "$scratch/log" >&2; exit 1; }
-for _ in $(seq 600); do
-  [ ! -s "$scratch/ready.json" ] || break
-  kill -0 "$pid" 2>/dev/null || fail "mediamesh ended before it served"
-  sleep 0.1
-done
-[ -s "$scratch/ready.json" ] || fail "mediamesh does not serve after 60 s"
-MEDIAMESH_URL="http://$(node -p 'JSON.parse(require("fs").readFileSync(process.argv[1])).http' "$scratch/ready.json")"
-export MEDIAMESH_URL
+start data --import "$photos"
+# one that asks for keys
+MEDIAMESH_GUARDED_KEY="$("${mediamesh[@]}" keys create browser --scope admin --offline --json --data-dir "$scratch/guarded" \
+  | node -p 'JSON.parse(require("fs").readFileSync(0)).secret')"
+MEDIAMESH_IDENTITY__REQUIRED=true start guarded
+MEDIAMESH_URL="$(url data)"
+MEDIAMESH_GUARDED_URL="$(url guarded)"
 
 # the import runs beside the serving: wait until its photographs are stored and processed
 wanted="$(find "$photos" -type f | wc -l)"
@@ -62,4 +79,5 @@ for _ in $(seq 1200); do
   sleep 0.5
 done
 [ "$stored" -ge "$wanted" ] || fail "only $stored of $wanted photographs are ready"
-npm test --silent --prefix "$tests" || { tail -20 "$scratch/log" >&2; exit 1; }
+export MEDIAMESH_URL MEDIAMESH_GUARDED_URL MEDIAMESH_GUARDED_KEY
+npm test --silent --prefix "$tests" || { tail -n 20 "$scratch"/*.log >&2; exit 1; }

@@ -1,22 +1,11 @@
 // What holds for the whole page: fast first paint, accessible, fits a phone, strict CSP.
 
 import assert from 'node:assert/strict';
-import { readFile } from 'node:fs/promises';
-import { createRequire } from 'node:module';
 import { test } from 'node:test';
+import { audit } from './support/audit.js';
 import { address, screenshot, settled, withBrowser } from './support/browser.js';
 
 const open = withBrowser();
-const axeSource = await readFile(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
-
-/** Serious and critical findings, one line each. */
-async function audit(page) {
-  // page.evaluate runs outside the page's content security policy.
-  await page.evaluate(axeSource);
-  const { violations } = await page.evaluate(() => globalThis.axe.run(document, { resultTypes: ['violations'] }));
-  return violations.filter(({ impact }) => impact === 'serious' || impact === 'critical')
-    .map(({ id, nodes }) => `${id}: ${nodes.slice(0, 3).map((node) => node.target.join(' ')).join('; ')}`);
-}
 
 async function states(page, suffix) {
   await page.locator('[role=gridcell]:visible').first().waitFor();

@@ -18,9 +18,62 @@ export class ApiError extends Error {
   }
 }
 
-async function call(method, path, { query, body, signal, type } = {}) {
+/** What the cookie's session is, once it was asked for. */
+let session = null;
+
+/**
+ * The session that the page was opened with, {session, csrfToken}; null without one: its
+ * cookie cannot be seen here, so the page says that there is one.
+ */
+export async function currentSession() {
+  if (!document.body.hasAttribute('data-session')) return null;
+  session ??= call('GET', '/api/session').catch((error) => {
+    session = null;
+    throw error;
+  });
+  return session;
+}
+
+/** Ends the session. */
+export const logOut = () => call('DELETE', '/api/session');
+
+const csrfToken = async () => (await currentSession())?.csrfToken;
+
+/**
+ * Makes a call that changes something: `send(token)`. Where somebody logged in anew in
+ * another tab, the token is another now.
+ */
+async function changing(send) {
+  const token = await csrfToken();
+  try {
+    return await send(token);
+  } catch (error) {
+    if (!token || error.reason !== 'ERROR_REASON_CSRF_REJECTED') throw error;
+    session = null;
+    return send(await csrfToken());
+  }
+}
+
+let leaving = false;
+
+/** The error of a refusal. Where a session has ended, the page makes room for the one to log in. */
+function refusal(status, problem) {
+  if (status === 401 && !leaving && document.body.hasAttribute('data-session')) {
+    leaving = true;
+    location.reload();
+  }
+  return new ApiError(status, problem);
+}
+
+function call(method, path, options = {}) {
+  if (method === 'GET') return request(method, path, options);
+  return changing((token) => request(method, path, { ...options, token }));
+}
+
+async function request(method, path, { query, body, signal, type, token }) {
   const url = query ? `${path}?${query}` : path;
   const headers = { accept: 'application/json' };
+  if (token) headers['x-csrf-token'] = token;
   let payload;
   if (body instanceof Blob) {
     headers['content-type'] = type || body.type || 'application/octet-stream';
@@ -36,8 +89,9 @@ async function call(method, path, { query, body, signal, type } = {}) {
     if (error.name === 'AbortError') throw error;
     throw new ApiError(0, { detail: 'mediamesh does not answer' });
   }
+  if (response.status === 204) return null;
   if (response.ok) return response.json();
-  throw new ApiError(response.status, await response.json().catch(() => ({})));
+  throw refusal(response.status, await response.json().catch(() => ({})));
 }
 
 const item = (id) => `/v1/mediaItems/${encodeURIComponent(id)}`;
@@ -87,20 +141,24 @@ export const downloadUrl = (id) => `${item(id)}/content?download=true`;
  * Uploads one file as a raw body. XMLHttpRequest, because fetch cannot tell how much
  * has been sent. `onProgress` hears bytes sent. Rejects with ApiError or AbortError.
  */
-export function upload(file, { folder, signal, onProgress }) {
+export const upload = (file, options) => changing((token) => send(file, options, token));
+
+function send(file, { folder, signal, onProgress }, token) {
   const query = new URLSearchParams({ displayName: file.name });
   if (folder) query.set('folder', folder);
   return new Promise((resolve, reject) => {
+    if (signal?.aborted) throw new DOMException('upload cancelled', 'AbortError');
     const request = new XMLHttpRequest();
     request.open('POST', `/v1/mediaItems?${query}`);
     request.responseType = 'json';
+    if (token) request.setRequestHeader('x-csrf-token', token);
     // The bytes decide what it is; a form type would be read as a form.
     const form = /^(multipart\/form-data|application\/json)/i;
     request.setRequestHeader('content-type', !file.type || form.test(file.type) ? 'application/octet-stream' : file.type);
     request.upload.onprogress = (event) => onProgress(event.loaded);
     request.onload = () => {
       if (request.status < 300) resolve(request.response || {});
-      else reject(new ApiError(request.status, request.response || {}));
+      else reject(refusal(request.status, request.response || {}));
     };
     request.onerror = () => reject(new ApiError(0, { detail: 'the connection broke while sending' }));
     request.onabort = () => reject(new DOMException('upload cancelled', 'AbortError'));

@@ -10,13 +10,17 @@ import { chromium } from 'playwright-core';
 if (!process.env.MEDIAMESH_URL) throw new Error('MEDIAMESH_URL must name a running mediamesh');
 export const base = new URL(process.env.MEDIAMESH_URL);
 
+const { MEDIAMESH_GUARDED_URL, MEDIAMESH_GUARDED_KEY } = process.env;
+/** A mediamesh that asks for keys, and one with the scope admin; null if there is none. */
+export const guarded = MEDIAMESH_GUARDED_URL ? { url: new URL(MEDIAMESH_GUARDED_URL), key: MEDIAMESH_GUARDED_KEY } : null;
+
 const ARGS = [
   '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run',
   '--disable-background-networking', '--disable-component-update', '--disable-sync',
 ];
 
 /** The console at a query string. */
-export const address = (query = '') => new URL(`/${query}`, base).href;
+export const address = (query = '', at = base) => new URL(`/${query}`, at).href;
 
 /** Takes a screenshot if a folder for them was named. */
 export async function screenshot(page, name) {
@@ -36,7 +40,8 @@ export async function settled(page) {
 
 /**
  * Registers a browser for the tests of a file. Returns `open(query, options)`.
- * `options.expect` is a list of patterns of console errors that the test provokes;
+ * `options.expect` is a list of patterns of console errors that the test provokes,
+ * `options.at` another mediamesh than the usual one;
  * the rest goes to the browser context.
  */
 export function withBrowser() {
@@ -51,7 +56,7 @@ export function withBrowser() {
     for (const { context } of seen) await context.close();
     for (const { faults } of seen) assert.deepEqual(faults, [], 'the page must stay free of errors and foreign requests');
   });
-  return async function open(query = '', { expect = [], prepare, ...options } = {}) {
+  return async function open(query = '', { expect = [], at = base, prepare, ...options } = {}) {
     const context = await (await started()).newContext({ viewport: { width: 1280, height: 800 }, locale: 'en-GB', ...options });
     const page = await context.newPage();
     page.setDefaultTimeout(15_000);
@@ -61,11 +66,11 @@ export function withBrowser() {
     page.on('pageerror', (error) => fault(`exception: ${error.message}`));
     page.on('request', (request) => {
       const url = new URL(request.url());
-      if (url.origin !== base.origin && !['data:', 'blob:'].includes(url.protocol)) fault(`foreign request: ${url.href}`);
+      if (url.origin !== at.origin && !['data:', 'blob:'].includes(url.protocol)) fault(`foreign request: ${url.href}`);
     });
     watched.push({ context, faults });
     await prepare?.(page);
-    await page.goto(address(query));
+    await page.goto(address(query, at));
     return page;
   };
 }

@@ -20,7 +20,7 @@ use mediamesh_proto::SessionId;
 use mediamesh_transcode::runtime::Problem;
 
 use crate::{
-    Shared,
+    Shared, console,
     grpc::admit,
     layer::log::AnsweredCaller,
     session::{
@@ -30,7 +30,8 @@ use crate::{
     },
 };
 
-/// How to authenticate. Basic, with the key as password, is what browsers ask people for.
+/// How to authenticate. Basic, with the key as password, is what browsers ask people for where there is
+/// no page to do it.
 ///
 /// Source: RFC 6750 section 3, RFC 7617 section 2.
 const CHALLENGES: [&str; 2] = [
@@ -56,14 +57,15 @@ pub(crate) const SIGNED: [&str; 2] = ["/v1/uploads/", "/v1/signed/"];
 /// What a path of the edge asks for.
 ///
 /// Open are probes, descriptions, and the files of the console, which hold nobody's data. The
-/// console's page asks for a key so that a browser asks for one once, before the page does.
+/// console's page asks for a key, so that whoever has none sees the page to log in instead.
 fn asked_for(uri: &Uri) -> Asks {
-    const OPEN: [&str; 6] = [
+    const OPEN: [&str; 7] = [
         "/health",
         "/api/health",
         "/openapi.json",
         "/errors",
         "/console",
+        console::LOG_IN,
         "/grpc.",
     ];
     let path = uri.path();
@@ -90,7 +92,11 @@ pub(crate) async fn apply(
     next: Next,
 ) -> Response {
     let guard = &shared.deps.guard;
-    let mut response = match asked_for(request.uri()) {
+    let asked = asked_for(request.uri());
+    let navigates = console::is_navigation(request.method(), request.headers());
+    let by_script = !navigates && request.headers().contains_key("sec-fetch-mode");
+    let logs_in = request.uri().path() == session::PATH;
+    let mut response = match asked {
         Asks::Nothing => return next.run(request).await,
         Asks::Operator => match guard.admit(request.uri(), request.headers()).await {
             Ok(()) => next.run(request).await,
@@ -109,9 +115,17 @@ pub(crate) async fn apply(
     if response.status() == StatusCode::UNAUTHORIZED {
         // a service's own 401 names one way, these are all
         response.headers_mut().remove(header::WWW_AUTHENTICATE);
-        // browsers would ask people for a password where a page is to send them to log in
-        let ended = response.headers().contains_key(header::SET_COOKIE);
-        for challenge in &CHALLENGES[..if ended { 1 } else { CHALLENGES.len() }] {
+        let ended = response.headers_mut().remove(header::SET_COOKIE);
+        let to_log_in = asked == Asks::Key && navigates;
+        // browsers would ask people for a password where a page sends them to log in
+        let quiet = ended.is_some() || to_log_in || by_script || logs_in;
+        if to_log_in {
+            response = console::log_in_first();
+        }
+        if let Some(cookie) = ended {
+            response.headers_mut().insert(header::SET_COOKIE, cookie);
+        }
+        for challenge in &CHALLENGES[..if quiet { 1 } else { CHALLENGES.len() }] {
             let challenge = HeaderValue::from_static(challenge);
             response
                 .headers_mut()
@@ -204,6 +218,7 @@ mod tests {
             "/errors",
             "/errors/ERROR_REASON_INTERNAL",
             "/console/main.js",
+            "/login",
             "/grpc.health.v1.Health/Check",
         ] {
             assert_eq!(asked(path), Asks::Nothing, "{path}");
@@ -223,6 +238,7 @@ mod tests {
             "/v1/mediaItems",
             "/api/search",
             "/consoles",
+            "/logins",
             "/v1/uploads",
             "/v1/uploads:complete",
             "/v1/signed",

@@ -24,6 +24,7 @@ mod kills;
 mod large_upload;
 mod lifecycle;
 mod load;
+mod log_in_page;
 mod meaning;
 mod mtls;
 mod old_clients;

@@ -14,7 +14,7 @@ const PATH: &str = "/api/session";
 const NAME: &str = "mediamesh_session";
 
 /// A launcher of a mesh that asks for keys and goes by its cache for one second.
-fn guarded() -> Launcher {
+pub(crate) fn guarded() -> Launcher {
     launcher()
         .env("MEDIAMESH_IDENTITY__REQUIRED", "true")
         .env("MEDIAMESH_IDENTITY__KEY_CACHE_SECS", "1")
@@ -22,7 +22,7 @@ fn guarded() -> Launcher {
 }
 
 /// Makes a key on the data folder; answers its id and its secret.
-fn key(launcher: &Launcher, scope: &str, more: &[&str]) -> Result<(String, String)> {
+pub(crate) fn key(launcher: &Launcher, scope: &str, more: &[&str]) -> Result<(String, String)> {
     let mut command = launcher.command();
     command
         .args([
@@ -432,9 +432,7 @@ async fn operators_list_revoke_and_sweep_by_command_and_see_numbers() -> Result<
     for _ in 0..2 {
         let request = http.request(Method::POST, PATH).bearer_auth(&write);
         // longer than a busy machine takes for the second, which else would clear the first away
-        http.send(request.json(&json!({"ttl": "1s"})))
-            .await?
-            .ok()?;
+        http.send(request.json(&json!({"ttl": "1s"}))).await?.ok()?;
     }
     run(&["sweep"])?;
     sleep(Duration::from_secs(3)).await;
