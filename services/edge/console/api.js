@@ -106,6 +106,10 @@ export const deleteItem = (id) => call('DELETE', item(id));
 export const reprocess = (id) => call('POST', `${item(id)}:reprocess`, { body: {} });
 export const folders = () => call('GET', '/v1/folders');
 export const models = () => call('GET', '/v1/models');
+export const listJobs = (query) => call('GET', '/v1/jobs', { query });
+export const cancelJob = (id) => call('POST', `/v1/jobs/${encodeURIComponent(id)}:cancel`, { body: {} });
+export const retryJob = (id) => call('POST', `/v1/jobs/${encodeURIComponent(id)}:retry`, { body: {} });
+export const retryFailedJobs = () => call('POST', '/v1/jobs:retryFailed', { body: {} });
 export const queueStats = () => call('GET', '/v1/queue/stats');
 
 /** Searches by a picture that is not stored. */

@@ -34,6 +34,7 @@ export function startKeyboard({ grid, uploads }) {
     e: () => { toggleExplain(); showExplainButton(); },
     t: toggleTheme,
     u: () => uploads.pick(),
+    j: () => $('#show-jobs').click(),
     ArrowDown: () => grid.focusActive(),
   };
   addEventListener('keydown', (event) => {
