@@ -13,8 +13,9 @@ use mediamesh_testkit::{Proxy, Redis, RedisCluster, redis::programs};
 use tokio::time::Instant;
 
 use crate::{
+    many::{get_many, names, set_many},
     subject::{Subject, redis, tenant},
-    suite::{get_many, invalidate, names, set_many},
+    suite::invalidate,
 };
 
 const MANY: usize = 100;

@@ -1,6 +1,7 @@
 //! The rules of the cache, held by every backend of it and both ways to it.
 //!
 //! - `suite`: the rules
+//! - `many`: many entries at once
 //! - `searches`: the rules of what is searched for most
 //! - `subject`: a service over memory, Redis or a cluster, called directly or through the mesh
 //! - `backends`: every rule on every subject
@@ -17,6 +18,7 @@
 mod backends;
 mod batches;
 mod feed;
+mod many;
 mod near;
 mod outage;
 mod processes;

@@ -11,9 +11,10 @@ use mediamesh_testkit::{Proxy, Redis, RedisCluster, redis::programs};
 use tokio::time::Instant;
 
 use crate::{
+    many::{get_many, names, set_many},
     searches,
     subject::{Subject, redis, tenant},
-    suite::{entry, get_many, invalidate, lease, names, set, set_many, value},
+    suite::{entry, invalidate, lease, set, value},
 };
 
 /// Longest that a request may take while Redis does not answer: steps of 100 ms on a busy machine.

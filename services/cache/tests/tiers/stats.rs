@@ -9,8 +9,9 @@ use mediamesh_testkit::{Redis, RedisCluster, redis::programs};
 use tokio::time::Instant;
 
 use crate::{
+    many::{get_many, set_many},
     subject::{Subject, by, redis, tenant},
-    suite::{entry, get_many, set, set_many, value},
+    suite::{entry, set, value},
 };
 
 async fn stats(cache: &impl CacheService) -> GetCacheStatsResponse {

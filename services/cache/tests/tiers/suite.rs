@@ -6,7 +6,7 @@ use mediamesh_proto::{
     ErrorReason, TenantId,
     cache::v1::{
         BatchGetEntriesRequest, BatchSetEntriesRequest, Entry, GetCacheStatsRequest,
-        GetEntryRequest, GetEntryResponse, InvalidateEntriesRequest, Lookup, ReleaseLeaseRequest,
+        GetEntryRequest, GetEntryResponse, InvalidateEntriesRequest, ReleaseLeaseRequest,
         SetEntryRequest, cache_service_server::CacheService, get_entry_response::Outcome,
     },
     status::reason_of,
@@ -117,47 +117,6 @@ pub(crate) async fn invalidate(
     };
     let answer = cache.invalidate_entries(by(tenant, request)).await.unwrap();
     answer.into_inner().removed
-}
-
-/// Stores entries `<prefix>0` and so on, whose value is their number.
-pub(crate) async fn set_many(
-    cache: &impl CacheService,
-    tenant: TenantId,
-    (prefix, count): (&str, usize),
-    tags: &[&str],
-) {
-    let entries = (0..count)
-        .map(|number| entry(&format!("{prefix}{number}"), &number.to_string(), tags))
-        .collect();
-    let request = BatchSetEntriesRequest { entries };
-    cache.batch_set_entries(by(tenant, request)).await.unwrap();
-}
-
-/// Which of them are answered; the wrong value for a key is none.
-pub(crate) async fn get_many(
-    cache: &impl CacheService,
-    tenant: TenantId,
-    (prefix, count): (&str, usize),
-) -> Vec<bool> {
-    let keys = names(prefix, count);
-    let request = BatchGetEntriesRequest { keys };
-    let answer = cache.batch_get_entries(by(tenant, request)).await.unwrap();
-    let lookups = answer.into_inner().lookups;
-    assert_eq!(lookups.len(), count);
-    let is_right = |(number, lookup): (usize, Lookup)| {
-        lookup.entry.is_some_and(|entry| {
-            assert_eq!(entry.key, format!("{prefix}{number}"));
-            assert_eq!(entry.value, number.to_string());
-            true
-        })
-    };
-    lookups.into_iter().enumerate().map(is_right).collect()
-}
-
-pub(crate) fn names(prefix: &str, count: usize) -> Vec<String> {
-    (0..count)
-        .map(|number| format!("{prefix}{number}"))
-        .collect()
 }
 
 pub(crate) async fn an_entry_is_gone_when_its_time_is_up(cache: &impl CacheService) {

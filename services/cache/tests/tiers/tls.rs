@@ -7,8 +7,9 @@ use mediamesh_testkit::{Redis, RedisCluster, RedisTls, redis::programs};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 
 use crate::{
+    many::{get_many, set_many},
     subject::{Subject, redis, tenant},
-    suite::{entry, get_many, invalidate, set, set_many, value},
+    suite::{entry, invalidate, set, value},
 };
 
 fn certificates(folder: &Path, ip: IpAddr) -> RedisTls {
