@@ -7,10 +7,8 @@ use mediamesh_telemetry::propagation;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
-use crate::ServiceName;
 use crate::identity::AuthError;
 use crate::identity::token::TokenError;
-use crate::method::split_path;
 use crate::policy::defaults::{MAX_MESSAGE_BYTES, SHED_RETRY_AFTER, UNAVAILABLE_RETRY_AFTER};
 
 /// The service has no room for the call; it was not started.
@@ -30,15 +28,9 @@ pub(crate) fn load_shed(service: &str, priority: &str, refusal: &str) -> Status 
 }
 
 /// The server has not begun to serve; the call was not started.
-pub(crate) fn starting_up(path: &str) -> Status {
-    let (grpc_service, _) = split_path(path);
-    let service = match ServiceName::from_grpc_service(grpc_service) {
-        Some(name) => name.as_str(),
-        None => grpc_service,
-    };
-    let message = format!("{service} is starting and does not serve yet");
+pub(crate) fn starting_up() -> Status {
+    let message = "the process is starting and does not serve yet";
     Error::new(ErrorKind::Overloaded, ErrorReason::StartingUp, message)
-        .meta("service", service)
         .retry_after(UNAVAILABLE_RETRY_AFTER)
         .into()
 }

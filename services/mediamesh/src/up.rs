@@ -230,19 +230,22 @@ async fn start(frame: Frame<'_>, shutdown: &Shutdown) -> Result<()> {
 ///
 /// Errors: an index that cannot be opened.
 pub(crate) async fn begin(node: Node, shutdown: &Shutdown) -> Result<()> {
-    if let Some(search) = node.search {
+    if let Some(search) = &node.search {
         search
             .open_indexes()
             .await
             .context("cannot open the vector indexes")?;
         node.health.serving("search");
-        let stop = shutdown.begun();
-        shutdown.spawn(async move { search.run(stop).await });
     }
     for name in node.here {
         node.registry.register_local(name, node.routes.clone());
     }
     node.opening.open(&node.routes);
+    // it calls the services
+    if let Some(search) = node.search {
+        let stop = shutdown.begun();
+        shutdown.spawn(async move { search.run(stop).await });
+    }
     if let Some(worker) = node.worker {
         let stop = shutdown.begun();
         shutdown.spawn(async move {

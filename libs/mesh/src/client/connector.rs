@@ -40,6 +40,8 @@ pub(crate) enum ConnectError {
     Handshake(#[from] hyper::Error),
     #[error("no sign of life")]
     Probe(#[source] tonic::Status),
+    #[error("the endpoint is starting and lets no calls in")]
+    Starting,
 }
 
 /// A connection whose peer has answered.
@@ -122,7 +124,8 @@ pub(crate) enum Sign {
     NotServing,
 }
 
-/// Asks the peer whether it is there; a peer without health checking is, if it answers at all.
+/// Asks the peer whether it is there; a peer without health checking is, if it answers at all, and one that
+/// lets no calls in yet is not.
 ///
 /// Source: gRFC A17, client-side health checking.
 pub(crate) async fn probe(sender: Sender, address: &Address) -> Result<Sign, ConnectError> {
@@ -133,6 +136,9 @@ pub(crate) async fn probe(sender: Sender, address: &Address) -> Result<Sign, Con
     let request = HealthCheckRequest::default();
     match HealthClient::new(transport).check(request).await {
         Ok(answer) if answer.get_ref().status() == ServingStatus::Serving => Ok(Sign::Serving),
+        Ok(answer) if answer.get_ref().status() == ServingStatus::Unknown => {
+            Err(ConnectError::Starting)
+        }
         Ok(_) => Ok(Sign::NotServing),
         Err(status) if lost(&status) => Err(ConnectError::Probe(status)),
         Err(_) => Ok(Sign::Serving),

@@ -241,7 +241,10 @@ impl Pool {
     /// Returns whether an endpoint other than `than` could take a call now.
     pub(crate) fn has_other(&self, than: u64) -> bool {
         self.endpoints.load().iter().any(|endpoint| {
-            endpoint.id != than && endpoint.is_ready() && endpoint.breaker.is_closed()
+            endpoint.id != than
+                && endpoint.is_ready()
+                && endpoint.is_serving()
+                && endpoint.breaker.is_closed()
         })
     }
 

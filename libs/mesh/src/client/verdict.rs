@@ -197,12 +197,18 @@ mod tests {
 
     #[test]
     fn a_shed_call_is_repeated_whatever_the_method_and_tells_nothing() {
-        let shed = Error::new(ErrorKind::Overloaded, ErrorReason::LoadShed, "full")
-            .retry_after(Duration::from_millis(200));
-        let verdict = verdict(shed.into());
-        assert!(verdict.may_repeat(false, || false));
-        assert_eq!(verdict.signal, Signal::Neutral);
-        assert_eq!(verdict.pushback, Some(Duration::from_millis(200)));
+        for reason in [
+            ErrorReason::LoadShed,
+            ErrorReason::ShuttingDown,
+            ErrorReason::StartingUp,
+        ] {
+            let shed = Error::new(ErrorKind::Overloaded, reason, "full")
+                .retry_after(Duration::from_millis(200));
+            let verdict = verdict(shed.into());
+            assert!(verdict.may_repeat(false, || false), "{reason:?}");
+            assert_eq!(verdict.signal, Signal::Neutral, "{reason:?}");
+            assert_eq!(verdict.pushback, Some(Duration::from_millis(200)));
+        }
     }
 
     #[test]

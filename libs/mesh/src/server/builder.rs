@@ -9,6 +9,7 @@ use tonic::server::NamedService;
 use tonic::service::RoutesBuilder;
 use tower::{Layer as _, Service};
 
+use super::health::Open;
 use super::introspection;
 use super::limits::Limiters;
 use super::routes::Routes;
@@ -90,7 +91,7 @@ impl ServerBuilder {
             self.deps.health.clone(),
             self.services,
             &self.descriptors,
-            true,
+            Open::new(true),
         )?;
         let handlers = self.routes.routes().prepare();
         let drain_limit = self.deps.policy.drain_limit();

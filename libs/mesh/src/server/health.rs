@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures::{Stream, StreamExt as _, stream};
 use mediamesh_telemetry::{HealthRegistry, HealthSnapshot, HealthStatus};
@@ -14,12 +15,30 @@ use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 pub(crate) struct HealthService {
     health: HealthRegistry,
     services: Arc<[String]>,
-    /// Whether calls are let in: a component that is built may still be behind a closed door.
-    open: bool,
+    open: Open,
+}
+
+/// Whether calls are let in: a component that is built may still be behind a closed door.
+#[derive(Clone, Debug)]
+pub(crate) struct Open(Arc<AtomicBool>);
+
+impl Open {
+    pub(crate) fn new(open: bool) -> Self {
+        Self(Arc::new(AtomicBool::new(open)))
+    }
+
+    /// Lets calls in; who watches hears of it with the next change of the process's health.
+    pub(crate) fn open(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
+    fn is_open(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
 }
 
 impl HealthService {
-    pub(crate) fn new(health: HealthRegistry, services: Vec<String>, open: bool) -> Self {
+    pub(crate) fn new(health: HealthRegistry, services: Vec<String>, open: Open) -> Self {
         Self {
             health,
             services: services.into(),
@@ -30,15 +49,20 @@ impl HealthService {
 
 /// Returns the state of `name` in `snapshot`; `None` if there is nothing of that name.
 ///
-/// A component serves as soon as calls are let in, whatever else its process waits for: two processes that
-/// wait for each other hear by it that they need not.
+/// While no calls are let in all states are unknown: a client of the mesh takes the process for one that is
+/// not there, anybody else for one that does not serve. Then a component serves, whatever else its process
+/// waits for: two processes that wait for each other hear by it that they need not.
 fn look_up(
     snapshot: &HealthSnapshot,
     services: &[String],
-    open: bool,
+    open: &Open,
     name: &str,
 ) -> Option<ServingStatus> {
-    if name.is_empty() || services.iter().any(|service| service == name) {
+    let is_whole = name.is_empty() || services.iter().any(|service| service == name);
+    if !open.is_open() && (is_whole || snapshot.components.contains_key(name)) {
+        return Some(ServingStatus::Unknown);
+    }
+    if is_whole {
         return Some(if snapshot.is_ready() {
             ServingStatus::Serving
         } else {
@@ -49,7 +73,7 @@ fn look_up(
         .components
         .get(name)
         .map(|component| match component.status {
-            HealthStatus::Serving | HealthStatus::Degraded if open && !snapshot.draining => {
+            HealthStatus::Serving | HealthStatus::Degraded if !snapshot.draining => {
                 ServingStatus::Serving
             }
             _ => ServingStatus::NotServing,
@@ -65,7 +89,7 @@ impl Health for HealthService {
         request: Request<HealthCheckRequest>,
     ) -> Result<Response<HealthCheckResponse>, Status> {
         let name = request.into_inner().service;
-        let status = look_up(&self.health.snapshot(), &self.services, self.open, &name)
+        let status = look_up(&self.health.snapshot(), &self.services, &self.open, &name)
             .ok_or_else(|| Status::not_found(format!("service `{name}` is not known here")))?;
         Ok(Response::new(HealthCheckResponse {
             status: status.into(),
@@ -77,20 +101,20 @@ impl Health for HealthService {
         request: Request<HealthCheckRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
         let name = request.into_inner().service;
-        let (services, open) = (Arc::clone(&self.services), self.open);
+        let (services, open) = (Arc::clone(&self.services), self.open.clone());
         let mut health = self.health.subscribe();
         // The first answer is the state of now.
         health.mark_changed();
         let watched = (health, None, false);
         let changes = stream::unfold(watched, move |(mut health, mut last, mut drained)| {
-            let (services, name) = (Arc::clone(&services), name.clone());
+            let (services, open, name) = (Arc::clone(&services), open.clone(), name.clone());
             async move {
                 // The stream ends after the drain's news; open, it would hold the drain up.
                 while !drained {
                     health.changed().await.ok()?;
                     let snapshot = Arc::clone(&health.borrow_and_update());
                     drained = snapshot.draining;
-                    let status = look_up(&snapshot, &services, open, &name)
+                    let status = look_up(&snapshot, &services, &open, &name)
                         .unwrap_or(ServingStatus::ServiceUnknown);
                     if last.replace(status) != Some(status) {
                         let answer = HealthCheckResponse {

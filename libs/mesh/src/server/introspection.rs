@@ -5,7 +5,7 @@ use tonic::service::RoutesBuilder;
 use tonic_health::pb::health_server::HealthServer;
 
 use super::builder::BuildError;
-use super::health::HealthService;
+use super::health::{HealthService, Open};
 use crate::BoxService;
 
 /// Adds `grpc.health.v1` and reflection of `descriptors` to `routes`; `open` says whether calls are let in.
@@ -16,7 +16,7 @@ pub(super) fn add_to(
     health: HealthRegistry,
     services: Vec<String>,
     descriptors: &[&'static [u8]],
-    open: bool,
+    open: Open,
 ) -> Result<(), BuildError> {
     let health = HealthService::new(health, services, open);
     routes.add_service(HealthServer::new(health));
@@ -35,7 +35,7 @@ pub fn introspection(
     services: Vec<String>,
     descriptors: &[&'static [u8]],
 ) -> Result<BoxService, BuildError> {
-    alone(health, services, descriptors, true)
+    alone(health, services, descriptors, Open::new(true))
 }
 
 /// As [`introspection`]; `open` says whether calls are let in.
@@ -43,7 +43,7 @@ pub(super) fn alone(
     health: HealthRegistry,
     services: Vec<String>,
     descriptors: &[&'static [u8]],
-    open: bool,
+    open: Open,
 ) -> Result<BoxService, BuildError> {
     let mut routes = RoutesBuilder::default();
     add_to(&mut routes, health, services, descriptors, open)?;

@@ -1,8 +1,8 @@
 //! An address that answers before its services are there.
 //!
 //! A process loads models and indexes for seconds or minutes. Meanwhile its port is bound, and whoever
-//! asks is told so: `grpc.health.v1` says NOT_SERVING, reflection answers, and every other call is
-//! refused as one that was not started. From [`Opening::open`] on the services answer, on the connections
+//! asks is told so: `grpc.health.v1` says UNKNOWN, which a client of the mesh takes for a peer that is not
+//! there yet, reflection answers, and every other call is refused as one that was not started. From [`Opening::open`] on the services answer, on the connections
 //! that are there already too.
 
 use std::convert::Infallible;
@@ -18,6 +18,7 @@ use tokio::net::TcpListener;
 use tower::Service;
 
 use super::builder::BuildError;
+use super::health::Open;
 use super::introspection;
 use super::routes::{Routes, ServeError, listen};
 use crate::policy::is_unlimited;
@@ -54,10 +55,13 @@ impl Opening {
             .collect();
         names.sort_unstable();
         names.dedup();
+        let open = Open::new(false);
+        let outside = introspection::alone(health.clone(), names, &[descriptors], open.clone())?;
         Ok(Self {
             door: Door {
                 sides: Arc::new(Sides {
-                    outside: introspection::alone(health.clone(), names, &[descriptors], false)?,
+                    outside,
+                    open,
                     inside: OnceLock::new(),
                 }),
                 ready: None,
@@ -79,6 +83,7 @@ impl Opening {
     pub fn open(&self, routes: &Routes) {
         // A second time changes nothing.
         let _ = self.door.sides.inside.set(routes.local().clone());
+        self.door.sides.open.open();
     }
 
     /// Serves as [`Routes::serve`] does.
@@ -105,6 +110,8 @@ struct Door {
 struct Sides {
     /// Health and reflection.
     outside: BoxService,
+    /// What health goes by.
+    open: Open,
     inside: OnceLock<BoxService>,
 }
 
@@ -127,7 +134,7 @@ impl Service<Request> for Door {
         let path = request.uri().path();
         match &mut self.ready {
             Some((side, inside)) if *inside || is_unlimited(path) => side.call(request),
-            _ => std::future::ready(Ok(status::starting_up(path).into_http())).boxed(),
+            _ => std::future::ready(Ok(status::starting_up().into_http())).boxed(),
         }
     }
 }
@@ -190,11 +197,15 @@ mod tests {
         // built, and behind a closed door
         registry.serving("search");
         for name in ["", SEARCH, "search"] {
-            assert_eq!(
-                health(&early, name).await.unwrap(),
-                ServingStatus::NotServing
-            );
+            assert_eq!(health(&early, name).await.unwrap(), ServingStatus::Unknown);
         }
+        let watched = HealthCheckRequest {
+            service: "search".to_owned(),
+        };
+        let watched = HealthClient::new(early.clone()).watch(watched).await;
+        let mut watched = watched.unwrap().into_inner();
+        let mut next = async || watched.message().await.unwrap().unwrap().status();
+        assert_eq!(next().await, ServingStatus::Unknown);
         let elsewhere = health(&early, "mediamesh.media.v1.MediaService").await;
         assert_eq!(elsewhere.unwrap_err().code(), Code::NotFound);
 
@@ -209,6 +220,7 @@ mod tests {
         let named = health(&early, "search").await.unwrap();
         assert_eq!(named, ServingStatus::Serving);
         registry.set_started();
+        assert_eq!(next().await, ServingStatus::Serving);
         for door in [&mut early, &mut opening.door.clone()] {
             // nothing is behind it here, and that is said by the services' own router
             assert_eq!(call(door).await.code(), Code::Unimplemented);

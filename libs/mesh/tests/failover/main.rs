@@ -7,4 +7,5 @@ mod measured;
 mod partition;
 mod rules;
 mod stalls;
+mod starting;
 mod streams;

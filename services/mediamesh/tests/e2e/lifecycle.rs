@@ -91,7 +91,7 @@ async fn says_that_it_starts(http: &Http, grpc: &Channel) -> Result<()> {
             assert!(asked.elapsed() < Duration::from_secs(5), "{path}");
         }
         for name in ["", SEARCH] {
-            assert_eq!(serving(grpc, name).await?, ServingStatus::NotServing);
+            assert_eq!(serving(grpc, name).await?, ServingStatus::Unknown);
         }
         let mut search = SearchServiceClient::new(grpc.clone());
         let refused = search.search_media(SearchMediaRequest::default()).await;
