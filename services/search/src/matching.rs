@@ -38,13 +38,16 @@ impl MatchingSets {
         filter: &Filter,
     ) -> Result<Arc<RoaringBitmap>, Error> {
         let key = (tenant, corpus_version, format!("{filter:?}"));
-        // of those who ask at once one reads; its error is its own
-        match self.sets.try_get_with(key, self.read(tenant, filter)).await {
-            Ok(set) => Ok(set),
-            Err(error) => match Arc::try_unwrap(error) {
-                Ok(error) => Err(error),
-                Err(_) => self.read(tenant, filter).await,
-            },
+        // Of those who ask at once one reads; its error is its own.
+        let mut failed = None;
+        let reading = async {
+            let set = self.read(tenant, filter).await;
+            set.map_err(|error| failed = Some(error))
+        };
+        match (self.sets.try_get_with(key, reading).await, failed) {
+            (Ok(set), _) => Ok(set),
+            (Err(_), Some(error)) => Err(error),
+            (Err(_), None) => self.read(tenant, filter).await,
         }
     }
 

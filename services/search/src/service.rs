@@ -193,14 +193,17 @@ impl Service {
 
     /// Ranks without reading rows.
     pub(crate) async fn rank(&self, query: &Query, corpus: Corpus) -> Result<Ranked, Error> {
-        let newest_key = query.newest_key.unwrap_or(corpus.newest_key);
+        let mut newest_key = query.newest_key.unwrap_or(corpus.newest_key);
         let (mut hits, found) = match query.is_filter_only() {
-            true => (self.filtered(query).await?, Retrieved::default()),
+            true => (
+                self.filtered(query, newest_key).await?,
+                Retrieved::default(),
+            ),
             false => {
                 let found = self.retrieve(query, corpus.version).await?;
                 let mut hits = fuse(&found.lists, self.rrf_k());
-                // what came meanwhile is on no page, or it would push another off all of them
-                hits.retain(|hit| hit.key <= newest_key);
+                // what came meanwhile and is on this page counts on those that follow
+                newest_key = hits.iter().fold(newest_key, |key, hit| key.max(hit.key));
                 if let Some(floor) = query.min_score {
                     hits.retain(|hit| hit.score >= floor);
                 }
@@ -245,12 +248,12 @@ impl Service {
     }
 
     /// A page of what matches a filter, by date: there is nothing to rank by.
-    async fn filtered(&self, query: &Query) -> Result<Vec<Fused>, Error> {
+    async fn filtered(&self, query: &Query, newest_key: u32) -> Result<Vec<Fused>, Error> {
         let ascending = query.order == Order::Oldest;
         let [offset, limit] =
             [query.offset, query.limit + 1].map(|n| i64::try_from(n).unwrap_or(i64::MAX));
         let mut filter = query.filter.clone();
-        filter.newest_key = query.newest_key;
+        filter.newest_key = Some(newest_key);
         let keys = self
             .store
             .newest_keys(query.tenant, &filter, ascending, offset, limit)

@@ -117,7 +117,7 @@ impl Rig {
             key
         };
         let hits = answer.results.iter().map(|hit| key(&hit.id));
-        let timings = answer.timings.clone().unwrap();
+        let timings = answer.timings.unwrap();
         let parts = [
             timings.total,
             timings.embed,
