@@ -151,13 +151,13 @@ impl Registry {
 
     /// Returns a channel to `name`, whether or not it is registered yet.
     ///
-    /// Calls made before it is answer UNAVAILABLE and name the service.
+    /// Calls made before it is are refused as not started, and the refusal names the service.
     pub fn channel(&self, name: ServiceName) -> Channel {
         let resolve = Resolve::new(name, Arc::clone(self.slot(name)));
         self.credentials.on(Channel::new(self.stack.layer(resolve)))
     }
 
-    /// Forgets every service; calls then answer UNAVAILABLE.
+    /// Forgets every service, once nothing calls them any more.
     ///
     /// Local servers hold channels to each other, a circle of references: without this they
     /// would never be dropped.

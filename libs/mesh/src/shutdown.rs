@@ -1,6 +1,8 @@
 //! Draining on the first signal, leaving on the second.
 
 use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
@@ -14,6 +16,7 @@ pub const SECOND_SIGNAL_EXIT_CODE: i32 = 130;
 pub struct Shutdown {
     token: CancellationToken,
     tasks: TaskTracker,
+    failed: Arc<AtomicBool>,
 }
 
 impl Shutdown {
@@ -26,6 +29,17 @@ impl Shutdown {
     pub fn begin(&self) {
         self.token.cancel();
         self.tasks.close();
+    }
+
+    /// Begins the shutdown because a part of the process has failed, which is in its log.
+    pub fn fail(&self) {
+        self.failed.store(true, Ordering::Release);
+        self.begin();
+    }
+
+    /// Returns whether a part of the process has failed.
+    pub fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::Acquire)
     }
 
     /// Returns whether the shutdown has begun.

@@ -27,9 +27,9 @@ pub(crate) fn load_shed(service: &str, priority: &str, refusal: &str) -> Status 
         .into()
 }
 
-/// The server has not begun to serve; the call was not started.
-pub(crate) fn starting_up() -> Status {
-    let message = "the process is starting and does not serve yet";
+/// `what` has not begun to serve; the call was not started.
+pub(crate) fn starting_up(what: &str) -> Status {
+    let message = format!("{what} is starting and does not serve yet");
     Error::new(ErrorKind::Overloaded, ErrorReason::StartingUp, message)
         .retry_after(UNAVAILABLE_RETRY_AFTER)
         .into()
@@ -60,14 +60,17 @@ pub(crate) fn stream_idle(limit: Duration) -> Status {
     .into()
 }
 
-/// No server of this name is registered here yet, or any more.
-pub(crate) fn not_registered(service: &str) -> Status {
-    dependency_down(service, "is not available in this mesh")
-}
-
 /// The service is known but did not answer.
 pub(crate) fn unreachable(service: &str) -> Status {
-    dependency_down(service, "cannot be reached")
+    let message = format!("{service} cannot be reached");
+    Error::new(
+        ErrorKind::DependencyDown,
+        ErrorReason::DependencyDown,
+        message,
+    )
+    .meta("dependency", service)
+    .retry_after(UNAVAILABLE_RETRY_AFTER)
+    .into()
 }
 
 /// Every endpoint of the service has as many calls of this process in flight as it may.
@@ -98,18 +101,6 @@ pub(crate) fn request_unreadable() -> Status {
     Error::new(ErrorKind::InvalidArgument, ErrorReason::TooLarge, message)
         .meta("limit_bytes", limit)
         .into()
-}
-
-fn dependency_down(service: &str, why: &str) -> Status {
-    let message = format!("{service} {why}");
-    Error::new(
-        ErrorKind::DependencyDown,
-        ErrorReason::DependencyDown,
-        message,
-    )
-    .meta("dependency", service)
-    .retry_after(UNAVAILABLE_RETRY_AFTER)
-    .into()
 }
 
 /// Something broke that the caller can do nothing about; the cause is only in the log.

@@ -36,7 +36,6 @@ pub(crate) struct Frame<'a> {
     parts: Parts<'a>,
     layout: &'a Layout,
     deps: ServerDeps,
-    tls: Option<Tls>,
     /// The gRPC address.
     pub(crate) opening: Opening,
     pub(crate) edge: Option<mediamesh_edge::Edge>,
@@ -120,19 +119,18 @@ impl<'a> Frame<'a> {
         let edge = layout
             .has(ServiceName::Edge)
             .then(|| parts.edge(guard.clone()));
-        let opening = Opening::new(&policy, health.clone(), &layout.here, FILE_DESCRIPTOR_SET)?
-            .with_tls(tls.as_ref().map(Tls::server));
         let deps = ServerDeps {
             policy,
             metrics,
             health,
             authenticator,
         };
+        let opening = Opening::new(&deps, &layout.here, FILE_DESCRIPTOR_SET)?
+            .with_tls(tls.as_ref().map(Tls::server));
         Ok(Self {
             parts,
             layout,
             deps,
-            tls,
             opening,
             edge,
             guard,
@@ -166,7 +164,6 @@ impl<'a> Frame<'a> {
             parts,
             layout,
             deps,
-            tls,
             opening,
             ..
         } = self;
@@ -208,7 +205,7 @@ impl<'a> Frame<'a> {
                 });
             }
         }
-        let routes = server.build()?.with_tls(tls.as_ref().map(Tls::server));
+        let routes = server.build()?;
         let called = |name: &ServiceName| *name != ServiceName::Edge;
         Ok(Node {
             registry: parts.registry,

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use mediamesh_config::Loaded;
 use mediamesh_edge::Edge;
 use mediamesh_mesh::{
@@ -79,7 +79,7 @@ async fn run(
         () = shutdown.begun() => {
             tracing::info!("stopped before it had started");
             shutdown.drained(drain_limit).await;
-            return Ok(());
+            return outcome(&shutdown);
         }
     }
     // Ready to serve is who has heard from everybody it calls; one that falls silent later is what
@@ -148,6 +148,15 @@ async fn run(
             "stopped before everything had ended"
         ),
     }
+    outcome(&shutdown)
+}
+
+/// Errors: a part failed, and the process ended for it.
+fn outcome(shutdown: &Shutdown) -> Result<()> {
+    ensure!(
+        !shutdown.has_failed(),
+        "a server of this process failed; its log says which and why"
+    );
     Ok(())
 }
 
@@ -189,7 +198,7 @@ pub(crate) fn answer(
                 error = &error as &dyn std::error::Error,
                 "the gRPC server failed"
             );
-            failed.begin();
+            failed.fail();
         }
     });
     match frame.edge.clone() {
@@ -199,7 +208,7 @@ pub(crate) fn answer(
             shutdown.spawn(async move {
                 if let Err(error) = edge.serve(http, stop).await {
                     tracing::error!(%error, "the HTTP server failed");
-                    failed.begin();
+                    failed.fail();
                 }
             });
         }
@@ -212,9 +221,11 @@ pub(crate) fn answer(
             };
             let admin = admin::guarded(frame.pages(), guard);
             let stop = shutdown.begun();
+            let failed = shutdown.clone();
             shutdown.spawn(async move {
                 if let Err(error) = axum::serve(http, admin).with_graceful_shutdown(stop).await {
                     tracing::error!(%error, "the admin server failed");
+                    failed.fail();
                 }
             });
         }

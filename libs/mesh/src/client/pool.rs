@@ -3,7 +3,8 @@
 //! Power of two choices on [`Endpoint::cost`], among the endpoints that are
 //! ready, whose breaker is closed, and that this call was not yet sent to. A breaker whose time is up
 //! gets its probe first, from a unary call that may be repeated elsewhere. Endpoints that say they are
-//! not serving get calls only if no other would take them.
+//! not serving get calls only if no other would take them. A call that was sent to all that are ready has
+//! the others connected to sooner.
 //!
 //! Source: Mitzenmacher, The Power of Two Choices in Randomized Load Balancing, 2001.
 
@@ -193,6 +194,10 @@ impl Pool {
             }
             if let Some(chosen) = choose(candidates, may_probe) {
                 return chosen;
+            }
+            if serving && fresh {
+                let unready = endpoints.iter().filter(|endpoint| !endpoint.is_ready());
+                unready.for_each(|endpoint| endpoint.want());
             }
         }
         let closed = |endpoint: &Arc<Endpoint>| endpoint.breaker.is_closed();

@@ -37,7 +37,7 @@ impl Service<Request> for Resolve {
         match target.as_deref() {
             Some(target) => target.service().clone().oneshot(request).boxed(),
             None => {
-                let response = status::not_registered(self.name.as_str()).into_http();
+                let response = status::starting_up(self.name.as_str()).into_http();
                 futures::future::ready(Ok(response)).boxed()
             }
         }

@@ -65,7 +65,7 @@ pub struct BreakerPolicy {
     pub base_open: Duration,
     /// How long it stays open at most.
     pub max_open: Duration,
-    /// Share of the open time that is drawn by lot, 0 to 1.
+    /// Share of the open time that is drawn by lot, 0 to 0.9.
     pub jitter: f64,
     /// Share of a service's endpoints that the success rate may take out, percent.
     pub max_ejection_percent: u32,

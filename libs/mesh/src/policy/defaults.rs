@@ -1,4 +1,5 @@
-//! Every number of the mesh: value, unit, reason.
+//! Every number that is a policy of the mesh: value, unit, reason. Those that make up an algorithm stand with
+//! it.
 
 use std::time::Duration;
 

@@ -135,7 +135,7 @@ pub struct OutlierDetectionOptions {
     pub base_ejection_time_ms: Option<u64>,
     /// How long it stays open at most, milliseconds.
     pub max_ejection_time_ms: Option<u64>,
-    /// Share of that time which is drawn by lot and taken off, 0 to 1, so that not all clients of one
+    /// Share of that time which is drawn by lot and taken off, 0 to 0.9, so that not all clients of one
     /// endpoint probe it at the same moment.
     pub max_ejection_time_jitter: Option<f64>,
     /// Share of a service's endpoints that the success rate may take out, percent.

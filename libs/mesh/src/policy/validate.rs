@@ -174,7 +174,7 @@ impl OutlierDetectionOptions {
             (&key("max_ejection_time_ms"), max),
         );
         let jitter = self.max_ejection_time_jitter;
-        found.within(&key("max_ejection_time_jitter"), jitter, 0.0..=1.0);
+        found.within(&key("max_ejection_time_jitter"), jitter, 0.0..=0.9);
         let percent = self.max_ejection_percent;
         found.within(&key("max_ejection_percent"), percent, 0..=100);
     }
@@ -322,7 +322,7 @@ mod tests {
                 "retry_throttling.token_ratio is -1; it must be 0 to 1",
                 "outlier_detection.consecutive_failures is 0; it must be 1 to 10000",
                 "outlier_detection.success_rate_floor is 7.5; it must be 0 to 1",
-                "outlier_detection.max_ejection_time_jitter is 1.5; it must be 0 to 1",
+                "outlier_detection.max_ejection_time_jitter is 1.5; it must be 0 to 0.9",
                 "outlier_detection.max_ejection_percent is 101; it must be 0 to 100",
                 "connection.connect_timeout_ms is 0; it must be 1 to 600000",
                 "connection.probe_timeout_ms is 0; it must be 1 to 600000",

@@ -2,8 +2,8 @@
 //!
 //! A process loads models and indexes for seconds or minutes. Meanwhile its port is bound, and whoever
 //! asks is told so: `grpc.health.v1` says UNKNOWN, which a client of the mesh takes for a peer that is not
-//! there yet, reflection answers, and every other call is refused as one that was not started. From [`Opening::open`] on the services answer, on the connections
-//! that are there already too.
+//! there yet, reflection answers, and every other call is refused as one that was not started. From
+//! [`Opening::open`] on the services answer, on the connections that are there already too.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -17,13 +17,14 @@ use mediamesh_telemetry::HealthRegistry;
 use tokio::net::TcpListener;
 use tower::Service;
 
-use super::builder::BuildError;
+use super::builder::{BuildError, ServerDeps};
 use super::health::Open;
 use super::introspection;
 use super::routes::{Routes, ServeError, listen};
+use super::stack::before_handlers;
 use crate::policy::is_unlimited;
 use crate::tls::ServerTls;
-use crate::{BoxService, MethodTable, Policy, Request, Response, ServiceName, status};
+use crate::{BoxService, MethodTable, Request, Response, ServiceName, status};
 
 /// See the module; clones share what they open.
 #[derive(Clone)]
@@ -39,11 +40,16 @@ impl Opening {
     ///
     /// Errors: a descriptor set that does not parse.
     pub fn new(
-        policy: &Policy,
-        health: HealthRegistry,
+        deps: &ServerDeps,
         services: &[ServiceName],
         descriptors: &'static [u8],
     ) -> Result<Self, BuildError> {
+        let ServerDeps {
+            policy,
+            metrics,
+            health,
+            ..
+        } = deps;
         let contract = MethodTable::of_contract();
         let mut names: Vec<_> = contract
             .iter()
@@ -56,7 +62,8 @@ impl Opening {
         names.sort_unstable();
         names.dedup();
         let open = Open::new(false);
-        let outside = introspection::alone(health.clone(), names, &[descriptors], open.clone())?;
+        let answers = introspection::alone(health.clone(), names, &[descriptors], open.clone())?;
+        let outside = before_handlers(policy, metrics, Outside(answers));
         Ok(Self {
             door: Door {
                 sides: Arc::new(Sides {
@@ -67,7 +74,7 @@ impl Opening {
                 ready: None,
             },
             drain_limit: policy.drain_limit(),
-            health,
+            health: health.clone(),
             tls: None,
         })
     }
@@ -99,16 +106,36 @@ impl Opening {
     }
 }
 
+/// Health and reflection; all else is refused.
+#[derive(Clone)]
+struct Outside(BoxService);
+
+impl Service<Request> for Outside {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Response, Infallible>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.0.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        match is_unlimited(request.uri().path()) {
+            true => self.0.call(request),
+            false => std::future::ready(Ok(status::starting_up("the process").into_http())).boxed(),
+        }
+    }
+}
+
 /// What connections lead to; cloned for each request.
 #[derive(Clone)]
 struct Door {
     sides: Arc<Sides>,
-    /// The side this copy is ready to call, and whether it is the inside.
-    ready: Option<(BoxService, bool)>,
+    /// The side this copy is ready to call.
+    ready: Option<BoxService>,
 }
 
 struct Sides {
-    /// Health and reflection.
     outside: BoxService,
     /// What health goes by.
     open: Open,
@@ -121,20 +148,15 @@ impl Service<Request> for Door {
     type Future = BoxFuture<'static, Result<Response, Infallible>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        let (ready, _) = match (self.ready.take(), self.sides.inside.get()) {
-            (Some((inside, true)), _) => self.ready.insert((inside, true)),
-            (_, Some(inside)) => self.ready.insert((inside.clone(), true)),
-            (Some((outside, false)), None) => self.ready.insert((outside, false)),
-            (None, None) => self.ready.insert((self.sides.outside.clone(), false)),
-        };
-        ready.poll_ready(cx)
+        let sides = &self.sides;
+        let side = sides.inside.get().unwrap_or(&sides.outside);
+        self.ready.insert(side.clone()).poll_ready(cx)
     }
 
     fn call(&mut self, request: Request) -> Self::Future {
-        let path = request.uri().path();
         match &mut self.ready {
-            Some((side, inside)) if *inside || is_unlimited(path) => side.call(request),
-            _ => std::future::ready(Ok(status::starting_up().into_http())).boxed(),
+            Some(side) => side.call(request),
+            None => std::future::ready(Ok(status::starting_up("the process").into_http())).boxed(),
         }
     }
 }
@@ -160,7 +182,7 @@ mod tests {
     use tower::ServiceExt as _;
 
     use super::*;
-    use crate::{LocalAuthenticator, ServerBuilder, ServerDeps};
+    use crate::{LocalAuthenticator, Policy, ServerBuilder};
 
     const SEARCH: &str = "mediamesh.search.v1.SearchService";
 
@@ -181,10 +203,15 @@ mod tests {
 
     #[tokio::test]
     async fn calls_are_refused_as_not_started_until_it_is_open_and_health_is_never_silent() {
-        let (policy, registry) = (Policy::default(), HealthRegistry::new());
+        let (metrics, registry) = (Metrics::new(), HealthRegistry::new());
+        let deps = ServerDeps {
+            policy: Policy::default(),
+            metrics: metrics.clone(),
+            health: registry.clone(),
+            authenticator: Arc::new(LocalAuthenticator),
+        };
         let services = [ServiceName::Search];
-        let opening =
-            Opening::new(&policy, registry.clone(), &services, FILE_DESCRIPTOR_SET).unwrap();
+        let opening = Opening::new(&deps, &services, FILE_DESCRIPTOR_SET).unwrap();
         // a connection made before, and one made after
         let mut early = opening.door.clone();
         let refused = call(&mut early).await;
@@ -194,6 +221,10 @@ mod tests {
             Some(ErrorReason::StartingUp),
             "{refused:?}"
         );
+        let counted = format!(
+            r#"mediamesh_rpc_duration_seconds_count{{service="{SEARCH}",method="SearchMedia",side="server",code="UNAVAILABLE"}} 1"#
+        );
+        assert!(metrics.encode().contains(&counted), "{}", metrics.encode());
         // built, and behind a closed door
         registry.serving("search");
         for name in ["", SEARCH, "search"] {
@@ -209,12 +240,6 @@ mod tests {
         let elsewhere = health(&early, "mediamesh.media.v1.MediaService").await;
         assert_eq!(elsewhere.unwrap_err().code(), Code::NotFound);
 
-        let deps = ServerDeps {
-            policy,
-            metrics: Metrics::new(),
-            health: registry.clone(),
-            authenticator: Arc::new(LocalAuthenticator),
-        };
         opening.open(&ServerBuilder::new(deps).build().unwrap());
         // not ready yet, but whoever waits for this service waits no longer
         let named = health(&early, "search").await.unwrap();

@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
+use mediamesh_telemetry::Metrics;
 use tower::{Layer, Service, ServiceBuilder};
 
 use super::auth::AuthLayer;
@@ -15,7 +16,7 @@ use super::rescue::RescueLayer;
 use super::shed::ShedLayer;
 use super::trace::ServerTraceLayer;
 use crate::rpc_metrics::{RpcMetrics, RpcMetricsLayer};
-use crate::{BoxService, Request, Response};
+use crate::{BoxService, Policy, Request, Response};
 
 /// Wraps handlers in the server layers.
 pub(crate) struct ServerStack {
@@ -71,12 +72,28 @@ where
     }
 }
 
+/// Wraps what answers while there are no handlers yet, so that it is seen as they are.
+pub(super) fn before_handlers<S>(policy: &Policy, metrics: &Metrics, answers: S) -> BoxService
+where
+    S: Service<Request, Response = Response, Error = Infallible> + Clone + Send + Sync + 'static,
+    S::Future: Send + 'static,
+{
+    let stack = ServiceBuilder::new()
+        .layer(ServerTraceLayer)
+        .layer(RpcMetricsLayer::new(Arc::new(RpcMetrics::server(
+            metrics, policy,
+        ))))
+        .layer(IdleLayer::new(policy.clone()))
+        .service(answers);
+    BoxService::new(stack)
+}
+
 #[cfg(feature = "fault")]
-fn fault_layer(policy: &crate::Policy) -> crate::fault::layer::FaultLayer {
+fn fault_layer(policy: &Policy) -> crate::fault::layer::FaultLayer {
     crate::fault::layer::FaultLayer::new(policy.faults())
 }
 
 #[cfg(not(feature = "fault"))]
-fn fault_layer(_policy: &crate::Policy) -> tower::layer::util::Identity {
+fn fault_layer(_policy: &Policy) -> tower::layer::util::Identity {
     tower::layer::util::Identity::new()
 }

@@ -1,11 +1,12 @@
 //! A server that is bound and loads for minutes takes part when it lets calls in, and not before.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use mediamesh_mesh::{Opening, Policy, ServiceName};
+use mediamesh_mesh::{LocalAuthenticator, Opening, Policy, ServerDeps, ServiceName};
 use mediamesh_proto::FILE_DESCRIPTOR_SET;
-use mediamesh_telemetry::HealthRegistry;
+use mediamesh_telemetry::{HealthRegistry, Metrics};
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 use tonic::Code;
@@ -14,8 +15,13 @@ use super::fleet::Fleet;
 
 /// A server that never opens.
 async fn starting() -> SocketAddr {
-    let (policy, health) = (Policy::default(), HealthRegistry::new());
-    let opening = Opening::new(&policy, health, &[ServiceName::Media], FILE_DESCRIPTOR_SET);
+    let deps = ServerDeps {
+        policy: Policy::default(),
+        metrics: Metrics::new(),
+        health: HealthRegistry::new(),
+        authenticator: Arc::new(LocalAuthenticator),
+    };
+    let opening = Opening::new(&deps, &[ServiceName::Media], FILE_DESCRIPTOR_SET);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(opening.unwrap().serve(listener, std::future::pending()));

@@ -71,6 +71,24 @@ async fn the_dearest_of_three_is_never_chosen() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_call_that_all_who_are_ready_have_had_wants_the_others_sooner() {
+    for had in [false, true] {
+        let pool = ready(2);
+        let endpoints = pool.endpoints();
+        let [sick, gone] = [&endpoints[0], &endpoints[1]];
+        gone.failed("it was killed".to_owned());
+        let call = call(READ).await;
+        if had {
+            call.original.tried.add(sick);
+        }
+        assert_eq!(chosen(pool.pick(&call, &[], &mut None)), sick.id);
+        tokio::time::sleep(MS).await;
+        let is_tried = gone.connectivity() == Connectivity::Connecting || gone.failures() > 1;
+        assert_eq!(is_tried, had);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn calls_in_flight_count() {
     let pool = ready(2);
     let endpoints = pool.endpoints();
