@@ -37,31 +37,47 @@ export async function currentSession() {
 /** Ends the session. */
 export const logOut = () => call('DELETE', '/api/session');
 
-const csrfToken = async () => (await currentSession())?.csrfToken;
-
 /**
- * Makes a call that changes something: `send(token)`. Where somebody logged in anew in
- * another tab, the token is another now.
+ * Makes a call that changes something: `send(token)`. Where the same user logged in anew in
+ * another tab, the token is another now; where another did, nothing is done in their name, and
+ * the page becomes theirs.
  */
 async function changing(send) {
-  const token = await csrfToken();
+  const before = await currentSession();
   try {
-    return await send(token);
+    return await send(before?.csrfToken);
   } catch (error) {
-    if (!token || error.reason !== 'ERROR_REASON_CSRF_REJECTED') throw error;
+    if (!before || error.reason !== 'ERROR_REASON_CSRF_REJECTED') throw error;
     session = null;
-    return send(await csrfToken());
+    const now = await currentSession();
+    if (!sameUser(before.session, now.session)) {
+      begin(0);
+      throw new ApiError(error.status, { detail: 'somebody else has logged in; nothing was changed' });
+    }
+    return send(now.csrfToken);
   }
 }
 
+/** Keys open sessions, and a key is of one tenant: users of two have the same name by chance only. */
+const sameUser = (one, other) => one.userId === other.userId && one.apiKeyId === other.apiKeyId;
+
 let leaving = false;
 
-/** The error of a refusal. Where a session has ended, the page makes room for the one to log in. */
+/** Loads the page anew; not if that was done less than `pauseMs` ago and changed nothing. */
+function begin(pauseMs) {
+  const last = Number(sessionStorage.getItem('begun')) || 0;
+  if (leaving || Date.now() - last < pauseMs) return;
+  leaving = true;
+  sessionStorage.setItem('begun', String(Date.now()));
+  location.reload();
+}
+
+/** Where a session is over the page to log in comes; where it is not, loading again is no help. */
+const ENDED_PAUSE_MS = 30_000;
+
+/** The error of a refusal. */
 function refusal(status, problem) {
-  if (status === 401 && !leaving && document.body.hasAttribute('data-session')) {
-    leaving = true;
-    location.reload();
-  }
+  if (status === 401 && document.body.hasAttribute('data-session')) begin(ENDED_PAUSE_MS);
   return new ApiError(status, problem);
 }
 

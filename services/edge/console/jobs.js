@@ -93,7 +93,7 @@ class JobsView {
       this.#read();
     });
     this.retryAll.addEventListener('click', () => this.#retryAll());
-    document.addEventListener('visibilitychange', () => { if (!document.hidden && this.dialog.open) this.#read(); });
+    document.addEventListener('visibilitychange', () => (document.hidden ? this.#stop() : this.#read()));
   }
 
   open() {
@@ -114,6 +114,7 @@ class JobsView {
   }
 
   async #read() {
+    if (!this.dialog.open || document.hidden) return;
     clearTimeout(this.#timer);
     this.#reading += 1;
     const reading = this.#reading;
@@ -127,7 +128,7 @@ class JobsView {
       if (reading !== this.#reading) return;
       this.line.textContent = `${error.message}; trying again`;
     }
-    if (!document.hidden) this.#timer = setTimeout(() => this.#read(), READ_MS);
+    this.#timer = setTimeout(() => this.#read(), READ_MS);
   }
 
   #show({ jobs = [], nextPageToken }, stats) {

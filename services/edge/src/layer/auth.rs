@@ -94,7 +94,7 @@ pub(crate) async fn apply(
     let guard = &shared.deps.guard;
     let asked = asked_for(request.uri());
     let navigates = console::is_navigation(request.method(), request.headers());
-    let by_script = !navigates && request.headers().contains_key("sec-fetch-mode");
+    let by_script = !navigates && is_browser(request.headers());
     let logs_in = request.uri().path() == session::PATH;
     let mut response = match asked {
         Asks::Nothing => return next.run(request).await,
@@ -138,6 +138,12 @@ pub(crate) async fn apply(
     response
 }
 
+/// Whether a browser asks; over plain HTTP it tells only by its name, which begins so in all of them.
+fn is_browser(headers: &HeaderMap) -> bool {
+    let name = headers.get(header::USER_AGENT).map(HeaderValue::as_bytes);
+    headers.contains_key("sec-fetch-mode") || name.is_some_and(|name| name.starts_with(b"Mozilla/"))
+}
+
 async fn serve(mut request: Request, next: Next, caller: Caller) -> Response {
     // the key ends here; calls carry a token of the mesh instead
     request.headers_mut().remove(header::AUTHORIZATION);
@@ -150,16 +156,24 @@ async fn serve(mut request: Request, next: Next, caller: Caller) -> Response {
     response
 }
 
-/// The session of a request that has nothing better: a key goes first, and is what log-in is about.
-/// Programs that speak gRPC have keys.
+/// The session of a request that has nothing better: a key goes first, and is what log-in is about, but not one
+/// that a browser was once asked for and adds to everything. Programs that speak gRPC have keys.
 fn cookie_of(shared: &Shared, request: &Request) -> Found {
     let headers = request.headers();
-    let has_key = headers.contains_key(header::AUTHORIZATION) || headers.contains_key(X_API_KEY);
+    let has_key = headers.contains_key(X_API_KEY)
+        || headers
+            .get(header::AUTHORIZATION)
+            .is_some_and(|value| !is_basic(value));
     let logs_in = request.uri().path() == session::PATH && request.method() == Method::POST;
     match has_key || logs_in || admit::is_grpc(admit::media_type(headers)) {
         true => Found::None,
         false => cookie::read(&shared.options.session, headers),
     }
+}
+
+fn is_basic(authorization: &HeaderValue) -> bool {
+    let scheme = authorization.as_bytes().get(..6);
+    scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"basic "))
 }
 
 async fn in_session(shared: &Shared, mut request: Request, next: Next, id: &SessionId) -> Response {
@@ -204,6 +218,34 @@ fn refuse(shared: &Shared, request: Request, error: &AuthError) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_browser_is_known_over_plain_http_and_a_program_is_none() {
+        let browser = |name: &'static str, value: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(name, HeaderValue::from_static(value));
+            is_browser(&headers)
+        };
+        assert!(browser(
+            "user-agent",
+            "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101"
+        ));
+        assert!(browser("sec-fetch-mode", "cors"));
+        assert!(!browser("user-agent", "curl/8.5.0"));
+        assert!(!browser("accept", "text/html"));
+    }
+
+    #[test]
+    fn the_password_that_a_browser_adds_to_everything_is_told_from_a_key() {
+        for (value, is) in [
+            ("Basic Og==", true),
+            ("bASIC Og==", true),
+            ("Bearer mm_1", false),
+            ("Basic", false),
+        ] {
+            assert_eq!(is_basic(&HeaderValue::from_static(value)), is, "{value}");
+        }
+    }
 
     #[test]
     fn only_probes_descriptions_and_the_console_are_open() {
