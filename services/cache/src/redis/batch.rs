@@ -2,7 +2,8 @@
 //!
 //! A slot that has just moved is met by a pipeline that went to where it was. What was in that pipeline
 //! is then asked for anew, each command by itself, which the client leads to where its key is. So every
-//! command must mean the same when it is run twice.
+//! command must leave the same when it is run twice; what it answers is then of the second time, and a count
+//! of what was removed may be too low.
 
 use std::collections::BTreeMap;
 
