@@ -1,5 +1,5 @@
-//! Nearest vectors on PostgreSQL: our search beside the same statement prepared and sent raw over one
-//! connection with the same settings, and beside the embedded index; without a filter and with filters
+//! Nearest vectors on PostgreSQL: our search beside a statement that answers the same rows, prepared and sent
+//! raw over one connection with the same settings, and beside the embedded index; without a filter and with filters
 //! that let 50, 10 and 1 % of the items pass. `cargo bench --workspace --bench pgvector`; needs
 //! `scripts/postgres.sh` and, for real embeddings, `scripts/fetch_minilm.sh`.
 //!
@@ -12,8 +12,8 @@
 //!
 //! `MEDIAMESH_BENCH_VECTORS` is the number of made-up vectors (100000), `MEDIAMESH_BENCH_TEXTS` the most
 //! lines of text (30000; 0 leaves them out), `MEDIAMESH_BENCH_QUERIES` that of queries (300),
-//! `MEDIAMESH_BENCH_INDEX` `hnsw` or `ivfflat`. Ends with 1 if our recall is below 0.99 anywhere; times
-//! are printed and not judged by the exit code.
+//! `MEDIAMESH_BENCH_INDEX` `hnsw` or `ivfflat`. Ends with 1 if our recall is below 0.99 or our time
+//! over 1.3 times the raw statement's anywhere.
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs)]
 
 use std::{process::ExitCode, sync::Arc, time::Duration};
@@ -38,6 +38,7 @@ mod raw;
 mod service;
 
 use data::Set;
+use raw::Answer;
 
 const K: usize = 10;
 /// What our recall must be, and how much longer a search of ours may take than the raw statement.
@@ -146,7 +147,7 @@ async fn measure(programs: &std::path::Path, set: Set, kind: IndexKind) -> bool 
     let embedded = embed(&set);
     let raw = raw::Raw::connect(&test.url(), &set).await;
     let service = service::Rig::new(store.clone(), &set);
-    println!("| passes | way | recall@10 | p50, ms | p95, ms | p99, ms | p50 beside raw |");
+    println!("| passes | way | recall@10 | p50, ms | p95, ms | p99, ms | p50 beside raw rows |");
     println!("|---|---|---|---|---|---|---|");
     let mut held = true;
     for percent in SELECTIVITIES {
@@ -192,17 +193,24 @@ async fn compare(
     let least = set.least_size(percent);
     let among = matching(store, percent, least).await;
     let truths: Vec<Vec<u32>> = set.truths(among.as_ref());
-    let [mut plain, mut ours, mut whole, mut inside]: [Tally; 4] = Default::default();
+    let [mut plain, mut rows, mut ours, mut whole, mut inside]: [Tally; 5] = Default::default();
     let mut spent: [Vec<f64>; 4] = Default::default();
     for n in 0..set.queries.len() + WARM_UP {
         let counted = n >= WARM_UP;
         let n = n.checked_sub(WARM_UP).unwrap_or(n) % set.queries.len();
         let (query, truth) = (&set.queries[n], &truths[n]);
-        for turn in 0..4 {
+        for turn in 0..5 {
             let start = Instant::now();
-            let (tally, found): (_, Vec<u32>) = match (n + turn) % 4 {
-                0 => (&mut plain, raw.nearest(query, percent, least).await),
+            let (tally, found): (_, Vec<u32>) = match (n + turn) % 5 {
+                0 => {
+                    let found = raw.nearest(Answer::Keys, query, percent, least);
+                    (&mut plain, found.await)
+                }
                 1 => {
+                    let found = raw.nearest(Answer::Rows, query, percent, least);
+                    (&mut rows, found.await)
+                }
+                2 => {
                     let among = matching(store, percent, least).await;
                     let found = store
                         .nearest(load::TENANT, load::MODEL, query, K, among.as_ref())
@@ -211,7 +219,7 @@ async fn compare(
                     let keys = found.hits.iter().map(|(key, _)| *key);
                     (&mut ours, keys.collect())
                 }
-                2 => {
+                3 => {
                     let (found, micros) = service.search(n, percent, least).await;
                     for (spent, micros) in spent.iter_mut().zip(micros) {
                         spent.push(micros);
@@ -231,17 +239,18 @@ async fn compare(
             }
         }
     }
-    let beside = plain.at(0.5);
+    let beside = rows.at(0.5);
     let mut held = true;
     for (way, tally, is_ours) in [
-        ("raw statement", &mut plain, false),
+        ("raw statement, keys", &mut plain, false),
+        ("raw statement, rows", &mut rows, false),
         ("our statement", &mut ours, true),
         ("our search", &mut whole, true),
         ("embedded index", &mut inside, true),
     ] {
         let recall = tally.recall();
         let ratio = tally.at(0.5) / beside;
-        held &= !is_ours || recall >= RECALL;
+        held &= !is_ours || (recall >= RECALL && ratio <= RATIO);
         println!(
             "| {percent} % | {way} | {recall:.3}{} | {:.2} | {:.2} | {:.2} | {ratio:.2}{} |",
             if is_ours && recall < RECALL {
@@ -253,8 +262,8 @@ async fn compare(
             tally.at(0.95),
             tally.at(0.99),
             match is_ours && ratio > RATIO {
-                true => format!(" (over {RATIO})"),
-                false => String::new(),
+                true => " MISSED",
+                false => "",
             },
         );
     }

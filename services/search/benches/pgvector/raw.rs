@@ -1,5 +1,6 @@
 //! What somebody would write who has the tables and no mediamesh: one prepared statement, which leaves
-//! the filter to pgvector.
+//! the filter to pgvector. It answers keys alone, or what a search answers: the rows of the items, from the
+//! nearest on.
 
 use bytes::{BufMut as _, BytesMut};
 use half::f16;
@@ -18,10 +19,17 @@ use super::{
 const SETTINGS: &str = "SET hnsw.ef_search = 200; SET hnsw.iterative_scan = strict_order; \
      SET ivfflat.probes = 20; SET ivfflat.iterative_scan = relaxed_order;";
 
+/// What a raw statement answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Answer {
+    Keys,
+    Rows,
+}
+
 pub(crate) struct Raw {
     client: Client,
-    all: Statement,
-    filtered: Statement,
+    keys: [Statement; 2],
+    rows: [Statement; 2],
 }
 
 impl Raw {
@@ -32,31 +40,48 @@ impl Raw {
         let (dims, tenant) = (set.dims, TENANT.0);
         let space = format!("e.tenant_id = '{tenant}' AND e.model = '{MODEL}'");
         let near = format!("e.vector::halfvec({dims}) <=> $1::halfvec({dims})");
-        let all = format!(
-            "SELECT e.item_key FROM media_embeddings e WHERE {space} AND e.vector IS NOT NULL \
-             ORDER BY {near} LIMIT {K}"
-        );
-        let filtered = format!(
-            "SELECT e.item_key FROM media_embeddings e JOIN media_items m \
-             ON m.tenant_id = e.tenant_id AND m.item_key = e.item_key \
-             WHERE {space} AND e.vector IS NOT NULL AND m.size_bytes >= $2 \
-             ORDER BY {near} LIMIT {K}"
-        );
+        let nearest = |what: &str, filter: &str| {
+            format!(
+                "SELECT {what} FROM media_embeddings e {filter} \
+                 WHERE {space} AND e.vector IS NOT NULL ORDER BY {near} LIMIT {K}"
+            )
+        };
+        let filter = "JOIN media_items f ON f.tenant_id = e.tenant_id \
+                      AND f.item_key = e.item_key AND f.size_bytes >= $2";
+        let keys = |filter| nearest("e.item_key", filter);
+        let rows = |filter| {
+            let found = nearest(&format!("e.item_key, {near} AS distance"), filter);
+            format!(
+                "SELECT m.* FROM ({found}) n JOIN media_items m \
+                 ON m.tenant_id = '{tenant}' AND m.item_key = n.item_key ORDER BY n.distance"
+            )
+        };
+        let prepare = async |statement: String| client.prepare(&statement).await.unwrap();
         Self {
-            all: client.prepare(&all).await.unwrap(),
-            filtered: client.prepare(&filtered).await.unwrap(),
+            keys: [prepare(keys("")).await, prepare(keys(filter)).await],
+            rows: [prepare(rows("")).await, prepare(rows(filter)).await],
             client,
         }
     }
 
     /// Keys of the nearest; the vector is made one of halves within what is timed, as it is in the store.
-    pub(crate) async fn nearest(&self, query: &[f32], percent: u32, least: i64) -> Vec<u32> {
+    pub(crate) async fn nearest(
+        &self,
+        answer: Answer,
+        query: &[f32],
+        percent: u32,
+        least: i64,
+    ) -> Vec<u32> {
         let query = Halves(query);
-        let rows = match percent {
-            100 => self.client.query(&self.all, &[&query]).await,
-            _ => self.client.query(&self.filtered, &[&query, &least]).await,
+        let [all, filtered] = match answer {
+            Answer::Keys => &self.keys,
+            Answer::Rows => &self.rows,
         };
-        let key = |row: &tokio_postgres::Row| u32::try_from(row.get::<_, i64>(0)).unwrap();
+        let rows = match percent {
+            100 => self.client.query(all, &[&query]).await,
+            _ => self.client.query(filtered, &[&query, &least]).await,
+        };
+        let key = |row: &tokio_postgres::Row| u32::try_from(row.get::<_, i64>("item_key")).unwrap();
         rows.unwrap().iter().map(key).collect()
     }
 }
