@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use deadpool::managed::QueueMode;
 use diesel_async::{
     AsyncPgConnection, SimpleAsyncConnection as _,
     pooled_connection::{
@@ -397,6 +398,8 @@ fn pool(connector: Connector, options: &DatabaseOptions) -> Pool<AsyncPgConnecti
     let manager = AsyncDieselConnectionManager::new_with_config("", config);
     Pool::builder(manager)
         .max_size(options.max_connections.max(1))
+        // The one that was used last has plans and pages at hand; the others may lie idle, and are let go.
+        .queue_mode(QueueMode::Lifo)
         .build()
         .expect("no timeouts are set, so no runtime is needed")
 }

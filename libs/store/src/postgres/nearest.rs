@@ -312,21 +312,25 @@ fn exact(
 }
 
 /// Asks the index of the space. What names the space stands in the text: only so does the planner know
-/// that the partial index will do.
+/// that the partial index will do. So does the depth, one of few: of a bound one there is no plan to keep, and
+/// planning takes a tenth of the whole.
 fn indexed(tenant: TenantId, model: &str, dims: usize, query: &[f32], depth: usize) -> Sql {
     let mut sql = Sql::new("SELECT item_key, ");
     let space = vector_index::condition(tenant, model);
     sql.push(
         &format!(
             "vector::halfvec({dims}) <=> CAST(? AS halfvec({dims})) AS distance \
-             FROM media_embeddings WHERE {space} ORDER BY distance LIMIT ?"
+             FROM media_embeddings WHERE {space} ORDER BY distance LIMIT {}",
+            rounded(depth)
         ),
-        [
-            Bind::Vector(Some(halves(query))),
-            Bind::Long(i64::try_from(depth).unwrap_or(i64::MAX)),
-        ],
+        [Bind::Vector(Some(halves(query)))],
     );
     sql
+}
+
+/// At least `depth`: one of the eight to each power of two.
+fn rounded(depth: usize) -> usize {
+    depth.next_multiple_of((depth.next_power_of_two() / 16).max(1))
 }
 
 /// A query as pgvector reads it, of unit length so that each element fits.
@@ -348,6 +352,19 @@ fn halves(query: &[f32]) -> Vector {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn there_are_few_depths_and_each_is_deep_enough() {
+        let depths: std::collections::BTreeSet<_> = (1..=INDEX_DEPTH_MAX).map(rounded).collect();
+        assert!(depths.len() < 80, "{}", depths.len());
+        for depth in 1..=INDEX_DEPTH_MAX {
+            let rounded = rounded(depth);
+            assert!(
+                (depth..=depth + depth / 8).contains(&rounded),
+                "{depth}: {rounded}"
+            );
+        }
+    }
 
     #[test]
     fn small_sets_and_long_lists_are_compared_and_large_sets_asked_of_the_index() {

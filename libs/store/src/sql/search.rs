@@ -99,16 +99,16 @@ impl SearchStore for Store {
             // how new all that follows must be
             .read_first("corpus", move |conn| {
                 Box::pin(async move {
+                    // No LIMIT: its number would be bound, and PostgreSQL, which keeps no plan for any
+                    // number, would plan anew each time, for as long as the rest takes.
                     let newest = m::media_items
                         .filter(m::tenant_id.eq(raw(tenant.0)))
-                        .order(m::item_key.desc())
-                        .select(m::item_key)
-                        .limit(1)
+                        .select(max(m::item_key))
                         .single_value();
                     let row: Option<(i64, Option<i64>)> = t::tenants
                         .filter(t::id.eq(raw(tenant.0)))
                         .select((t::corpus_version, newest))
-                        .first(conn)
+                        .get_result(conn)
                         .await
                         .optional()?;
                     let Some((version, newest)) = row else {
