@@ -212,16 +212,13 @@ async fn stacked(metrics: &Metrics) -> (Registry, mediamesh_mesh::Channel) {
         endpoints.push(format!("http://{}", listener.local_addr().unwrap()));
         let health = HealthRegistry::new();
         health.set_started();
-        let policy = Policy::default();
-        let services = [ServiceName::Media];
-        let opening =
-            Opening::new(&policy, health.clone(), &services, FILE_DESCRIPTOR_SET).unwrap();
         let deps = ServerDeps {
-            policy,
+            policy: Policy::default(),
             metrics: metrics.clone(),
             health,
             authenticator: Arc::new(TokenAuthenticator::for_services(ring.clone(), None)),
         };
+        let opening = Opening::new(&deps, &[ServiceName::Media], FILE_DESCRIPTOR_SET).unwrap();
         let routes = ServerBuilder::new(deps)
             .add_service(Server)
             .build()

@@ -57,7 +57,7 @@ impl Advisor for PostgresStore {
         let statement = single(statement).map_err(|why| Error::Refused { why })?;
         let settings = format!(
             "SET statement_timeout = {RUN_MILLIS}; {}",
-            vector_index::SETTINGS.trim_end_matches(';')
+            vector_index::settings()
         );
         // on a line of its own, so that a comment in it ends there
         let ask = async |options: &str| {

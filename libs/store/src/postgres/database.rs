@@ -381,7 +381,7 @@ fn pool(connector: Connector, options: &DatabaseOptions) -> Pool<AsyncPgConnecti
         "SET statement_timeout = {}; {} {}",
         options.statement_timeout.as_millis(),
         transaction::settings(),
-        vector_index::SETTINGS,
+        vector_index::settings(),
     );
     config.custom_setup = Box::new(move |_| {
         let (connector, settings) = (connector.clone(), settings.clone());

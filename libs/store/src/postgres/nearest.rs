@@ -27,7 +27,7 @@ use super::{
     schema::media_embeddings::dsl as e,
     search::key,
     types::{Vector, raw, vector, vector_bytes},
-    vector_index::{self, Index},
+    vector_index::{self, EF_SEARCH, Index},
 };
 use crate::{
     error::{Error, Result},
@@ -328,9 +328,14 @@ fn indexed(tenant: TenantId, model: &str, dims: usize, query: &[f32], depth: usi
     sql
 }
 
-/// At least `depth`: one of the eight to each power of two.
+/// At least `depth`: one of the eight to each power of two, and not deeper than a search begins with if it need not
+/// be.
 fn rounded(depth: usize) -> usize {
-    depth.next_multiple_of((depth.next_power_of_two() / 16).max(1))
+    let rounded = depth.next_multiple_of((depth.next_power_of_two() / 16).max(1));
+    match depth <= EF_SEARCH {
+        true => rounded.min(EF_SEARCH),
+        false => rounded,
+    }
 }
 
 /// A query as pgvector reads it, of unit length so that each element fits.
@@ -357,6 +362,7 @@ mod tests {
     fn there_are_few_depths_and_each_is_deep_enough() {
         let depths: std::collections::BTreeSet<_> = (1..=INDEX_DEPTH_MAX).map(rounded).collect();
         assert!(depths.len() < 80, "{}", depths.len());
+        assert_eq!([193, 200, 201].map(rounded), [200, 200, 208]);
         for depth in 1..=INDEX_DEPTH_MAX {
             let rounded = rounded(depth);
             assert!(

@@ -37,14 +37,21 @@ const MAX_DIMS: i32 = 4_000;
 const SWAPS: u32 = 5;
 const SWAP_AGAIN: Duration = Duration::from_secs(1);
 
-/// Settings of a connection that asks such an index: deep enough for the lists that are fused, and on
-/// from there where more are asked for.
-pub(super) const SETTINGS: &str = "SET hnsw.ef_search = 200; SET hnsw.iterative_scan = strict_order; \
-     SET ivfflat.probes = 20; SET ivfflat.iterative_scan = relaxed_order;";
+/// Candidates that a search of a graph begins with: deep enough for the lists that are fused. Who asks for more
+/// waits for a search that goes on from there.
+pub(super) const EF_SEARCH: usize = 200;
 /// Fewest lists of an index (S0-6), and lists that a search of those looks into: with a fifth of them
 /// recall@10 is over 0.99.
 const LISTS_MIN: u32 = 100;
 const PROBES_MIN: u32 = 20;
+
+/// Settings of a connection that asks such an index, without a `;` at the end.
+pub(super) fn settings() -> String {
+    format!(
+        "SET hnsw.ef_search = {EF_SEARCH}; SET hnsw.iterative_scan = strict_order; \
+         SET ivfflat.probes = {PROBES_MIN}; SET ivfflat.iterative_scan = relaxed_order"
+    )
+}
 
 /// How an index is made.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -31,7 +31,7 @@ pub(super) async fn explain(
         "SET statement_timeout = {}; {}; SET plan_cache_mode = force_generic_plan; \
          PREPARE slow AS {statement}; EXPLAIN (FORMAT JSON) EXECUTE slow{values}",
         PATIENCE.as_millis(),
-        vector_index::SETTINGS.trim_end_matches(';'),
+        vector_index::settings(),
     );
     Some(match timeout(PATIENCE, connector.ask(&ask)).await {
         Ok(Ok(lines)) => {
