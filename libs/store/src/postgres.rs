@@ -52,6 +52,8 @@ mod keys;
 mod media;
 #[path = "sql/media_write.rs"]
 mod media_write;
+#[path = "sql/removed.rs"]
+mod removed;
 #[path = "sql/request_log.rs"]
 mod request_log;
 #[path = "sql/rows.rs"]

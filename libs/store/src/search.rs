@@ -169,6 +169,16 @@ pub struct Corpus {
     pub newest_key: u32,
 }
 
+/// Where the change log of one vector index ends, and what is gone from it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Sequences {
+    /// Highest that was given out and is of a row that is there, or was; 0 if none.
+    pub last: u64,
+    /// Newest row that is gone, of a removed vector: whoever has read some, and not as far, has vectors that
+    /// nothing takes away any more. 0 if none is.
+    pub swept: u64,
+}
+
 /// Reads and writes what search needs. Every method is scoped by tenant.
 #[async_trait]
 pub trait SearchStore: Send + Sync {
@@ -238,8 +248,17 @@ pub trait SearchStore: Send + Sync {
     /// Every index that holds a vector.
     async fn vector_spaces(&self) -> Result<Vec<VectorSpace>>;
 
-    /// Highest sequence number of one index; 0 if none.
-    async fn last_sequence(&self, tenant: TenantId, model: &str) -> Result<u64>;
+    /// How far the log of one index goes.
+    async fn sequences(&self, tenant: TenantId, model: &str) -> Result<Sequences>;
+
+    /// Deletes the rows of removed vectors of one index, of items that are gone, up to sequence number
+    /// `through`; `None` = all. Answers how many.
+    async fn sweep_removed(
+        &self,
+        tenant: TenantId,
+        model: &str,
+        through: Option<u64>,
+    ) -> Result<u64>;
 
     /// Items ready that `model` has not seen, the first `limit` of those `after` a place, of all tenants. Words that a model saw
     /// before the item last changed, as when the model was not in use, count as not seen.

@@ -67,6 +67,9 @@ pub trait VectorStore: Send + Sync {
         keys: &[u32],
     ) -> Result<Vec<(u32, Vec<u8>)>>;
 
+    /// Tenants and models that have rows of vectors, if only of removed ones.
+    async fn all_spaces(&self) -> Result<Vec<(TenantId, String)>>;
+
     /// Builds the indexes that have become worth it; one process at a time does, others return at
     /// once. Answers how many were built.
     async fn tend_indexes(&self) -> Result<u64>;

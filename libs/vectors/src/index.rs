@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
+use std::{fs, io};
 
 use numkong::f16;
 use parking_lot::Mutex;
@@ -66,6 +67,21 @@ impl VectorIndex {
                 let state = State::empty(options.dims);
                 Self::start(options, state, None, Some(dir), None)
             }
+        }
+    }
+
+    /// Deletes the snapshots of `dir` and opens an empty index there.
+    ///
+    /// Errors: as [`VectorIndex::open`].
+    /// Blocking: deletes files.
+    pub fn create(dir: &Path, options: IndexOptions) -> Result<Self, Error> {
+        match fs::remove_dir_all(dir) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => Err(Error::Io {
+                action: "delete",
+                path: dir.to_owned(),
+                source,
+            }),
+            _ => Self::open(dir, options),
         }
     }
 

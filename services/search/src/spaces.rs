@@ -14,15 +14,20 @@ use std::{
         Arc,
         atomic::{AtomicI64, Ordering},
     },
+    time::Duration,
 };
 
 use half::f16;
 use mediamesh_proto::TenantId;
-use mediamesh_store::{SearchStore, VectorStore, search::VectorChange, vectors::SpaceSize};
+use mediamesh_store::{
+    SearchStore, VectorStore,
+    search::{Sequences, VectorChange},
+    vectors::SpaceSize,
+};
 use mediamesh_vectors::{Change, IndexOptions, VectorIndex};
 use parking_lot::RwLock;
 use sha2::{Digest as _, Sha256};
-use tokio::sync::Mutex;
+use tokio::{sync::Mutex, time::Instant};
 
 use self::space::{Embedded, Engine};
 use crate::error::Error;
@@ -33,6 +38,8 @@ pub(crate) use space::Space;
 
 /// Rows read at a time while catching up.
 const CATCH_UP_BATCH: i64 = 2000;
+/// How often rows of removed vectors are looked for where the database searches: they only take room there.
+const SWEEP_EVERY: Duration = Duration::from_secs(3600);
 
 /// All vector indexes of the process.
 pub(crate) struct Spaces {
@@ -42,6 +49,8 @@ pub(crate) struct Spaces {
     dir: PathBuf,
     spaces: RwLock<HashMap<(TenantId, String), Arc<Space>>>,
     opening: Mutex<()>,
+    /// When the database was last swept of removed vectors.
+    swept: parking_lot::Mutex<Option<Instant>>,
 }
 
 impl Spaces {
@@ -56,6 +65,7 @@ impl Spaces {
             dir,
             spaces: RwLock::default(),
             opening: Mutex::default(),
+            swept: parking_lot::Mutex::default(),
         }
     }
 
@@ -123,20 +133,24 @@ impl Spaces {
         }
         let name = hex::encode(&Sha256::digest(model)[..8]);
         let dir = self.dir.join(tenant.to_string()).join(name);
-        let options = IndexOptions::new(dims);
-        let index = tokio::task::spawn_blocking(move || VectorIndex::open(&dir, options)).await??;
-        // A snapshot ahead of the rows belongs to another database (one restored from a backup,
-        // say): start from nothing.
-        let last = self.store.last_sequence(tenant, model).await?;
-        let index = match index.applied_seq() > last {
-            true => {
+        let (at, options) = (dir.clone(), IndexOptions::new(dims));
+        let index = tokio::task::spawn_blocking(move || VectorIndex::open(&at, options)).await??;
+        let log = self.store.sequences(tenant, model).await?;
+        let index = match unfit(index.applied_seq(), log) {
+            None => index,
+            Some(why) => {
                 tracing::warn!(
                     model,
-                    "snapshot of the vector index is ahead of the database; rebuilding"
+                    why,
+                    "the vector index is made anew from the database"
                 );
-                VectorIndex::in_memory(IndexOptions::new(dims))?
+                let options = IndexOptions::new(dims);
+                tokio::task::spawn_blocking(move || {
+                    drop(index);
+                    VectorIndex::create(&dir, options)
+                })
+                .await??
             }
-            false => index,
         };
         let space = Arc::new(Space {
             tenant,
@@ -193,22 +207,53 @@ impl Spaces {
     }
 
     /// Writes snapshots of the indexes that changed, or has the database build those that are
-    /// missing. That may take hours, so it is not waited for when it is time to `stop`.
+    /// missing, and sweeps the rows of removed vectors. That may take hours, so it is not waited for when it is
+    /// time to `stop`.
     pub(crate) async fn tend(&self, stop: impl Future<Output = ()>) {
         let Some(vectors) = &self.database else {
             return self.save().await;
         };
-        let tended = tokio::select! {
+        tokio::select! {
             biased;
-            () = stop => return,
-            tended = vectors.tend_indexes() => tended,
-        };
-        if let Err(error) = tended {
+            () = stop => {}
+            () = self.tend_database(vectors.as_ref()) => {}
+        }
+    }
+
+    async fn tend_database(&self, vectors: &dyn VectorStore) {
+        if let Err(error) = vectors.tend_indexes().await {
             let error = &error as &dyn std::error::Error;
             tracing::warn!(
                 error,
                 "vector indexes not built: searches compare all vectors"
             );
+        }
+        if (self.swept.lock()).is_some_and(|swept| swept.elapsed() < SWEEP_EVERY) {
+            return;
+        }
+        *self.swept.lock() = Some(Instant::now());
+        match vectors.all_spaces().await {
+            Ok(spaces) => {
+                for (tenant, model) in spaces {
+                    self.sweep(tenant, &model, None).await;
+                }
+            }
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(error, "rows of removed vectors are not swept");
+            }
+        }
+    }
+
+    /// Takes the rows of removed vectors out of a change log that nobody reads up to `through` any more.
+    async fn sweep(&self, tenant: TenantId, model: &str, through: Option<u64>) {
+        match self.store.sweep_removed(tenant, model, through).await {
+            Ok(0) => {}
+            Ok(rows) => tracing::debug!(model, rows, "rows of removed vectors are swept"),
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(error, model, "rows of removed vectors are not swept");
+            }
         }
     }
 
@@ -227,6 +272,9 @@ impl Spaces {
                         items = info.items,
                         "vector index saved"
                     );
+                    // the snapshot has them taken out
+                    self.sweep(space.tenant, &space.model, Some(info.applied_seq))
+                        .await;
                 }
                 Ok(Ok(_)) => {}
                 Ok(Err(error)) => tracing::warn!(
@@ -238,6 +286,18 @@ impl Spaces {
             }
         }
     }
+}
+
+/// Why a snapshot that has read its log up to `applied` is of no use; `None` if it is.
+fn unfit(applied: u64, log: Sequences) -> Option<&'static str> {
+    if applied > log.last {
+        // one restored from a backup, say
+        return Some("its snapshot is ahead of the database");
+    }
+    // an empty one has nothing that had to be taken out
+    (1..log.swept)
+        .contains(&applied)
+        .then_some("its snapshot is older than what is known of removed vectors")
 }
 
 fn in_database(
@@ -294,4 +354,21 @@ pub(crate) fn encode(values: &[f32]) -> Vec<u8> {
         .iter()
         .flat_map(|value| f16::from_f32(*value).to_le_bytes())
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_snapshot_is_fit_that_is_neither_ahead_of_the_log_nor_behind_what_was_swept() {
+        let log = Sequences { last: 9, swept: 5 };
+        for applied in [0, 5, 7, 9] {
+            assert_eq!(unfit(applied, log), None, "{applied}");
+        }
+        for applied in [1, 4, 10] {
+            assert!(unfit(applied, log).is_some(), "{applied}");
+        }
+        assert_eq!(unfit(3, Sequences { last: 3, swept: 0 }), None);
+    }
 }

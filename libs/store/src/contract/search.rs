@@ -6,7 +6,7 @@ use crate::{
     error::Error,
     job::JobKind,
     media::{Color, ItemPatch},
-    search::{ColorFilter, Filter, ItemPlace, Reads, TextDepth},
+    search::{ColorFilter, Filter, ItemPlace, Reads, Sequences, TextDepth},
 };
 
 const DEPTH: TextDepth = TextDepth {
@@ -241,6 +241,65 @@ async fn vectors_are_a_log_with_removals() {
     assert_eq!(log.len(), 1);
     assert_eq!(log[0].vector, None);
     assert!(put(vec![5, 6]).await.is_none());
+}
+
+#[tokio::test]
+async fn rows_of_removed_vectors_are_swept_and_those_of_items_that_are_there_stay() {
+    let Some((_dir, store)) = store().await else {
+        return;
+    };
+    let put = async |item: &MediaItem, vector: Vec<u8>| {
+        let put = store.put_embeddings(TENANT, item.id, vec![("m".into(), vector)]);
+        put.await.unwrap().unwrap()
+    };
+    let rows = async || {
+        let log = store.vector_changes(TENANT, "m", 0, 10).await.unwrap();
+        log.iter().map(|row| row.seq).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        store.sequences(TENANT, "m").await.unwrap(),
+        Sequences::default()
+    );
+    assert_eq!(store.sweep_removed(TENANT, "m", None).await.unwrap(), 0);
+    let [kept, without, early, late] = [1, 2, 3, 4].map(|n| insert(&store, new_item(n, "a.jpg")));
+    let (kept, without) = (kept.await, without.await);
+    let (early, late) = (early.await, late.await);
+    let of_kept = put(&kept, vec![1, 2]).await;
+    let of_without = put(&without, Vec::new()).await;
+    for item in [&early, &late] {
+        put(item, vec![3, 4]).await;
+    }
+    store.delete_item(TENANT, early.id, None).await.unwrap();
+    let taken_out = store.sequences(TENANT, "m").await.unwrap().last;
+    store.delete_item(TENANT, late.id, None).await.unwrap();
+    let last = store.sequences(TENANT, "m").await.unwrap().last;
+    assert!(last > taken_out);
+
+    // whoever reads the log has come as far as the first
+    let swept = store.sweep_removed(TENANT, "m", Some(taken_out)).await;
+    assert_eq!(swept.unwrap(), 1);
+    assert_eq!(rows().await, [of_kept, of_without, last]);
+    let log = store.sequences(TENANT, "m").await.unwrap();
+    assert_eq!(
+        log,
+        Sequences {
+            last,
+            swept: taken_out
+        }
+    );
+    // the last number is known although its row is gone
+    assert_eq!(store.sweep_removed(TENANT, "m", None).await.unwrap(), 1);
+    assert_eq!(rows().await, [of_kept, of_without]);
+    let log = store.sequences(TENANT, "m").await.unwrap();
+    assert_eq!(log, Sequences { last, swept: last });
+    assert_eq!(store.sweep_removed(TENANT, "m", None).await.unwrap(), 0);
+    assert_eq!(store.sequences(TENANT, "m").await.unwrap(), log);
+
+    // an item that was looked at goes later
+    store.delete_item(TENANT, without.id, None).await.unwrap();
+    assert_eq!(store.sweep_removed(TENANT, "m", None).await.unwrap(), 1);
+    assert_eq!(rows().await, [of_kept]);
+    assert_eq!(store.sweep_removed(STRANGER, "m", None).await.unwrap(), 0);
 }
 
 async fn ids_of(

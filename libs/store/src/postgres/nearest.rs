@@ -26,7 +26,7 @@ use super::{
     filter::{Bind, Sql},
     schema::media_embeddings::dsl as e,
     search::key,
-    types::{Vector, raw, vector, vector_bytes},
+    types::{Id, SqlId, Vector, raw, uuid, vector, vector_bytes},
     vector_index::{self, EF_SEARCH, Index},
 };
 use crate::{
@@ -65,6 +65,14 @@ struct SizeRow {
 
 #[derive(QueryableByName)]
 struct ModelRow {
+    #[diesel(sql_type = Text)]
+    model: String,
+}
+
+#[derive(QueryableByName)]
+struct OwnerRow {
+    #[diesel(sql_type = SqlId)]
+    tenant_id: Id,
     #[diesel(sql_type = Text)]
     model: String,
 }
@@ -238,6 +246,28 @@ impl VectorStore for PostgresStore {
                 rows.into_iter()
                     .filter_map(|(item_key, vector)| Some((item_key, vector?)))
                     .map(|(item_key, vector)| Ok((key(item_key)?, vector_bytes(vector))))
+                    .collect()
+            })
+        });
+        read.await
+    }
+
+    async fn all_spaces(&self) -> Result<Vec<(TenantId, String)>> {
+        let read = self.replica().read("all_vector_spaces", move |conn| {
+            Box::pin(async move {
+                // a look into the key's index for each, and not all of its rows
+                let sql = Sql::new(
+                    "WITH RECURSIVE space AS ( \
+                     (SELECT tenant_id, model FROM media_embeddings ORDER BY tenant_id, model LIMIT 1) \
+                     UNION ALL SELECT next.tenant_id, next.model FROM space, LATERAL \
+                     (SELECT e.tenant_id, e.model FROM media_embeddings e \
+                     WHERE (e.tenant_id, e.model) > (space.tenant_id, space.model) \
+                     ORDER BY e.tenant_id, e.model LIMIT 1) next) \
+                     SELECT tenant_id, model FROM space",
+                );
+                let rows: Vec<OwnerRow> = sql.load(conn).await?;
+                rows.into_iter()
+                    .map(|row| Ok((TenantId(uuid(&row.tenant_id)?), row.model)))
                     .collect()
             })
         });

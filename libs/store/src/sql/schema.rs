@@ -111,6 +111,18 @@ diesel::table! {
 
 diesel::table! {
     use diesel::sql_types::*;
+    use super::SqlId;
+
+    swept_vectors (tenant_id, model) {
+        tenant_id -> SqlId,
+        model -> Text,
+        swept -> BigInt,
+        looked -> BigInt,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
     use super::{SqlId, SqlVector};
 
     processing_jobs (id) {
@@ -239,6 +251,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     media_colors,
     renditions,
     media_embeddings,
+    swept_vectors,
     processing_jobs,
     job_pauses,
     job_needs,

@@ -16,6 +16,7 @@ use super::{
     Connection, Store, dialect,
     filter::{Bind, Sql},
     media_write::{bump_corpus, insert_vectors},
+    removed,
     rows::ItemRow,
     schema::{media_embeddings::dsl as e, media_items::dsl as m, tenants::dsl as t},
     types::{Id, SqlId, Vector, raw, uuid, vector, vector_bytes},
@@ -25,8 +26,8 @@ use crate::{
     full_text::{Words, ranking},
     media::{MediaItem, State},
     search::{
-        Corpus, Filter, ItemPlace, Missing, Reads, SearchStore, TextDepth, TextHit, VectorChange,
-        VectorSpace,
+        Corpus, Filter, ItemPlace, Missing, Reads, SearchStore, Sequences, TextDepth, TextHit,
+        VectorChange, VectorSpace,
     },
 };
 
@@ -333,21 +334,35 @@ impl SearchStore for Store {
             .await
     }
 
-    async fn last_sequence(&self, tenant: TenantId, model: &str) -> Result<u64> {
+    async fn sequences(&self, tenant: TenantId, model: &str) -> Result<Sequences> {
         let model = model.to_owned();
         self.replica()
-            .read("last_sequence", move |conn| {
-                Box::pin(async move {
-                    let last: Option<i64> = e::media_embeddings
-                        .filter(e::tenant_id.eq(raw(tenant.0)))
-                        .filter(e::model.eq(model))
-                        .select(max(e::seq))
-                        .first(conn)
-                        .await?;
-                    Ok(last.unwrap_or(0).cast_unsigned())
-                })
+            .read("sequences", move |conn| {
+                Box::pin(removed::sequences(conn, tenant, model))
             })
             .await
+    }
+
+    async fn sweep_removed(
+        &self,
+        tenant: TenantId,
+        model: &str,
+        through: Option<u64>,
+    ) -> Result<u64> {
+        let mut swept = 0;
+        loop {
+            let model = model.to_owned();
+            let batch = self
+                .db
+                .write_of("sweep_removed", tenant, move |conn| {
+                    Box::pin(removed::sweep(conn, tenant, model, through))
+                })
+                .await?;
+            swept += batch.rows;
+            if !batch.more {
+                return Ok(swept);
+            }
+        }
     }
 
     async fn missing_embeddings(

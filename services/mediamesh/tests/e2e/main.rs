@@ -35,6 +35,7 @@ mod past_searches;
 mod postgres;
 mod presigned;
 mod processes;
+mod removed_vectors;
 mod replicas;
 mod request_log;
 mod scrape;

@@ -212,7 +212,7 @@ async fn search(store: Store, written: Written, stop: Arc<AtomicBool>) -> u64 {
     while !stop.load(Ordering::Relaxed) {
         let start = Instant::now();
         let version = store.corpus(TENANT).await.unwrap().version;
-        let last = store.last_sequence(TENANT, "m").await.unwrap();
+        let last = store.sequences(TENANT, "m").await.unwrap().last;
         let took = start.elapsed();
         assert!(took < Duration::from_secs(10), "a search took {took:?}");
         let written = written.lock();

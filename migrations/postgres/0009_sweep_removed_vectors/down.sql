@@ -1,0 +1,1 @@
+DROP TABLE swept_vectors;
