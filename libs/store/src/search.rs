@@ -1,5 +1,7 @@
 //! Full text, filters and embeddings: what the search service reads and writes.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use mediamesh_proto::{MediaItemId, TenantId};
 
@@ -251,13 +253,14 @@ pub trait SearchStore: Send + Sync {
     /// How far the log of one index goes.
     async fn sequences(&self, tenant: TenantId, model: &str) -> Result<Sequences>;
 
-    /// Deletes the rows of removed vectors of one index, of items that are gone, up to sequence number
-    /// `through`; `None` = all. Answers how many.
+    /// Deletes the rows of vectors of one index that were removed at least `age` ago with their items, up to
+    /// sequence number `through`; `None` = all. Answers how many.
     async fn sweep_removed(
         &self,
         tenant: TenantId,
         model: &str,
         through: Option<u64>,
+        age: Duration,
     ) -> Result<u64>;
 
     /// Items ready that `model` has not seen, the first `limit` of those `after` a place, of all tenants. Words that a model saw

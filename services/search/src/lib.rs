@@ -84,7 +84,12 @@ pub struct Search {
 pub fn build(options: Options, deps: Deps) -> Search {
     let metrics = metrics::SearchMetrics::new(&deps.metrics);
     let service = service::Service {
-        spaces: spaces::Spaces::new(Arc::clone(&deps.store), deps.vectors, deps.index_dir),
+        spaces: spaces::Spaces::new(
+            Arc::clone(&deps.store),
+            deps.vectors,
+            deps.index_dir,
+            options.removed_vectors(),
+        ),
         matching: matching::MatchingSets::new(
             Arc::clone(&deps.store),
             options.max_matching_sets_bytes,

@@ -32,6 +32,9 @@ pub struct Options {
     pub cache_ttl_secs: u64,
     /// Snapshot interval of changed vector indexes, in seconds.
     pub snapshot_interval_secs: u64,
+    /// How long the database keeps the row of a removed vector, in seconds: an index that did not hear of it by
+    /// then is made anew. Less than 7200 only where one process searches.
+    pub removed_vectors_secs: u64,
     /// Days for which a user's own searches are kept; 0 = none are.
     pub history_retention_days: u32,
     /// Searches kept of one user, the newest; 0 = none.
@@ -63,6 +66,8 @@ impl Default for Options {
             max_matching_sets_bytes: 16 * 1024 * 1024,
             cache_ttl_secs: 3600,
             snapshot_interval_secs: 60,
+            // a day, in which every index has been read or its process has ended
+            removed_vectors_secs: 24 * 3600,
             history_retention_days: 90,
             max_history_per_user: 1000,
             // of two, each could read what the other is looking for
@@ -130,6 +135,12 @@ impl Options {
     #[must_use]
     pub fn cache_ttl(&self) -> Duration {
         Duration::from_secs(self.cache_ttl_secs)
+    }
+
+    /// How long the row of a removed vector is kept.
+    #[must_use]
+    pub fn removed_vectors(&self) -> Duration {
+        Duration::from_secs(self.removed_vectors_secs)
     }
 
     /// Snapshot interval.

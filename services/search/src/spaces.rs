@@ -14,9 +14,10 @@ use std::{
         Arc,
         atomic::{AtomicI64, Ordering},
     },
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
+use arc_swap::ArcSwap;
 use half::f16;
 use mediamesh_proto::TenantId;
 use mediamesh_store::{
@@ -38,7 +39,10 @@ pub(crate) use space::Space;
 
 /// Rows read at a time while catching up.
 const CATCH_UP_BATCH: i64 = 2000;
-/// How often rows of removed vectors are looked for where the database searches: they only take room there.
+/// An index that was not read for so long is looked at before it is: rows that it never read may be gone. By the
+/// clock on the wall, which goes on while a machine sleeps.
+const CHECK_AFTER: Duration = Duration::from_secs(3600);
+/// How often rows of removed vectors are looked for: they only take room.
 const SWEEP_EVERY: Duration = Duration::from_secs(3600);
 
 /// All vector indexes of the process.
@@ -47,9 +51,11 @@ pub(crate) struct Spaces {
     /// Set where the database searches vectors.
     database: Option<Arc<dyn VectorStore>>,
     dir: PathBuf,
+    /// How long the row of a removed vector is kept.
+    removed_age: Duration,
     spaces: RwLock<HashMap<(TenantId, String), Arc<Space>>>,
     opening: Mutex<()>,
-    /// When the database was last swept of removed vectors.
+    /// When rows of removed vectors were last looked for.
     swept: parking_lot::Mutex<Option<Instant>>,
 }
 
@@ -58,11 +64,13 @@ impl Spaces {
         store: Arc<dyn SearchStore>,
         database: Option<Arc<dyn VectorStore>>,
         dir: PathBuf,
+        removed_age: Duration,
     ) -> Self {
         Self {
             store,
             database,
             dir,
+            removed_age,
             spaces: RwLock::default(),
             opening: Mutex::default(),
             swept: parking_lot::Mutex::default(),
@@ -135,30 +143,15 @@ impl Spaces {
         let dir = self.dir.join(tenant.to_string()).join(name);
         let (at, options) = (dir.clone(), IndexOptions::new(dims));
         let index = tokio::task::spawn_blocking(move || VectorIndex::open(&at, options)).await??;
-        let log = self.store.sequences(tenant, model).await?;
-        let index = match unfit(index.applied_seq(), log) {
-            None => index,
-            Some(why) => {
-                tracing::warn!(
-                    model,
-                    why,
-                    "the vector index is made anew from the database"
-                );
-                let options = IndexOptions::new(dims);
-                tokio::task::spawn_blocking(move || {
-                    drop(index);
-                    VectorIndex::create(&dir, options)
-                })
-                .await??
-            }
-        };
         let space = Arc::new(Space {
             tenant,
             model: model.to_owned(),
             engine: Engine::Embedded(Embedded {
-                index: Arc::new(index),
+                index: ArcSwap::from_pointee(index),
+                dir,
                 corpus_version: AtomicI64::new(-1),
-                reading: Mutex::default(),
+                // never
+                read: Mutex::new(SystemTime::UNIX_EPOCH),
             }),
         });
         self.spaces
@@ -187,23 +180,46 @@ impl Spaces {
         let Engine::Embedded(embedded) = &space.engine else {
             return Ok(());
         };
-        let _one_at_a_time = embedded.reading.lock().await;
+        let mut read = embedded.read.lock().await;
+        // of one that was read since nothing is swept that it does not know
+        if !read.elapsed().is_ok_and(|ago| ago < CHECK_AFTER) {
+            self.check(space, embedded).await?;
+        }
+        let began = SystemTime::now();
         loop {
-            let after = embedded.index.applied_seq();
+            let index = embedded.index.load_full();
+            let after = index.applied_seq();
             let changes = self
                 .store
                 .vector_changes(space.tenant, &space.model, after, CATCH_UP_BATCH)
                 .await?;
             let full = changes.len() >= usize::try_from(CATCH_UP_BATCH).unwrap_or(usize::MAX);
-            if changes.is_empty() {
-                return Ok(());
+            if !changes.is_empty() {
+                tokio::task::spawn_blocking(move || apply(&index, &changes)).await??;
             }
-            let index = Arc::clone(&embedded.index);
-            tokio::task::spawn_blocking(move || apply(&index, &changes)).await??;
             if !full {
+                *read = began;
                 return Ok(());
             }
         }
+    }
+
+    /// Makes an index anew that the log no longer fits.
+    async fn check(&self, space: &Space, embedded: &Embedded) -> Result<(), Error> {
+        let log = self.store.sequences(space.tenant, &space.model).await?;
+        let index = embedded.index.load_full();
+        let Some(why) = unfit(index.applied_seq(), log) else {
+            return Ok(());
+        };
+        tracing::warn!(
+            model = space.model,
+            why,
+            "the vector index is made anew from the database"
+        );
+        let (dir, options) = (embedded.dir.clone(), index.options().clone());
+        let new = tokio::task::spawn_blocking(move || VectorIndex::create(&dir, options));
+        embedded.index.store(Arc::new(new.await??));
+        Ok(())
     }
 
     /// Writes snapshots of the indexes that changed, or has the database build those that are
@@ -228,10 +244,9 @@ impl Spaces {
                 "vector indexes not built: searches compare all vectors"
             );
         }
-        if (self.swept.lock()).is_some_and(|swept| swept.elapsed() < SWEEP_EVERY) {
+        if !self.sweep_is_due() {
             return;
         }
-        *self.swept.lock() = Some(Instant::now());
         match vectors.all_spaces().await {
             Ok(spaces) => {
                 for (tenant, model) in spaces {
@@ -245,9 +260,22 @@ impl Spaces {
         }
     }
 
+    fn sweep_is_due(&self) -> bool {
+        let mut swept = self.swept.lock();
+        let is_due = swept.is_none_or(|swept| swept.elapsed() >= SWEEP_EVERY);
+        if is_due {
+            *swept = Some(Instant::now());
+        }
+        is_due
+    }
+
     /// Takes the rows of removed vectors out of a change log that nobody reads up to `through` any more.
     async fn sweep(&self, tenant: TenantId, model: &str, through: Option<u64>) {
-        match self.store.sweep_removed(tenant, model, through).await {
+        match self
+            .store
+            .sweep_removed(tenant, model, through, self.removed_age)
+            .await
+        {
             Ok(0) => {}
             Ok(rows) => tracing::debug!(model, rows, "rows of removed vectors are swept"),
             Err(error) => {
@@ -260,23 +288,24 @@ impl Spaces {
     /// Writes snapshots of the indexes of this process that changed.
     pub(crate) async fn save(&self) {
         let spaces: Vec<_> = self.spaces.read().values().cloned().collect();
+        let sweeps = !spaces.is_empty() && self.sweep_is_due();
         for space in spaces {
             let Engine::Embedded(embedded) = &space.engine else {
                 continue;
             };
-            let index = Arc::clone(&embedded.index);
+            let index = embedded.index.load_full();
             match tokio::task::spawn_blocking(move || index.snapshot()).await {
-                Ok(Ok(info)) if info.written => {
-                    tracing::debug!(
-                        model = space.model,
-                        items = info.items,
-                        "vector index saved"
-                    );
-                    // the snapshot has them taken out
-                    self.sweep(space.tenant, &space.model, Some(info.applied_seq))
-                        .await;
+                Ok(Ok(info)) => {
+                    if info.written {
+                        let items = info.items;
+                        tracing::debug!(model = space.model, items, "vector index saved");
+                    }
+                    if sweeps {
+                        // the snapshot has them taken out
+                        let through = Some(info.applied_seq);
+                        self.sweep(space.tenant, &space.model, through).await;
+                    }
                 }
-                Ok(Ok(_)) => {}
                 Ok(Err(error)) => tracing::warn!(
                     error = &error as &dyn std::error::Error,
                     model = space.model,

@@ -245,6 +245,7 @@ async fn vectors_are_a_log_with_removals() {
 
 #[tokio::test]
 async fn rows_of_removed_vectors_are_swept_and_those_of_items_that_are_there_stay() {
+    const NOW: std::time::Duration = std::time::Duration::ZERO;
     let Some((_dir, store)) = store().await else {
         return;
     };
@@ -260,7 +261,10 @@ async fn rows_of_removed_vectors_are_swept_and_those_of_items_that_are_there_sta
         store.sequences(TENANT, "m").await.unwrap(),
         Sequences::default()
     );
-    assert_eq!(store.sweep_removed(TENANT, "m", None).await.unwrap(), 0);
+    assert_eq!(
+        store.sweep_removed(TENANT, "m", None, NOW).await.unwrap(),
+        0
+    );
     let [kept, without, early, late] = [1, 2, 3, 4].map(|n| insert(&store, new_item(n, "a.jpg")));
     let (kept, without) = (kept.await, without.await);
     let (early, late) = (early.await, late.await);
@@ -275,8 +279,15 @@ async fn rows_of_removed_vectors_are_swept_and_those_of_items_that_are_there_sta
     let last = store.sequences(TENANT, "m").await.unwrap().last;
     assert!(last > taken_out);
 
+    // it may be news to some for an hour
+    let hour = std::time::Duration::from_secs(3600);
+    assert_eq!(
+        store.sweep_removed(TENANT, "m", None, hour).await.unwrap(),
+        0
+    );
+    assert_eq!(store.sequences(TENANT, "m").await.unwrap().swept, 0);
     // whoever reads the log has come as far as the first
-    let swept = store.sweep_removed(TENANT, "m", Some(taken_out)).await;
+    let swept = store.sweep_removed(TENANT, "m", Some(taken_out), NOW).await;
     assert_eq!(swept.unwrap(), 1);
     assert_eq!(rows().await, [of_kept, of_without, last]);
     let log = store.sequences(TENANT, "m").await.unwrap();
@@ -288,18 +299,30 @@ async fn rows_of_removed_vectors_are_swept_and_those_of_items_that_are_there_sta
         }
     );
     // the last number is known although its row is gone
-    assert_eq!(store.sweep_removed(TENANT, "m", None).await.unwrap(), 1);
+    assert_eq!(
+        store.sweep_removed(TENANT, "m", None, NOW).await.unwrap(),
+        1
+    );
     assert_eq!(rows().await, [of_kept, of_without]);
     let log = store.sequences(TENANT, "m").await.unwrap();
     assert_eq!(log, Sequences { last, swept: last });
-    assert_eq!(store.sweep_removed(TENANT, "m", None).await.unwrap(), 0);
+    assert_eq!(
+        store.sweep_removed(TENANT, "m", None, NOW).await.unwrap(),
+        0
+    );
     assert_eq!(store.sequences(TENANT, "m").await.unwrap(), log);
 
     // an item that was looked at goes later
     store.delete_item(TENANT, without.id, None).await.unwrap();
-    assert_eq!(store.sweep_removed(TENANT, "m", None).await.unwrap(), 1);
+    assert_eq!(
+        store.sweep_removed(TENANT, "m", None, NOW).await.unwrap(),
+        1
+    );
     assert_eq!(rows().await, [of_kept]);
-    assert_eq!(store.sweep_removed(STRANGER, "m", None).await.unwrap(), 0);
+    assert_eq!(
+        store.sweep_removed(STRANGER, "m", None, NOW).await.unwrap(),
+        0
+    );
 }
 
 async fn ids_of(

@@ -3,12 +3,14 @@
 //! What was looked at once and stayed is of an item that is there: when that goes, its row gets a new
 //! sequence number. Rows of one tenant are written one after the other, so none appears below what was looked at.
 
+use std::time::Duration;
+
 use diesel::{
     ExpressionMethods as _, OptionalExtension as _, QueryDsl as _,
     dsl::{exists, max, not},
 };
 use diesel_async::RunQueryDsl as _;
-use mediamesh_proto::TenantId;
+use mediamesh_proto::{TenantId, time::now_micros};
 
 use super::{
     Connection, dialect,
@@ -60,6 +62,7 @@ pub(super) async fn sweep(
     tenant: TenantId,
     model: String,
     through: Option<u64>,
+    age: Duration,
 ) -> Result<Batch> {
     dialect::lock_tenant(conn, tenant).await?;
     let last = sequences(conn, tenant, model.clone()).await?.last;
@@ -70,7 +73,7 @@ pub(super) async fn sweep(
     let item = m::media_items
         .filter(m::tenant_id.eq(e::tenant_id))
         .filter(m::item_key.eq(e::item_key));
-    let removed: Vec<i64> = e::media_embeddings
+    let removed: Vec<(i64, i64)> = e::media_embeddings
         .filter(e::tenant_id.eq(raw(tenant.0)))
         .filter(e::model.eq(&model))
         .filter(e::seq.gt(looked))
@@ -79,17 +82,22 @@ pub(super) async fn sweep(
         .filter(not(exists(item)))
         .order(e::seq)
         .limit(BATCH)
-        .select(e::seq)
+        .select((e::seq, e::create_time))
         .load(conn)
         .await?;
-    let more = removed.len() == usize::try_from(BATCH).unwrap_or(usize::MAX);
+    let full = removed.len() == usize::try_from(BATCH).unwrap_or(usize::MAX);
+    let before = now_micros().saturating_sub(i64::try_from(age.as_micros()).unwrap_or(i64::MAX));
+    let old = removed.partition_point(|(_, removed)| *removed <= before);
+    let young = removed.get(old).map(|(seq, _)| *seq);
+    let removed: Vec<i64> = removed.iter().take(old).map(|(seq, _)| *seq).collect();
     let newest = removed.last().copied();
-    // of a part nothing is known beyond its last
-    let looked = if more {
-        newest.unwrap_or(looked)
-    } else {
-        looked.max(through)
+    // not beyond one that has to wait, and not beyond a batch
+    let looked = match (young, newest) {
+        (Some(young), _) => young - 1,
+        (None, Some(newest)) if full => newest,
+        (None, _) => looked.max(through),
     };
+    let more = full && young.is_none();
     let rows = match removed.is_empty() {
         true => 0,
         false => {

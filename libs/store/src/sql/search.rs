@@ -1,6 +1,6 @@
 //! [`SearchStore`].
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use async_trait::async_trait;
 use diesel::{
@@ -348,6 +348,7 @@ impl SearchStore for Store {
         tenant: TenantId,
         model: &str,
         through: Option<u64>,
+        age: Duration,
     ) -> Result<u64> {
         let mut swept = 0;
         loop {
@@ -355,7 +356,7 @@ impl SearchStore for Store {
             let batch = self
                 .db
                 .write_of("sweep_removed", tenant, move |conn| {
-                    Box::pin(removed::sweep(conn, tenant, model, through))
+                    Box::pin(removed::sweep(conn, tenant, model, through, age))
                 })
                 .await?;
             swept += batch.rows;

@@ -5,7 +5,7 @@ use std::{fs, path::Path, process::Command};
 use anyhow::{Result, ensure};
 use mediamesh_testkit::Http;
 
-use crate::{fill, id, start};
+use crate::{fill, id, launcher};
 
 async fn vectors(http: &Http) -> Result<String> {
     let stats = http.get("/v1/index/stats").await?.ok()?;
@@ -20,7 +20,11 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
 
 #[tokio::test]
 async fn an_index_restored_from_before_a_removal_that_was_swept_is_made_anew() -> Result<()> {
-    let (mut launcher, mesh) = start().await?;
+    let mut launcher = launcher()
+        .env("MEDIAMESH_SEARCH__REMOVED_VECTORS_SECS", "0")
+        // saved and swept once, at the end
+        .env("MEDIAMESH_SEARCH__SNAPSHOT_INTERVAL_SECS", "3600");
+    let mesh = launcher.start().await?;
     let items = fill(&mesh, 0, 3).await?;
     assert_eq!(vectors(mesh.http()).await?, "\"3\"");
     let (status, _) = mesh.stop().await?;
