@@ -5,7 +5,7 @@ use crate::{
     JobStore as _, SearchStore as _,
     error::Error,
     job::JobKind,
-    media::{Color, ItemPatch},
+    media::{Color, ItemPatch, MediaItem},
     search::{ColorFilter, Filter, ItemPlace, Reads, Sequences, TextDepth},
 };
 
