@@ -182,8 +182,9 @@ impl Spaces {
         };
         let mut read = embedded.read.lock().await;
         // of one that was read since nothing is swept that it does not know
+        let mut swept = 0;
         if !read.elapsed().is_ok_and(|ago| ago < CHECK_AFTER) {
-            self.check(space, embedded).await?;
+            swept = self.check(space, embedded).await?;
         }
         let began = SystemTime::now();
         loop {
@@ -194,8 +195,9 @@ impl Spaces {
                 .vector_changes(space.tenant, &space.model, after, CATCH_UP_BATCH)
                 .await?;
             let full = changes.len() >= usize::try_from(CATCH_UP_BATCH).unwrap_or(usize::MAX);
-            if !changes.is_empty() {
-                tokio::task::spawn_blocking(move || apply(&index, &changes)).await??;
+            let through = if full { 0 } else { swept };
+            if !changes.is_empty() || after < through {
+                tokio::task::spawn_blocking(move || apply(&index, &changes, through)).await??;
             }
             if !full {
                 *read = began;
@@ -204,12 +206,12 @@ impl Spaces {
         }
     }
 
-    /// Makes an index anew that the log no longer fits.
-    async fn check(&self, space: &Space, embedded: &Embedded) -> Result<(), Error> {
+    /// Makes an index anew that the log no longer fits; answers the newest row that is gone.
+    async fn check(&self, space: &Space, embedded: &Embedded) -> Result<u64, Error> {
         let log = self.store.sequences(space.tenant, &space.model).await?;
         let index = embedded.index.load_full();
         let Some(why) = unfit(index.applied_seq(), log) else {
-            return Ok(());
+            return Ok(log.swept);
         };
         tracing::warn!(
             model = space.model,
@@ -219,7 +221,7 @@ impl Spaces {
         let (dir, options) = (embedded.dir.clone(), index.options().clone());
         let new = tokio::task::spawn_blocking(move || VectorIndex::create(&dir, options));
         embedded.index.store(Arc::new(new.await??));
-        Ok(())
+        Ok(log.swept)
     }
 
     /// Writes snapshots of the indexes that changed, or has the database build those that are
@@ -293,6 +295,11 @@ impl Spaces {
             let Engine::Embedded(embedded) = &space.engine else {
                 continue;
             };
+            // a removal that nobody has searched since
+            if sweeps && let Err(error) = self.catch_up(&space).await {
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(error, model = space.model, "vector index not brought level");
+            }
             let index = embedded.index.load_full();
             match tokio::task::spawn_blocking(move || index.snapshot()).await {
                 Ok(Ok(info)) => {
@@ -345,8 +352,9 @@ fn in_database(
     })
 }
 
-/// Applies one batch of rows. Blocking.
-fn apply(index: &VectorIndex, rows: &[VectorChange]) -> Result<(), Error> {
+/// Applies one batch of rows; with it the log was read up to `through` at least, though the rows there may be
+/// gone. Blocking.
+fn apply(index: &VectorIndex, rows: &[VectorChange], through: u64) -> Result<(), Error> {
     let vectors: Vec<Option<Vec<f32>>> = rows
         .iter()
         .map(|row| row.vector.as_deref().map(decode))
@@ -366,7 +374,7 @@ fn apply(index: &VectorIndex, rows: &[VectorChange]) -> Result<(), Error> {
         })
         .collect();
     let last = rows.last().map_or(0, |row| row.seq);
-    Ok(index.apply(last, &changes)?)
+    Ok(index.apply(last.max(through), &changes)?)
 }
 
 /// Reads a vector as it is stored.
