@@ -53,7 +53,7 @@ e2e-jaeger:
 e2e-mesh:
 	cargo bench --workspace --bench faults
 
-## kills     real processes killed at 100 seeded moments of their jobs, on both databases
+## kills     real processes killed at 100 seeded moments of their jobs, in one process and as five
 kills:
 	MEDIAMESH_TEST_KILL_POINTS=$${POINTS:-100} cargo test --workspace --test e2e kills
 
