@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwapOption;
 use mediamesh_telemetry::Metrics;
@@ -54,6 +55,8 @@ impl Target {
 #[derive(Clone)]
 pub struct Registry {
     slots: Arc<[Slot; ServiceName::ALL.len()]>,
+    /// Whether services may still be registered.
+    starting: Arc<AtomicBool>,
     stack: ClientStack,
     policy: Policy,
     metrics: Metrics,
@@ -70,6 +73,7 @@ impl Registry {
         }));
         Self {
             slots,
+            starting: Arc::new(AtomicBool::new(true)),
             stack: ClientStack::new(policy.clone(), metrics),
             policy,
             metrics: metrics.clone(),
@@ -151,10 +155,17 @@ impl Registry {
 
     /// Returns a channel to `name`, whether or not it is registered yet.
     ///
-    /// Calls made before it is are refused as not started, and the refusal names the service.
+    /// Calls made before it is are refused, and the refusal names the service: as not started, until
+    /// [`Registry::complete`].
     pub fn channel(&self, name: ServiceName) -> Channel {
-        let resolve = Resolve::new(name, Arc::clone(self.slot(name)));
+        let starting = Arc::clone(&self.starting);
+        let resolve = Resolve::new(name, Arc::clone(self.slot(name)), starting);
         self.credentials.on(Channel::new(self.stack.layer(resolve)))
+    }
+
+    /// Says that all services are registered that will be.
+    pub fn complete(&self) {
+        self.starting.store(false, Ordering::Release);
     }
 
     /// Forgets every service, once nothing calls them any more.
@@ -162,6 +173,7 @@ impl Registry {
     /// Local servers hold channels to each other, a circle of references: without this they
     /// would never be dropped.
     pub fn close(&self) {
+        self.complete();
         for slot in self.slots.iter() {
             slot.store(None);
         }

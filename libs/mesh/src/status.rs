@@ -60,9 +60,18 @@ pub(crate) fn stream_idle(limit: Duration) -> Status {
     .into()
 }
 
+/// No server of this name is registered here, and none will be.
+pub(crate) fn not_registered(service: &str) -> Status {
+    dependency_down(service, "is not available in this mesh")
+}
+
 /// The service is known but did not answer.
 pub(crate) fn unreachable(service: &str) -> Status {
-    let message = format!("{service} cannot be reached");
+    dependency_down(service, "cannot be reached")
+}
+
+fn dependency_down(service: &str, why: &str) -> Status {
+    let message = format!("{service} {why}");
     Error::new(
         ErrorKind::DependencyDown,
         ErrorReason::DependencyDown,

@@ -171,6 +171,15 @@ pub struct Corpus {
     pub newest_key: u32,
 }
 
+/// Changes of one vector index.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct VectorChanges {
+    /// In order.
+    pub rows: Vec<VectorChange>,
+    /// As [`Sequences::swept`], not older than the rows.
+    pub swept: u64,
+}
+
 /// Where the change log of one vector index ends, and what is gone from it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Sequences {
@@ -238,14 +247,15 @@ pub trait SearchStore: Send + Sync {
         vectors: Vec<(String, Vec<u8>)>,
     ) -> Result<Option<u64>>;
 
-    /// Changes of one index after `after`, in order, at most `limit`.
+    /// Changes of one index after `after`, in order, at most `limit`, and how far rows were gone when they had
+    /// been read.
     async fn vector_changes(
         &self,
         tenant: TenantId,
         model: &str,
         after: u64,
         limit: i64,
-    ) -> Result<Vec<VectorChange>>;
+    ) -> Result<VectorChanges>;
 
     /// Every index that holds a vector.
     async fn vector_spaces(&self) -> Result<Vec<VectorSpace>>;

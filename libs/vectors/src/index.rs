@@ -75,14 +75,23 @@ impl VectorIndex {
     /// Errors: as [`VectorIndex::open`].
     /// Blocking: deletes files.
     pub fn create(dir: &Path, options: IndexOptions) -> Result<Self, Error> {
-        match fs::remove_dir_all(dir) {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => Err(Error::Io {
-                action: "delete",
-                path: dir.to_owned(),
+        let aside = dir.with_extension("old");
+        let failed = |action, path: &Path| {
+            let path = path.to_owned();
+            move |source| Error::Io {
+                action,
+                path,
                 source,
-            }),
-            _ => Self::open(dir, options),
+            }
+        };
+        // all at once: of some that are left one might be taken for good
+        remove_dir(&aside).map_err(failed("delete", &aside))?;
+        match fs::rename(dir, &aside) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            renamed => renamed.map_err(failed("move", dir))?,
         }
+        remove_dir(&aside).map_err(failed("delete", &aside))?;
+        Self::open(dir, options)
     }
 
     /// An empty index that is never written to disk.
@@ -376,6 +385,13 @@ impl VectorIndex {
         } else {
             Err(Error::DimensionMismatch { expected, actual })
         }
+    }
+}
+
+fn remove_dir(dir: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
     }
 }
 

@@ -20,6 +20,8 @@ export class ApiError extends Error {
 
 /** What the cookie's session is, once it was asked for. */
 let session = null;
+/** Whose page this is: who the first session was of. */
+let owner = null;
 
 /**
  * The session that the page was opened with, {session, csrfToken}; null without one: its
@@ -27,11 +29,22 @@ let session = null;
  */
 export async function currentSession() {
   if (!document.body.hasAttribute('data-session')) return null;
-  session ??= call('GET', '/api/session').catch((error) => {
+  session ??= call('GET', '/api/session').then((found) => {
+    owner ??= found.session;
+    return found;
+  }).catch((error) => {
     session = null;
     throw error;
   });
   return session;
+}
+
+/** The session, if it is of whose page this is; else nothing is changed, and the page becomes the other's. */
+async function ownSession() {
+  const found = await currentSession();
+  if (!found || sameUser(owner, found.session)) return found;
+  begin(0);
+  throw new ApiError(403, { detail: 'somebody else has logged in; nothing was changed' });
 }
 
 /** Ends the session. */
@@ -43,18 +56,13 @@ export const logOut = () => call('DELETE', '/api/session');
  * the page becomes theirs.
  */
 async function changing(send) {
-  const before = await currentSession();
+  const before = await ownSession();
   try {
     return await send(before?.csrfToken);
   } catch (error) {
     if (!before || error.reason !== 'ERROR_REASON_CSRF_REJECTED') throw error;
     session = null;
-    const now = await currentSession();
-    if (!sameUser(before.session, now.session)) {
-      begin(0);
-      throw new ApiError(error.status, { detail: 'somebody else has logged in; nothing was changed' });
-    }
-    return send(now.csrfToken);
+    return send((await ownSession())?.csrfToken);
   }
 }
 

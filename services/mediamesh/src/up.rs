@@ -251,6 +251,7 @@ pub(crate) async fn begin(node: Node, shutdown: &Shutdown) -> Result<()> {
     for name in node.here {
         node.registry.register_local(name, node.routes.clone());
     }
+    node.registry.complete();
     node.opening.open(&node.routes);
     // it calls the services
     if let Some(search) = node.search {

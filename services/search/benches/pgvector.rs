@@ -245,19 +245,20 @@ async fn compare(
     }
     let beside = rows.at(0.5);
     let mut held = true;
-    for (way, tally, is_judged) in [
+    for (way, tally, is_ours) in [
         ("raw statement, keys", &mut plain, false),
         ("raw statement, rows", &mut rows, false),
-        ("our statement", &mut ours, false),
+        ("our statement", &mut ours, true),
         ("our search", &mut whole, true),
-        ("embedded index", &mut inside, false),
+        ("embedded index", &mut inside, true),
     ] {
         let recall = tally.recall();
         let ratio = tally.at(0.5) / beside;
-        held &= !is_judged || (recall >= RECALL && ratio <= RATIO);
+        let is_late = way == "our search" && ratio > RATIO;
+        held &= !is_ours || (recall >= RECALL && !is_late);
         println!(
             "| {percent} % | {way} | {recall:.3}{} | {:.2} | {:.2} | {:.2} | {ratio:.2}{} |",
-            if is_judged && recall < RECALL {
+            if is_ours && recall < RECALL {
                 " MISSED"
             } else {
                 ""
@@ -265,7 +266,7 @@ async fn compare(
             tally.at(0.5),
             tally.at(0.95),
             tally.at(0.99),
-            match is_judged && ratio > RATIO {
+            match is_late {
                 true => " MISSED",
                 false => "",
             },

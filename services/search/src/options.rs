@@ -33,7 +33,7 @@ pub struct Options {
     /// Snapshot interval of changed vector indexes, in seconds.
     pub snapshot_interval_secs: u64,
     /// How long the database keeps the row of a removed vector, in seconds: an index that did not hear of it by
-    /// then is made anew. Less than 7200 only where one process searches.
+    /// then is made anew at the next start.
     pub removed_vectors_secs: u64,
     /// Days for which a user's own searches are kept; 0 = none are.
     pub history_retention_days: u32,

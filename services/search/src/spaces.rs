@@ -9,20 +9,19 @@
 
 use std::{
     collections::HashMap,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc,
-        atomic::{AtomicI64, Ordering},
+        atomic::{AtomicBool, AtomicI64, Ordering},
     },
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
-use arc_swap::ArcSwap;
 use half::f16;
 use mediamesh_proto::TenantId;
 use mediamesh_store::{
     SearchStore, VectorStore,
-    search::{Sequences, VectorChange},
+    search::{Sequences, VectorChange, VectorChanges},
     vectors::SpaceSize,
 };
 use mediamesh_vectors::{Change, IndexOptions, VectorIndex};
@@ -39,9 +38,6 @@ pub(crate) use space::Space;
 
 /// Rows read at a time while catching up.
 const CATCH_UP_BATCH: i64 = 2000;
-/// An index that was not read for so long is looked at before it is: rows that it never read may be gone. By the
-/// clock on the wall, which goes on while a machine sleeps.
-const CHECK_AFTER: Duration = Duration::from_secs(3600);
 /// How often rows of removed vectors are looked for: they only take room.
 const SWEEP_EVERY: Duration = Duration::from_secs(3600);
 
@@ -54,7 +50,7 @@ pub(crate) struct Spaces {
     /// How long the row of a removed vector is kept.
     removed_age: Duration,
     spaces: RwLock<HashMap<(TenantId, String), Arc<Space>>>,
-    opening: Mutex<()>,
+    opening: Arc<Mutex<()>>,
     /// When rows of removed vectors were last looked for.
     swept: parking_lot::Mutex<Option<Instant>>,
 }
@@ -72,7 +68,7 @@ impl Spaces {
             dir,
             removed_age,
             spaces: RwLock::default(),
-            opening: Mutex::default(),
+            opening: Arc::default(),
             swept: parking_lot::Mutex::default(),
         }
     }
@@ -135,23 +131,29 @@ impl Spaces {
         if let Some(space) = self.embedded(tenant, model) {
             return Ok(space);
         }
-        let _one_at_a_time = self.opening.lock().await;
+        let one_at_a_time = Arc::clone(&self.opening).lock_owned().await;
         if let Some(space) = self.embedded(tenant, model) {
             return Ok(space);
         }
         let name = hex::encode(&Sha256::digest(model)[..8]);
         let dir = self.dir.join(tenant.to_string()).join(name);
-        let (at, options) = (dir.clone(), IndexOptions::new(dims));
-        let index = tokio::task::spawn_blocking(move || VectorIndex::open(&at, options)).await??;
+        let log = self.store.sequences(tenant, model).await?;
+        let model_key = model.to_owned();
+        let opened = tokio::task::spawn_blocking(move || {
+            // also if nobody waits for it any more
+            let _one_at_a_time = one_at_a_time;
+            open_fit(&dir, dims, log, &model_key)
+        });
+        let index = opened.await??;
         let space = Arc::new(Space {
             tenant,
             model: model.to_owned(),
             engine: Engine::Embedded(Embedded {
-                index: ArcSwap::from_pointee(index),
-                dir,
+                // of what is gone an empty one has nothing, and one that fits has read it
+                reading: Mutex::new(log.swept),
+                index: Arc::new(index),
                 corpus_version: AtomicI64::new(-1),
-                // never
-                read: Mutex::new(SystemTime::UNIX_EPOCH),
+                missed: AtomicBool::new(false),
             }),
         });
         self.spaces
@@ -180,48 +182,36 @@ impl Spaces {
         let Engine::Embedded(embedded) = &space.engine else {
             return Ok(());
         };
-        let mut read = embedded.read.lock().await;
-        // of one that was read since nothing is swept that it does not know
-        let mut swept = 0;
-        if !read.elapsed().is_ok_and(|ago| ago < CHECK_AFTER) {
-            swept = self.check(space, embedded).await?;
-        }
-        let began = SystemTime::now();
+        let mut gone = embedded.reading.lock().await;
         loop {
-            let index = embedded.index.load_full();
+            let index = Arc::clone(&embedded.index);
             let after = index.applied_seq();
-            let changes = self
+            let VectorChanges { rows, swept } = self
                 .store
                 .vector_changes(space.tenant, &space.model, after, CATCH_UP_BATCH)
                 .await?;
-            let full = changes.len() >= usize::try_from(CATCH_UP_BATCH).unwrap_or(usize::MAX);
-            let through = if full { 0 } else { swept };
-            if !changes.is_empty() || after < through {
-                tokio::task::spawn_blocking(move || apply(&index, &changes, through)).await??;
+            if swept > after.max(*gone) {
+                *gone = swept;
+                if after == 0 {
+                    // of these rows some may have gone as they were read
+                    continue;
+                }
+                embedded.missed.store(true, Ordering::Release);
+                tracing::warn!(
+                    model = space.model,
+                    "the vector index was not read for too long: it keeps some vectors of items that are gone until \
+                     the next start, when it is made anew"
+                );
+            }
+            let full = rows.len() >= usize::try_from(CATCH_UP_BATCH).unwrap_or(usize::MAX);
+            let through = if full { 0 } else { *gone };
+            if !rows.is_empty() || after < through {
+                tokio::task::spawn_blocking(move || apply(&index, &rows, through)).await??;
             }
             if !full {
-                *read = began;
                 return Ok(());
             }
         }
-    }
-
-    /// Makes an index anew that the log no longer fits; answers the newest row that is gone.
-    async fn check(&self, space: &Space, embedded: &Embedded) -> Result<u64, Error> {
-        let log = self.store.sequences(space.tenant, &space.model).await?;
-        let index = embedded.index.load_full();
-        let Some(why) = unfit(index.applied_seq(), log) else {
-            return Ok(log.swept);
-        };
-        tracing::warn!(
-            model = space.model,
-            why,
-            "the vector index is made anew from the database"
-        );
-        let (dir, options) = (embedded.dir.clone(), index.options().clone());
-        let new = tokio::task::spawn_blocking(move || VectorIndex::create(&dir, options));
-        embedded.index.store(Arc::new(new.await??));
-        Ok(log.swept)
     }
 
     /// Writes snapshots of the indexes that changed, or has the database build those that are
@@ -300,7 +290,11 @@ impl Spaces {
                 let error = &error as &dyn std::error::Error;
                 tracing::warn!(error, model = space.model, "vector index not brought level");
             }
-            let index = embedded.index.load_full();
+            if embedded.missed.load(Ordering::Acquire) {
+                // with its snapshot, what it missed would be forgotten
+                continue;
+            }
+            let index = Arc::clone(&embedded.index);
             match tokio::task::spawn_blocking(move || index.snapshot()).await {
                 Ok(Ok(info)) => {
                     if info.written {
@@ -322,6 +316,21 @@ impl Spaces {
             }
         }
     }
+}
+
+/// Opens the index of `dir`, or an empty one if the snapshot there does not fit the log. Blocking.
+fn open_fit(dir: &Path, dims: usize, log: Sequences, model: &str) -> Result<VectorIndex, Error> {
+    let index = VectorIndex::open(dir, IndexOptions::new(dims))?;
+    let Some(why) = unfit(index.applied_seq(), log) else {
+        return Ok(index);
+    };
+    tracing::warn!(
+        model,
+        why,
+        "the vector index is made anew from the database"
+    );
+    drop(index);
+    Ok(VectorIndex::create(dir, IndexOptions::new(dims))?)
 }
 
 /// Why a snapshot that has read its log up to `applied` is of no use; `None` if it is.

@@ -195,7 +195,7 @@ impl Pool {
             if let Some(chosen) = choose(candidates, may_probe) {
                 return chosen;
             }
-            if serving && fresh {
+            if serving && fresh && endpoints.iter().any(|had| original.tried.has(had)) {
                 let unready = endpoints.iter().filter(|endpoint| !endpoint.is_ready());
                 unready.for_each(|endpoint| endpoint.want());
             }

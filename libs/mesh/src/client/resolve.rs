@@ -1,6 +1,8 @@
 //! Finds the service's slot at each call.
 
 use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 use futures::FutureExt as _;
@@ -15,11 +17,17 @@ use crate::{Request, Response, ServiceName, status};
 pub(crate) struct Resolve {
     name: ServiceName,
     slot: Slot,
+    starting: Arc<AtomicBool>,
 }
 
 impl Resolve {
-    pub(crate) fn new(name: ServiceName, slot: Slot) -> Self {
-        Self { name, slot }
+    /// While it is `starting`, a service that is not there may still come.
+    pub(crate) fn new(name: ServiceName, slot: Slot, starting: Arc<AtomicBool>) -> Self {
+        Self {
+            name,
+            slot,
+            starting,
+        }
     }
 }
 
@@ -37,8 +45,12 @@ impl Service<Request> for Resolve {
         match target.as_deref() {
             Some(target) => target.service().clone().oneshot(request).boxed(),
             None => {
-                let response = status::starting_up(self.name.as_str()).into_http();
-                futures::future::ready(Ok(response)).boxed()
+                let name = self.name.as_str();
+                let status = match self.starting.load(Ordering::Acquire) {
+                    true => status::starting_up(name),
+                    false => status::not_registered(name),
+                };
+                futures::future::ready(Ok(status.into_http())).boxed()
             }
         }
     }

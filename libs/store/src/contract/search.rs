@@ -228,7 +228,7 @@ async fn vectors_are_a_log_with_removals() {
     let second = put(vec![3, 4]).await.unwrap();
     assert!(second > first);
     assert!(store.corpus(TENANT).await.unwrap().version > before);
-    let log = store.vector_changes(TENANT, "m", 0, 10).await.unwrap();
+    let log = store.vector_changes(TENANT, "m", 0, 10).await.unwrap().rows;
     assert_eq!(
         log.iter()
             .map(|row| (row.seq, row.vector.clone()))
@@ -237,7 +237,11 @@ async fn vectors_are_a_log_with_removals() {
     );
     assert_eq!(store.vector_spaces().await.unwrap()[0].dims, 1);
     store.delete_item(TENANT, item.id, None).await.unwrap();
-    let log = store.vector_changes(TENANT, "m", second, 10).await.unwrap();
+    let log = store
+        .vector_changes(TENANT, "m", second, 10)
+        .await
+        .unwrap()
+        .rows;
     assert_eq!(log.len(), 1);
     assert_eq!(log[0].vector, None);
     assert!(put(vec![5, 6]).await.is_none());
@@ -254,7 +258,7 @@ async fn rows_of_removed_vectors_are_swept_and_those_of_items_that_are_there_sta
         put.await.unwrap().unwrap()
     };
     let rows = async || {
-        let log = store.vector_changes(TENANT, "m", 0, 10).await.unwrap();
+        let log = store.vector_changes(TENANT, "m", 0, 10).await.unwrap().rows;
         log.iter().map(|row| row.seq).collect::<Vec<_>>()
     };
     assert_eq!(
@@ -319,6 +323,20 @@ async fn rows_of_removed_vectors_are_swept_and_those_of_items_that_are_there_sta
         1
     );
     assert_eq!(rows().await, [of_kept]);
+    // more than is looked at together, and some that stay among them
+    let mut stay = vec![of_kept];
+    for n in 10..30 {
+        let item = insert(&store, new_item(n, "a.jpg")).await;
+        let seq = put(&item, vec![n, n]).await;
+        if n % 5 == 0 {
+            stay.push(seq);
+        } else {
+            store.delete_item(TENANT, item.id, None).await.unwrap();
+        }
+    }
+    let swept = store.sweep_removed(TENANT, "m", None, NOW).await;
+    assert_eq!(swept.unwrap(), 16);
+    assert_eq!(rows().await, stay);
     assert_eq!(
         store.sweep_removed(STRANGER, "m", None, NOW).await.unwrap(),
         0
@@ -393,7 +411,7 @@ async fn items_without_a_vector_are_told() {
         .await
         .unwrap();
     assert!(missing(Reads::Pixels).await.is_empty());
-    let log = store.vector_changes(TENANT, "m", 0, 10).await.unwrap();
+    let log = store.vector_changes(TENANT, "m", 0, 10).await.unwrap().rows;
     assert_eq!((log.len(), log[0].vector.clone()), (1, None));
 }
 

@@ -409,10 +409,11 @@ async fn reap(inner: Weak<Inner>, least: usize) {
     loop {
         tokio::time::sleep(REAP_EVERY).await;
         let Some(inner) = inner.upgrade() else { return };
-        let mut kept = 0;
+        let mut size = inner.pool.status().size;
+        // those that were used longest ago come first
         inner.pool.retain(|_, metrics| {
-            let keep = kept < least || metrics.last_used() < IDLE;
-            kept += usize::from(keep);
+            let keep = size <= least || metrics.last_used() < IDLE;
+            size -= usize::from(!keep);
             keep
         });
     }

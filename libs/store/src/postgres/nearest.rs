@@ -358,10 +358,9 @@ fn indexed(tenant: TenantId, model: &str, dims: usize, query: &[f32], depth: usi
     sql
 }
 
-/// At least `depth`: one of the eight to each power of two, and not deeper than a search begins with if it need not
-/// be.
+/// At least `depth`: a power of two, and not deeper than a search begins with if it need not be.
 fn rounded(depth: usize) -> usize {
-    let rounded = depth.next_multiple_of((depth.next_power_of_two() / 16).max(1));
+    let rounded = depth.next_power_of_two();
     match depth <= EF_SEARCH {
         true => rounded.min(EF_SEARCH),
         false => rounded,
@@ -390,16 +389,8 @@ mod tests {
 
     #[test]
     fn there_are_few_depths_and_each_is_deep_enough() {
-        let depths: std::collections::BTreeSet<_> = (1..=INDEX_DEPTH_MAX).map(rounded).collect();
-        assert!(depths.len() < 80, "{}", depths.len());
-        assert_eq!([193, 200, 201].map(rounded), [200, 200, 208]);
-        for depth in 1..=INDEX_DEPTH_MAX {
-            let rounded = rounded(depth);
-            assert!(
-                (depth..=depth + depth / 8).contains(&rounded),
-                "{depth}: {rounded}"
-            );
-        }
+        let depths = [1, 29, 130, 200, 201, INDEX_DEPTH_MAX];
+        assert_eq!(depths.map(rounded), [1, 32, 200, 200, 256, 2048]);
     }
 
     #[test]

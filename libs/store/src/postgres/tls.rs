@@ -16,6 +16,9 @@ use crate::error::{Error, Result};
 
 /// Longest that one address of the server may take to answer, unless the address says otherwise.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a connection may be silent before TCP asks whether anybody is there, unless the address asks sooner:
+/// below the time after which NAT forgets it, and one that lies idle in its pool is not forgotten.
+const KEEP_ALIVE: Duration = Duration::from_secs(60);
 
 /// Opens connections to one database.
 #[derive(Clone)]
@@ -45,6 +48,9 @@ impl Connector {
         }
         if config.get_connect_timeout().is_none() {
             config.connect_timeout(CONNECT_TIMEOUT);
+        }
+        if config.get_keepalives_idle() > KEEP_ALIVE {
+            config.keepalives_idle(KEEP_ALIVE);
         }
         let tls = match config.get_ssl_mode() {
             SslMode::Require => Some(MakeRustlsConnect::new(client_config(ca)?)),

@@ -27,7 +27,7 @@ use crate::{
     media::{MediaItem, State},
     search::{
         Corpus, Filter, ItemPlace, Missing, Reads, SearchStore, Sequences, TextDepth, TextHit,
-        VectorChange, VectorSpace,
+        VectorChange, VectorChanges, VectorSpace,
     },
 };
 
@@ -279,21 +279,24 @@ impl SearchStore for Store {
         model: &str,
         after: u64,
         limit: i64,
-    ) -> Result<Vec<VectorChange>> {
+    ) -> Result<VectorChanges> {
         let model = model.to_owned();
         self.replica()
             .read("vector_changes", move |conn| {
                 Box::pin(async move {
                     let rows: Vec<(i64, i64, Option<Vector>)> = e::media_embeddings
                         .filter(e::tenant_id.eq(raw(tenant.0)))
-                        .filter(e::model.eq(model))
+                        .filter(e::model.eq(&model))
                         .filter(e::seq.gt(after.cast_signed()))
                         .order(e::seq)
                         .limit(limit)
                         .select((e::seq, e::item_key, e::vector))
                         .load(conn)
                         .await?;
-                    rows.into_iter()
+                    // after the rows: what went as they were read is known
+                    let swept = removed::swept(conn, tenant, &model).await?;
+                    let rows = rows
+                        .into_iter()
                         .map(|(seq, item_key, vector)| {
                             Ok(VectorChange {
                                 seq: seq.cast_unsigned(),
@@ -301,7 +304,8 @@ impl SearchStore for Store {
                                 vector: vector.map(vector_bytes),
                             })
                         })
-                        .collect()
+                        .collect::<Result<_>>()?;
+                    Ok(VectorChanges { rows, swept })
                 })
             })
             .await
@@ -350,19 +354,32 @@ impl SearchStore for Store {
         through: Option<u64>,
         age: Duration,
     ) -> Result<u64> {
-        let mut swept = 0;
+        let (mut rows, mut after) = (0, None);
         loop {
-            let model = model.to_owned();
-            let batch = self
-                .db
-                .write_of("sweep_removed", tenant, move |conn| {
-                    Box::pin(removed::sweep(conn, tenant, model, through, age))
-                })
-                .await?;
-            swept += batch.rows;
-            if !batch.more {
-                return Ok(swept);
+            let of = model.to_owned();
+            // beside writers: it may take long
+            let found = self.db.read("find_removed", move |conn| {
+                Box::pin(removed::find(conn, tenant, of, after, through, age))
+            });
+            let found = found.await?;
+            for seqs in found.chunks() {
+                let (of, seqs) = (model.to_owned(), seqs.to_vec());
+                let swept = self.db.write_of("sweep_removed", tenant, move |conn| {
+                    Box::pin(removed::sweep(conn, tenant, of, seqs))
+                });
+                rows += swept.await?;
             }
+            if let Some(looked) = found.looked {
+                let of = model.to_owned();
+                let noted = self.db.write_of("note_looked", tenant, move |conn| {
+                    Box::pin(removed::note_looked(conn, tenant, of, looked))
+                });
+                noted.await?;
+            }
+            if !found.more {
+                return Ok(rows);
+            }
+            after = found.looked;
         }
     }
 

@@ -138,10 +138,13 @@ pub(crate) async fn apply(
     response
 }
 
-/// Whether a browser asks; over plain HTTP it tells only by its name, which begins so in all of them.
+/// Whether a browser asks. Over plain HTTP it tells only by its name, which begins so in all of them and in some
+/// programs, and by the languages that its user reads.
 fn is_browser(headers: &HeaderMap) -> bool {
     let name = headers.get(header::USER_AGENT).map(HeaderValue::as_bytes);
-    headers.contains_key("sec-fetch-mode") || name.is_some_and(|name| name.starts_with(b"Mozilla/"))
+    let named = name.is_some_and(|name| name.starts_with(b"Mozilla/"));
+    headers.contains_key("sec-fetch-mode")
+        || (named && headers.contains_key(header::ACCEPT_LANGUAGE))
 }
 
 async fn serve(mut request: Request, next: Next, caller: Caller) -> Response {
@@ -217,22 +220,33 @@ fn refuse(shared: &Shared, request: Request, error: &AuthError) -> Response {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderName;
+
     use super::*;
 
     #[test]
     fn a_browser_is_known_over_plain_http_and_a_program_is_none() {
-        let browser = |name: &'static str, value: &'static str| {
-            let mut headers = HeaderMap::new();
-            headers.insert(name, HeaderValue::from_static(value));
-            is_browser(&headers)
+        let browser = |all: &[(&'static str, &'static str)]| {
+            let pairs = all.iter().map(|(name, value)| {
+                (
+                    HeaderName::from_static(name),
+                    HeaderValue::from_static(value),
+                )
+            });
+            is_browser(&pairs.collect())
         };
-        assert!(browser(
-            "user-agent",
-            "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101"
-        ));
-        assert!(browser("sec-fetch-mode", "cors"));
-        assert!(!browser("user-agent", "curl/8.5.0"));
-        assert!(!browser("accept", "text/html"));
+        let firefox = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101";
+        assert!(browser(&[
+            ("user-agent", firefox),
+            ("accept-language", "en")
+        ]));
+        assert!(browser(&[("sec-fetch-mode", "cors")]));
+        let shell = "Mozilla/5.0 (Windows NT; Windows NT 10.0; en-US) WindowsPowerShell/5.1";
+        assert!(!browser(&[("user-agent", shell)]));
+        assert!(!browser(&[
+            ("user-agent", "curl/8.5.0"),
+            ("accept", "text/html")
+        ]));
     }
 
     #[test]

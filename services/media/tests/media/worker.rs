@@ -212,7 +212,7 @@ async fn words_are_embedded_and_again_when_they_change() {
     assert_eq!(rig.seen.texts.lock().len(), 2);
     let space = "words@1/f32";
     let log = rig.store.vector_changes(TENANT, space, 0, 10).await;
-    assert!(log.unwrap().last().unwrap().vector.is_none());
+    assert!(log.unwrap().rows.last().unwrap().vector.is_none());
     let missing = rig
         .store
         .missing_embeddings(space, Reads::Text, None, 10)

@@ -2,12 +2,12 @@
 
 use std::{
     collections::HashMap,
-    path::PathBuf,
-    sync::{Arc, atomic::AtomicI64},
-    time::SystemTime,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicI64},
+    },
 };
 
-use arc_swap::ArcSwap;
 use mediamesh_proto::{TenantId, search::v1::VectorIndexStats};
 use mediamesh_store::{
     VectorStore,
@@ -40,13 +40,14 @@ pub(super) enum Engine {
 
 /// An index in this process and how far it has read.
 pub(super) struct Embedded {
-    pub(super) index: ArcSwap<VectorIndex>,
-    /// Where its snapshots are.
-    pub(super) dir: PathBuf,
+    pub(super) index: Arc<VectorIndex>,
     /// Corpus version up to which the log was read.
     pub(super) corpus_version: AtomicI64,
-    /// When the log was last read to its end. One catches up at a time.
-    pub(super) read: Mutex<SystemTime>,
+    /// Removed vectors up to this sequence number are not in the index, though it may not have read so far.
+    /// One catches up at a time.
+    pub(super) reading: Mutex<u64>,
+    /// Whether rows of removed vectors were gone before it read them.
+    pub(super) missed: AtomicBool,
 }
 
 /// What a search found.
@@ -69,7 +70,7 @@ impl Space {
     ) -> Result<Found, Error> {
         match &self.engine {
             Engine::Embedded(embedded) => {
-                let index = embedded.index.load_full();
+                let index = Arc::clone(&embedded.index);
                 let parent = tracing::Span::current();
                 let answer = tokio::task::spawn_blocking(move || {
                     let _inside = parent.entered();
@@ -111,7 +112,6 @@ impl Space {
     pub(crate) async fn vectors(&self, keys: &[u32]) -> Result<HashMap<u32, Vec<f32>>, Error> {
         match &self.engine {
             Engine::Embedded(Embedded { index, .. }) => {
-                let index = index.load();
                 let vector = |key: &u32| Some((*key, index.get(*key)?));
                 Ok(keys.iter().filter_map(vector).collect())
             }
@@ -128,7 +128,7 @@ impl Space {
     /// Whether this vector may be stored.
     pub(crate) fn validate(&self, values: &[f32]) -> Result<(), Error> {
         match &self.engine {
-            Engine::Embedded(Embedded { index, .. }) => Ok(index.load().validate(0, values)?),
+            Engine::Embedded(Embedded { index, .. }) => Ok(index.validate(0, values)?),
             Engine::Database { size, .. } => check(*size, values, || {
                 mediamesh_vectors::Error::VectorNotFinite { key: 0 }
             }),
@@ -140,16 +140,13 @@ impl Space {
         let long = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
         let model = self.model.clone();
         match &self.engine {
-            Engine::Embedded(Embedded { index, .. }) => {
-                let index = index.load();
-                VectorIndexStats {
-                    model,
-                    dims: i32::try_from(index.options().dims).unwrap_or(i32::MAX),
-                    vectors: long(index.len()),
-                    applied_sequence: index.applied_seq().cast_signed(),
-                    memory_bytes: long(index.memory_bytes()),
-                }
-            }
+            Engine::Embedded(Embedded { index, .. }) => VectorIndexStats {
+                model,
+                dims: i32::try_from(index.options().dims).unwrap_or(i32::MAX),
+                vectors: long(index.len()),
+                applied_sequence: index.applied_seq().cast_signed(),
+                memory_bytes: long(index.memory_bytes()),
+            },
             // nothing of it is in this process, and nothing is to be read into it
             Engine::Database { size, .. } => VectorIndexStats {
                 model,

@@ -116,10 +116,8 @@ async fn a_reader_of_the_change_log_misses_no_vector() {
         tokio::spawn(async move {
             let (mut after, mut seen) = (0, HashSet::new());
             while seen.len() < usize::from(ITEMS) {
-                let rows = store
-                    .vector_changes(TENANT, "m", after, 1000)
-                    .await
-                    .unwrap();
+                let log = store.vector_changes(TENANT, "m", after, 1000).await;
+                let rows = log.unwrap().rows;
                 after = rows.last().map_or(after, |row| row.seq);
                 seen.extend(rows.into_iter().map(|row| row.item_key));
             }
