@@ -79,10 +79,13 @@ where
     S::Future: Send + 'static,
 {
     let stack = ServiceBuilder::new()
+        // Outermost: refusals belong to the caller's trace.
         .layer(ServerTraceLayer)
+        // Counts them in the series of the methods.
         .layer(RpcMetricsLayer::new(Arc::new(RpcMetrics::server(
             metrics, policy,
         ))))
+        // Reflection and watched health are streams.
         .layer(IdleLayer::new(policy.clone()))
         .service(answers);
     BoxService::new(stack)
