@@ -20,13 +20,14 @@ use mediamesh_testkit::{
 };
 
 const BINARY: &str = env!("CARGO_BIN_EXE_mediamesh");
+const SECONDS: &str = "MEDIAMESH_BENCH_LOAD_SECS";
 const USERS: [u32; 2] = [200, 1000];
 const SERVICES: [&str; 5] = ["cache", "embedding", "search", "media", "edge"];
 /// Between two loads: jobs of the one before are done.
 const CALM: Duration = Duration::from_secs(10);
 
 fn seconds() -> u64 {
-    let text = std::env::var("MEDIAMESH_BENCH_LOAD_SECS").ok();
+    let text = std::env::var(SECONDS).ok();
     text.map_or(60, |text| text.parse().unwrap())
 }
 
@@ -36,6 +37,7 @@ async fn bears(stack: &str, edge: SocketAddr) -> bool {
     for users in USERS {
         println!("\n{stack}, {users} users");
         let mut load = Command::new(BINARY);
+        load.env_remove(SECONDS);
         load.args(["load", "--address", &edge.to_string()])
             .args(["--users", &users.to_string()])
             .args(["--ramp", &format!("{}s", seconds() / 2)])
