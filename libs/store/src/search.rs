@@ -172,7 +172,7 @@ pub struct Corpus {
 }
 
 /// Changes of one vector index.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub struct VectorChanges {
     /// In order.
     pub rows: Vec<VectorChange>,
