@@ -15,7 +15,7 @@ use super::{
 const WATCH: Duration = Duration::from_secs(1);
 /// How often one is that does not.
 const PROBE: Duration = Duration::from_millis(100);
-/// Probes in vain after which the connection is made anew: it may lead nowhere without breaking.
+/// Looks in vain after which the connection is made anew: it may lead nowhere without breaking.
 const PROBES: u32 = 10;
 /// How long a refusal is told.
 const REFUSED: Duration = Duration::from_secs(10);
@@ -76,7 +76,10 @@ impl Keeper {
             Some(connection) => connection,
             None => self.connect().await?,
         };
-        let outcome = self.probe(&connection).await;
+        let outcome = match self.probe(&connection).await {
+            Ok(()) => self.replay().await,
+            failed => failed,
+        };
         match &outcome {
             Err(fault) if fault.is_failure() => self.in_vain += 1,
             _ => self.in_vain = 0,
@@ -85,7 +88,11 @@ impl Keeper {
             self.in_vain = 0;
             self.connect().await?;
         }
-        outcome?;
+        outcome
+    }
+
+    /// Does what is pending. Who answers a sign of life may not answer this, which then counts as silence.
+    async fn replay(&self) -> Result<(), Fault> {
         while let Some(batch) = self.redis.journal.next(REPLAY) {
             self.redis.replay(&batch.removals).await?;
             self.redis.journal.done(&batch);
