@@ -22,7 +22,8 @@ async function visit(query = '', options = {}) {
 async function logIn(page) {
   await page.locator('#key').fill(guarded.key);
   await page.keyboard.press('Enter');
-  await page.locator('#log-out').waitFor();
+  // it says who is logged in once the scripts of the page have run
+  await page.locator('#log-out[title*="("]').waitFor();
 }
 
 /** Calls the service as a script of the page, or of any page the browser is on. */
