@@ -86,7 +86,7 @@ async function progressSeen() {
 
 test('a running job tells its progress by server-sent events', async () => {
   // a job may be over before a second step is told
-  for (let tries = 0; tries < 4; tries += 1) {
+  for (let tries = 0; tries < 12; tries += 1) {
     // the list alone is read every two seconds, and would show two steps at most
     if ((await progressSeen()).length >= 2) return;
   }
