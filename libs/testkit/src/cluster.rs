@@ -73,6 +73,13 @@ impl ClusterBuilder {
         self
     }
 
+    /// Sets variables of the environment of every process, such as those of [`crate::S3::env`].
+    #[must_use]
+    pub fn envs(self, all: impl IntoIterator<Item = (&'static str, String)>) -> Self {
+        all.into_iter()
+            .fold(self, |cluster, (name, value)| cluster.env(name, &value))
+    }
+
     /// Adds arguments after `serve` to every process.
     #[must_use]
     pub fn args<A: Into<OsString>>(mut self, args: impl IntoIterator<Item = A>) -> Self {

@@ -117,6 +117,13 @@ impl Launcher {
         self
     }
 
+    /// Sets variables of the process's environment, such as those of [`crate::S3::env`].
+    #[must_use]
+    pub fn envs(self, all: impl IntoIterator<Item = (&'static str, String)>) -> Self {
+        all.into_iter()
+            .fold(self, |launcher, (name, value)| launcher.env(name, &value))
+    }
+
     /// A folder for files of the test, removed with the launcher.
     #[must_use]
     pub fn scratch(&self) -> &Path {

@@ -72,6 +72,18 @@ impl S3 {
         format!("http://{}", self.listens)
     }
 
+    /// The environment of a process that keeps its files here.
+    #[must_use]
+    pub fn env(&self) -> [(&'static str, String); 5] {
+        [
+            ("MEDIAMESH_STORAGE__BACKEND", "s3".to_owned()),
+            ("MEDIAMESH_STORAGE__BUCKET", BUCKET.to_owned()),
+            ("MEDIAMESH_STORAGE__ENDPOINT", self.endpoint()),
+            ("AWS_ACCESS_KEY_ID", ACCESS_KEY.to_owned()),
+            ("AWS_SECRET_ACCESS_KEY", SECRET_KEY.to_owned()),
+        ]
+    }
+
     /// Stops it: connections are cut and new ones are refused.
     pub fn stop(&mut self) {
         if let Some(runtime) = self.running.take() {

@@ -14,10 +14,7 @@ use std::{
     time::Duration,
 };
 
-use mediamesh_testkit::{
-    Cluster, Launcher, Postgres, Redis, S3, TestDatabase, postgres, redis,
-    s3::{ACCESS_KEY, BUCKET, SECRET_KEY},
-};
+use mediamesh_testkit::{Cluster, Launcher, Postgres, Redis, S3, TestDatabase, postgres, redis};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_mediamesh");
 const SECONDS: &str = "MEDIAMESH_BENCH_LOAD_SECS";
@@ -73,15 +70,8 @@ async fn five_processes() -> bool {
     let (redis, bucket) = (Redis::start(&programs).await.unwrap(), S3::start().unwrap());
     let mut cluster = Cluster::of(BINARY)
         .env("MEDIAMESH_DATABASE__URL", &database.url())
-        .env("MEDIAMESH_STORAGE__BACKEND", "s3")
-        .env("MEDIAMESH_STORAGE__BUCKET", BUCKET)
-        .env("MEDIAMESH_STORAGE__ENDPOINT", &bucket.endpoint())
-        .env("AWS_ACCESS_KEY_ID", ACCESS_KEY)
-        .env("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
-        .env(
-            "MEDIAMESH_CACHE__REDIS__URLS",
-            &format!("[\"{}\"]", redis.url()),
-        );
+        .envs(bucket.env())
+        .envs(redis.env());
     for name in SERVICES {
         cluster = cluster.service(name, 1);
     }

@@ -80,6 +80,15 @@ impl Redis {
         self.node.address
     }
 
+    /// The environment of a process whose cache is here.
+    #[must_use]
+    pub fn env(&self) -> [(&'static str, String); 1] {
+        [(
+            "MEDIAMESH_CACHE__REDIS__URLS",
+            format!("[\"{}\"]", self.url()),
+        )]
+    }
+
     /// Where it listens, as clients are told.
     #[must_use]
     pub fn url(&self) -> String {

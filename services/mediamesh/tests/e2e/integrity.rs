@@ -10,10 +10,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use mediamesh_testkit::{
-    Http, Launcher, S3, TestDatabase, fixture,
-    s3::{ACCESS_KEY, BUCKET, SECRET_KEY},
-};
+use mediamesh_testkit::{Http, Launcher, S3, TestDatabase, fixture};
 use serde_json::Value;
 
 use crate::{id, launcher};
@@ -53,11 +50,7 @@ impl Stack {
     fn shared(database: &TestDatabase, bucket: &S3) -> Self {
         let launcher = launcher()
             .env("MEDIAMESH_DATABASE__URL", &database.url())
-            .env("MEDIAMESH_STORAGE__BACKEND", "s3")
-            .env("MEDIAMESH_STORAGE__BUCKET", BUCKET)
-            .env("MEDIAMESH_STORAGE__ENDPOINT", &bucket.endpoint())
-            .env("AWS_ACCESS_KEY_ID", ACCESS_KEY)
-            .env("AWS_SECRET_ACCESS_KEY", SECRET_KEY);
+            .envs(bucket.env());
         Self::new(launcher, bucket.objects())
     }
 

@@ -12,10 +12,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use mediamesh_testkit::{
-    Cluster, Http, Launcher, Redis, S3, TestDatabase, fixture, redis,
-    s3::{ACCESS_KEY, BUCKET, SECRET_KEY},
-};
+use mediamesh_testkit::{Cluster, Http, Launcher, Redis, S3, TestDatabase, fixture, redis};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
@@ -54,25 +51,8 @@ fn points() -> Result<u32> {
     }
 }
 
-/// Uploads pictures until the process is gone.
-async fn upload(http: Http, from: u32, acknowledged: Acknowledged) {
-    for seed in (from..).step_by(LANES as usize) {
-        let picture = fixture::jpeg(seed, 320, 240);
-        let Ok(item) = http.upload_ok(&format!("k{seed}.jpg"), "", picture).await else {
-            return;
-        };
-        let mut known = acknowledged.lock().unwrap();
-        known.insert(id(&item).to_owned(), seed);
-    }
-}
-
 /// Uploads pictures until it is time to `stop`, whoever dies meanwhile.
-async fn go_on_uploading(
-    http: Http,
-    from: u32,
-    acknowledged: Acknowledged,
-    stop: CancellationToken,
-) {
+async fn upload(http: Http, from: u32, acknowledged: Acknowledged, stop: CancellationToken) {
     for seed in (from..).step_by(LANES as usize) {
         if stop.is_cancelled() {
             return;
@@ -114,14 +94,17 @@ async fn survives(launcher: Launcher, mut moments: Seeded) -> Result<()> {
         .env("MEDIAMESH_MEDIA__WORKER__RESCUE_INTERVAL_SECS", "1");
     for point in 0..points()? {
         let mesh = launcher.start().await?;
+        let stop = CancellationToken::new();
         let lanes: Vec<_> = (0..LANES)
             .map(|lane| {
-                let (http, acknowledged) = (mesh.http().clone(), Arc::clone(&acknowledged));
-                tokio::spawn(upload(http, point * 100_000 + lane, acknowledged))
+                let (http, known) = (mesh.http().clone(), Arc::clone(&acknowledged));
+                let from = point * 100_000 + lane;
+                tokio::spawn(upload(http, from, known, stop.clone()))
             })
             .collect();
         tokio::time::sleep(Duration::from_millis(moments.below(LATEST_MILLIS))).await;
         mesh.kill()?;
+        stop.cancel();
         for lane in lanes {
             lane.await?;
         }
@@ -206,15 +189,8 @@ async fn jobs_survive_kills_of_each_of_five_processes_on_postgres_redis_and_s3()
     let services = ["cache", "embedding", "search", "media", "edge"];
     let mut cluster = Cluster::of(env!("CARGO_BIN_EXE_mediamesh"))
         .env("MEDIAMESH_DATABASE__URL", &database.url())
-        .env("MEDIAMESH_STORAGE__BACKEND", "s3")
-        .env("MEDIAMESH_STORAGE__BUCKET", BUCKET)
-        .env("MEDIAMESH_STORAGE__ENDPOINT", &bucket.endpoint())
-        .env("AWS_ACCESS_KEY_ID", ACCESS_KEY)
-        .env("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
-        .env(
-            "MEDIAMESH_CACHE__REDIS__URLS",
-            &format!("[\"{}\"]", redis.url()),
-        )
+        .envs(bucket.env())
+        .envs(redis.env())
         .env("MEDIAMESH_MEDIA__WORKER__LEASE_MILLIS", "1500")
         .env("MEDIAMESH_MEDIA__WORKER__HEARTBEAT_MILLIS", "400")
         .env("MEDIAMESH_MEDIA__WORKER__RESCUE_INTERVAL_SECS", "1")
@@ -233,7 +209,7 @@ async fn jobs_survive_kills_of_each_of_five_processes_on_postgres_redis_and_s3()
     let lanes: Vec<_> = (0..LANES)
         .map(|lane| {
             let known = Arc::clone(&acknowledged);
-            tokio::spawn(go_on_uploading(http.clone(), lane, known, stop.clone()))
+            tokio::spawn(upload(http.clone(), lane, known, stop.clone()))
         })
         .collect();
     let mut moments = Seeded(3);

@@ -4,10 +4,7 @@
 use std::{path::Path, process::Output};
 
 use anyhow::{Context as _, Result};
-use mediamesh_testkit::{
-    Launcher, Mesh, Redis, S3, TestDatabase, redis,
-    s3::{ACCESS_KEY, BUCKET, SECRET_KEY},
-};
+use mediamesh_testkit::{Launcher, Mesh, Redis, S3, TestDatabase, redis};
 use serde_json::Value;
 
 use crate::launcher;
@@ -108,15 +105,8 @@ async fn every_call_of_a_load_is_made_and_counted_on_postgres_redis_and_s3() -> 
     let bucket = S3::start()?;
     let mut launcher = launcher()
         .env("MEDIAMESH_DATABASE__URL", &database.url())
-        .env(
-            "MEDIAMESH_CACHE__REDIS__URLS",
-            &format!("[\"{}\"]", cache.url()),
-        )
-        .env("MEDIAMESH_STORAGE__BACKEND", "s3")
-        .env("MEDIAMESH_STORAGE__BUCKET", BUCKET)
-        .env("MEDIAMESH_STORAGE__ENDPOINT", &bucket.endpoint())
-        .env("AWS_ACCESS_KEY_ID", ACCESS_KEY)
-        .env("AWS_SECRET_ACCESS_KEY", SECRET_KEY);
+        .envs(cache.env())
+        .envs(bucket.env());
     let mesh = launcher.start().await?;
     bears_it(&launcher, &mesh).await
 }

@@ -19,7 +19,6 @@ use mediamesh_proto::{
 };
 use mediamesh_testkit::{
     Cluster, Http, Postgres, Redis, S3, TestDatabase, fixture, postgres, redis,
-    s3::{ACCESS_KEY, BUCKET, SECRET_KEY},
 };
 use reqwest::Method;
 use serde_json::json;
@@ -344,15 +343,8 @@ async fn errors_come_only_while_a_server_is_away_and_nothing_acknowledged_is_los
     let database = TestDatabase::create_in(&servers.postgres).await?;
     let cluster = Cluster::of(env!("CARGO_BIN_EXE_mediamesh"))
         .env("MEDIAMESH_DATABASE__URL", &database.url())
-        .env("MEDIAMESH_STORAGE__BACKEND", "s3")
-        .env("MEDIAMESH_STORAGE__BUCKET", BUCKET)
-        .env("MEDIAMESH_STORAGE__ENDPOINT", &servers.bucket.endpoint())
-        .env("AWS_ACCESS_KEY_ID", ACCESS_KEY)
-        .env("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
-        .env(
-            "MEDIAMESH_CACHE__REDIS__URLS",
-            &format!("[\"{}\"]", servers.redis.url()),
-        )
+        .envs(servers.bucket.env())
+        .envs(servers.redis.env())
         .service("cache", 1)
         .service("embedding", 1)
         .service("search", 1)

@@ -264,17 +264,9 @@ async fn an_address_needs_no_key_and_opens_nothing_else() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn addresses_are_those_of_the_bucket_where_there_is_one() -> Result<()> {
-    use mediamesh_testkit::{
-        S3,
-        s3::{ACCESS_KEY, BUCKET, SECRET_KEY},
-    };
+    use mediamesh_testkit::S3;
     let server = S3::start()?;
-    let mut launcher = launcher()
-        .env("MEDIAMESH_STORAGE__BACKEND", "s3")
-        .env("MEDIAMESH_STORAGE__BUCKET", BUCKET)
-        .env("MEDIAMESH_STORAGE__ENDPOINT", &server.endpoint())
-        .env("AWS_ACCESS_KEY_ID", ACCESS_KEY)
-        .env("AWS_SECRET_ACCESS_KEY", SECRET_KEY);
+    let mut launcher = launcher().envs(server.env());
     let mesh = launcher.start().await?;
     let http = mesh.http();
     let bytes = fixture::jpeg(1, 64, 48);

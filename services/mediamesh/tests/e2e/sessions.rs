@@ -509,10 +509,7 @@ async fn every_edge_knows_every_session_and_without_redis_none_is_said_to_be_ove
             "MEDIAMESH_IDENTITY__SIGNING_KEYS",
             &format!("[\"{SIGNING_KEY}\"]"),
         )
-        .env(
-            "MEDIAMESH_CACHE__REDIS__URLS",
-            &format!("[\"{}\"]", redis.url()),
-        )
+        .envs(redis.env())
         .start()
         .await?;
     let edges: Vec<&Http> = cluster.of_service("edge").map(|edge| edge.http()).collect();

@@ -72,10 +72,7 @@ async fn a_hundred_racers_in_four_processes_compute_once_and_an_invalidation_rea
     let mut redis = Redis::start(&programs).await?;
     let cluster = Cluster::of(env!("CARGO_BIN_EXE_mediamesh"))
         .service("cache", PROCESSES)
-        .env(
-            "MEDIAMESH_CACHE__REDIS__URLS",
-            &format!("[\"{}\"]", redis.url()),
-        )
+        .envs(redis.env())
         .start()
         .await?;
     let clients: Vec<Client> = (cluster.uris("cache").iter())

@@ -5,7 +5,7 @@ use std::{process::Output, time::Duration};
 use anyhow::Result;
 use mediamesh_testkit::{
     Http, Launcher, S3, fixture,
-    s3::{ACCESS_KEY, BUCKET, SECRET_KEY},
+    s3::{BUCKET, SECRET_KEY},
 };
 use reqwest::{Method, StatusCode};
 use serde_json::json;
@@ -14,12 +14,7 @@ use crate::{id, launcher};
 
 /// A launcher whose storage is this server.
 fn on(server: &S3) -> Launcher {
-    launcher()
-        .env("MEDIAMESH_STORAGE__BACKEND", "s3")
-        .env("MEDIAMESH_STORAGE__BUCKET", BUCKET)
-        .env("MEDIAMESH_STORAGE__ENDPOINT", &server.endpoint())
-        .env("AWS_ACCESS_KEY_ID", ACCESS_KEY)
-        .env("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
+    launcher().envs(server.env())
 }
 
 async fn status(http: &Http, method: Method, path: &str) -> Result<StatusCode> {

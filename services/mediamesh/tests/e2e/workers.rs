@@ -3,10 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use mediamesh_testkit::{
-    Cluster, Http, S3, TestDatabase, fixture,
-    s3::{ACCESS_KEY, BUCKET, SECRET_KEY},
-};
+use mediamesh_testkit::{Cluster, Http, S3, TestDatabase, fixture};
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
@@ -30,11 +27,7 @@ async fn jobs_are_done_by_workers_and_outlive_them() -> Result<()> {
     let mut cluster = Cluster::of(env!("CARGO_BIN_EXE_mediamesh"))
         .env("MEDIAMESH_DATABASE__URL", &database.url())
         // the second worker has a folder of its own: the bytes are in a bucket
-        .env("MEDIAMESH_STORAGE__BACKEND", "s3")
-        .env("MEDIAMESH_STORAGE__BUCKET", BUCKET)
-        .env("MEDIAMESH_STORAGE__ENDPOINT", &bucket.endpoint())
-        .env("AWS_ACCESS_KEY_ID", ACCESS_KEY)
-        .env("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
+        .envs(bucket.env())
         .env("MEDIAMESH_MEDIA__WORKER__LEASE_MILLIS", "2000")
         .env("MEDIAMESH_MEDIA__WORKER__HEARTBEAT_MILLIS", "400")
         .env("MEDIAMESH_MEDIA__WORKER__RESCUE_INTERVAL_SECS", "1")
